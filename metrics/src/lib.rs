@@ -1,0 +1,22 @@
+//! The data model: label, series, sample, batch, severity, transition, and their limits. No I/O.
+
+pub mod batch;
+pub mod catalog;
+pub mod channel;
+pub mod error;
+pub mod limits;
+pub mod lsn;
+pub mod series;
+pub mod severity;
+pub mod time;
+pub mod transition;
+
+pub use batch::SampleBatch;
+pub use catalog::{MetricView, SeriesCatalog};
+pub use channel::Channel;
+pub use error::MetricsError;
+pub use lsn::Lsn;
+pub use series::{SeriesId, SeriesKey, SeriesRef, Slot};
+pub use severity::{Flags, Severity};
+pub use time::{EventTime, UnixNanos};
+pub use transition::{AlertKey, Transition, TransitionKind, TransitionTimes};

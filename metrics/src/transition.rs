@@ -1,0 +1,134 @@
+//! One step in the life of an alert.
+
+use std::fmt;
+
+use crate::{Channel, EventTime, SeriesId, Severity, UnixNanos};
+
+/// Names an alert: the same in all of its transitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AlertKey(pub u128);
+
+impl fmt::Display for AlertKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Where an alert goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TransitionKind {
+    /// The condition holds, but not yet for as long as the rule asks.
+    Pending,
+    /// The alert is on.
+    Firing,
+    /// The alert is over.
+    Resolved,
+}
+
+impl TransitionKind {
+    /// The name in SQL, payloads and dedupe keys.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// The code that is stored.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Pending => 0,
+            Self::Firing => 1,
+            Self::Resolved => 2,
+        }
+    }
+
+    /// The kind with this code.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Pending),
+            1 => Some(Self::Firing),
+            2 => Some(Self::Resolved),
+            _ => None,
+        }
+    }
+
+    /// Whether sinks get it; a pending alert is only stored.
+    #[must_use]
+    pub const fn is_delivered(self) -> bool {
+        matches!(self, Self::Firing | Self::Resolved)
+    }
+}
+
+/// A transition of an alert: what depends on the log and the configuration alone.
+///
+/// Equal in every replay and every repeat of a delivery. When it became durable, was scored and
+/// fired is in [`TransitionTimes`], which no body contains.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// The alert.
+    pub key: AlertKey,
+    /// The rule's name.
+    pub rule: String,
+    /// The version of the rule: the first 16 hex digits of its canonical text's hash.
+    pub rule_version: String,
+    /// Free text of the rule.
+    pub priority: String,
+    /// The series.
+    pub series_id: SeriesId,
+    /// The series' database.
+    pub db: String,
+    /// The series' metric name.
+    pub metric: String,
+    /// The series' labels.
+    pub labels: Vec<(String, String)>,
+    /// Where the alert goes.
+    pub kind: TransitionKind,
+    /// Why, in words: the condition with its numbers, or `rule_changed`.
+    pub reason: String,
+    /// Too old at its reception to be delivered.
+    pub historical: bool,
+    /// Event time of the sample with which the condition began to hold.
+    pub onset: EventTime,
+    /// Event time of the sample that caused this transition.
+    pub event: EventTime,
+    /// Severity of that sample.
+    pub severity: Severity,
+    /// Value of that sample.
+    pub value: f64,
+    /// The value that the detector expected; NaN where it expects none yet.
+    pub expected: f64,
+    /// The lower end of the expected band; NaN where there is none yet.
+    pub lower: f64,
+    /// The upper end of the expected band; NaN where there is none yet.
+    pub upper: f64,
+    /// The channel that fired.
+    pub channel: Channel,
+    /// When the sample's record was received.
+    pub received: UnixNanos,
+    /// The series' last values as a small picture in text.
+    pub sparkline: String,
+}
+
+impl Transition {
+    /// One per transition: `key:transition`.
+    #[must_use]
+    pub fn dedupe_key(&self) -> String {
+        format!("{}:{}", self.key, self.kind.name())
+    }
+}
+
+/// When the parts of the engine had a transition in hand. Processing time: differs between runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransitionTimes {
+    /// The sample's record was on disk.
+    pub durable: UnixNanos,
+    /// The sample had its severity.
+    pub scored: UnixNanos,
+    /// The transition was put out.
+    pub fired: UnixNanos,
+}
