@@ -1,0 +1,112 @@
+//! Looking at eight bytes at once, in ordinary registers.
+//!
+//! A byte lane is flagged in its top bit. A borrow or carry can only reach lanes above a flagged
+//! one, so that the lowest flag, the only one used, is always exact.
+#![deny(clippy::indexing_slicing)]
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// The eight bytes at `start`, the first one lowest; `None` near the end.
+#[inline]
+pub(crate) fn load8(bytes: &[u8], start: usize) -> Option<u64> {
+    bytes.get(start..)?.first_chunk::<8>().map(|chunk| u64::from_le_bytes(*chunk))
+}
+
+/// The first position from `start` whose byte ends or interrupts a name; the length if there is none.
+///
+/// Interrupting are space, comma, backslash and control bytes, and `=` if `STOP_AT_EQUALS`.
+#[inline]
+pub(crate) fn name_end<const STOP_AT_EQUALS: bool>(bytes: &[u8], start: usize) -> usize {
+    let mut pos = start;
+    while let Some(chunk) = load8(bytes, pos) {
+        let mut flags = chunk.wrapping_sub(ONES * 0x21) & !chunk;
+        flags |= zero_lanes(chunk ^ (ONES * 0x2c));
+        flags |= zero_lanes(chunk ^ (ONES * 0x5c));
+        flags |= zero_lanes(chunk ^ (ONES * 0x7f));
+        if STOP_AT_EQUALS {
+            flags |= zero_lanes(chunk ^ (ONES * 0x3d));
+        }
+        flags &= HIGHS;
+        if flags != 0 {
+            return pos + lane(flags);
+        }
+        pos += 8;
+    }
+    while let Some(&byte) = bytes.get(pos) {
+        let equals = STOP_AT_EQUALS && byte == b'=';
+        if byte <= b' ' || equals || matches!(byte, b',' | b'\\' | 0x7f) {
+            break;
+        }
+        pos += 1;
+    }
+    pos
+}
+
+/// How many of the eight bytes, from the first on, are decimal digits.
+#[inline]
+pub(crate) fn digit_run(chunk: u64) -> usize {
+    let values = chunk ^ (ONES * 0x30);
+    lane((values.wrapping_add(ONES * 0x76) | values) & HIGHS)
+}
+
+/// The number that the first `digits` (1 to 8) bytes of the chunk write.
+///
+/// Source: Lemire, "Quickly parsing eight digits" (2022): pairs, then fours, then eight, with the
+/// missing leading digits shifted in as zeros.
+#[inline]
+pub(crate) fn digits_value(chunk: u64, digits: usize) -> u64 {
+    const PAIRS: u64 = 0x0000_00ff_0000_00ff;
+    let values = (chunk ^ (ONES * 0x30)) << (64 - 8 * digits);
+    let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
+    let low = (pairs & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
+    let high = ((pairs >> 16) & PAIRS).wrapping_mul(1 + (10_000 << 32));
+    low.wrapping_add(high) >> 32
+}
+
+#[inline]
+const fn zero_lanes(chunk: u64) -> u64 {
+    chunk.wrapping_sub(ONES) & !chunk
+}
+
+/// The lowest flagged lane; 8 if there is none.
+#[inline]
+const fn lane(flags: u64) -> usize {
+    (flags.trailing_zeros() / 8) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn naive_end(bytes: &[u8], start: usize, equals: bool) -> usize {
+        let stops = |b: &u8| b.is_ascii_control() || b" ,\\".contains(b) || (equals && *b == b'=');
+        bytes[start..].iter().position(stops).map_or(bytes.len(), |n| start + n)
+    }
+
+    proptest! {
+        #[test]
+        fn eight_bytes_at_once_find_what_one_by_one_finds(
+            bytes in proptest::collection::vec(
+                prop_oneof![4 => 0x21_u8..0x7f, 1 => any::<u8>()], 0..40),
+            start in 0_usize..8,
+        ) {
+            let start = start.min(bytes.len());
+            prop_assert_eq!(name_end::<true>(&bytes, start), naive_end(&bytes, start, true));
+            prop_assert_eq!(name_end::<false>(&bytes, start), naive_end(&bytes, start, false));
+        }
+
+        #[test]
+        fn digits_are_counted_and_valued(number in 0_u64..100_000_000, tail in any::<[u8; 8]>()) {
+            let text = number.to_string();
+            let mut bytes = text.clone().into_bytes();
+            bytes.extend_from_slice(&tail);
+            let chunk = load8(&bytes, 0).expect("eight bytes at least");
+            let expected = bytes.iter().take(8).take_while(|b| b.is_ascii_digit()).count();
+            prop_assert_eq!(digit_run(chunk), expected);
+            prop_assert_eq!(digits_value(chunk, text.len()), number);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the decoders count about themselves.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+use crate::decode::LineBatch;
+
+/// Counters of the line protocol decoder, counted once per body.
+#[derive(Clone, Debug, Default)]
+pub struct DecodeInstruments {
+    /// `tidewatch_connectors_lines_accepted_total`: lines of line protocol that were accepted.
+    pub lines_accepted: Counter,
+    /// `tidewatch_connectors_lines_rejected_total`: lines of line protocol that were refused.
+    pub lines_rejected: Counter,
+    /// `tidewatch_connectors_samples_decoded_total`: samples of the accepted lines.
+    pub samples_decoded: Counter,
+    /// `tidewatch_connectors_strings_dropped_total`: string fields of the accepted lines, which are not stored.
+    pub strings_dropped: Counter,
+}
+
+impl DecodeInstruments {
+    /// Makes the counters known to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let counters = [
+            ("lines_accepted", "Lines accepted", &self.lines_accepted),
+            ("lines_rejected", "Lines refused", &self.lines_rejected),
+            ("samples_decoded", "Samples of accepted lines", &self.samples_decoded),
+            ("strings_dropped", "String fields not stored", &self.strings_dropped),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(format!("tidewatch_connectors_{name}"), help, counter.clone());
+        }
+    }
+
+    /// Counts one decoded body.
+    pub fn observe(&self, batch: &LineBatch) {
+        self.lines_accepted.inc_by(batch.lines_accepted());
+        self.lines_rejected.inc_by(batch.errors().total());
+        self.samples_decoded.inc_by(u64::try_from(batch.samples()).unwrap_or(u64::MAX));
+        self.strings_dropped.inc_by(batch.strings_dropped());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{LineOptions, decode};
+
+    #[test]
+    fn a_body_is_counted_by_what_became_of_its_lines() {
+        let mut batch = LineBatch::new();
+        let body = b"m a=1,b=2 1\nm a=\"x\" 2\nbad\nm a=1,b=\"y\" 3";
+        decode(body, &LineOptions::default(), &mut batch).expect("within the limits");
+        let instruments = DecodeInstruments::default();
+        let mut registry = Registry::default();
+        instruments.register(&mut registry);
+        instruments.observe(&batch);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("memory");
+        for line in [
+            "tidewatch_connectors_lines_accepted_total 3",
+            "tidewatch_connectors_lines_rejected_total 1",
+            "tidewatch_connectors_samples_decoded_total 3",
+            "tidewatch_connectors_strings_dropped_total 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Where batches come from: pure functions from the bytes of a protocol to columns.
+//!
+//! Knows no engine, no HTTP and no clock. What a decoder needs of the world (the time of reception,
+//! limits, a hash seed) comes in with its options.
+
+pub mod decode;
+pub mod instruments;
+
+pub use instruments::DecodeInstruments;
