@@ -34,7 +34,7 @@ pub struct ParsedKey {
 /// The reason why the bytes are no key; never for a key of a batch. `MissingFields` where the key ends
 /// before the bytes do.
 pub fn series_labels(raw_key: &[u8]) -> Result<ParsedKey, LineReason> {
-    let scanned = scan_key(raw_key, 0).map_err(|fault| fault.reason)?;
+    let scanned = scan_key(raw_key, 0, &mut TagKeys::new()).map_err(|fault| fault.reason)?;
     if scanned.end != raw_key.len() {
         return Err(LineReason::MissingFields);
     }
@@ -76,17 +76,69 @@ pub(crate) struct ScannedKey {
     pub(crate) end: usize,
 }
 
+/// The tag keys of the line being read: kept from line to line only to spare their clearing.
+#[derive(Clone, Debug)]
+pub(crate) struct TagKeys {
+    /// Per tag: the first eight bytes of its key, the first one highest, short keys filled up with zeros.
+    prefixes: [u64; SERIES_LABELS_MAX],
+    starts: [usize; SERIES_LABELS_MAX],
+    ends: [usize; SERIES_LABELS_MAX],
+}
+
+impl TagKeys {
+    pub(crate) const fn new() -> Self {
+        Self {
+            prefixes: [0; SERIES_LABELS_MAX],
+            starts: [0; SERIES_LABELS_MAX],
+            ends: [0; SERIES_LABELS_MAX],
+        }
+    }
+
+    /// Notes the `index`-th key; `None` if there is no room for it.
+    #[inline]
+    fn set(&mut self, index: usize, prefix: u64, start: usize, end: usize) -> Option<()> {
+        *self.prefixes.get_mut(index)? = prefix;
+        *self.starts.get_mut(index)? = start;
+        *self.ends.get_mut(index)? = end;
+        Some(())
+    }
+
+    fn key<'a>(&self, bytes: &'a [u8], index: usize) -> Option<&'a [u8]> {
+        bytes.get(*self.starts.get(index)?..*self.ends.get(index)?)
+    }
+
+    /// Where a key stands that was there before, among the first `count`. Eight bytes settle nearly all pairs.
+    fn repeated(&self, bytes: &[u8], count: usize, escaped: bool) -> Option<usize> {
+        let prefixes = self.prefixes.get(..count)?;
+        for (index, prefix) in prefixes.iter().enumerate() {
+            for (other, other_prefix) in prefixes.iter().enumerate().take(index) {
+                if (prefix == other_prefix || escaped)
+                    && same_name(self.key(bytes, index)?, self.key(bytes, other)?)
+                {
+                    return self.starts.get(index).copied();
+                }
+            }
+        }
+        None
+    }
+}
+
 /// Checks the key that begins at `start`, with all limits.
 #[inline]
-pub(crate) fn scan_key(bytes: &[u8], start: usize) -> Result<ScannedKey, Fault> {
+pub(crate) fn scan_key(
+    bytes: &[u8],
+    start: usize,
+    keys: &mut TagKeys,
+) -> Result<ScannedKey, Fault> {
     let measurement = scan_name::<false>(bytes, start)?;
     if measurement.end == start {
         return Err(Fault { reason: LineReason::EmptyMeasurement, at: start });
     }
     let mut pos = measurement.end;
     let mut tags = 0_usize;
-    // Eight bytes of each key, compared as a number: growing means sorted and unique, as most clients send them.
+    // Growing prefixes mean sorted and unique keys, as most clients send them.
     let mut growing = true;
+    let mut escaped = false;
     let mut last_prefix = 0;
     while bytes.get(pos) == Some(&b',') {
         let key_start = pos + 1;
@@ -105,19 +157,21 @@ pub(crate) fn scan_key(bytes: &[u8], start: usize) -> Result<ScannedKey, Fault> 
             check_tag_lengths(bytes, key_start, key.end, value.end)?;
         }
         let prefix = prefix(bytes, key_start, key.end);
-        growing &= prefix > last_prefix && !key.escaped;
+        let noted = keys.set(tags, prefix, key_start, key.end);
+        noted.ok_or(Fault { reason: LineReason::TooManyTags, at: key_start })?;
+        growing &= prefix > last_prefix;
+        escaped |= key.escaped;
         last_prefix = prefix;
         tags += 1;
         pos = value.end;
     }
-    if tags > SERIES_LABELS_MAX {
-        return Err(Fault { reason: LineReason::TooManyTags, at: measurement.end });
-    }
     if pos - start + tags * LABEL_FRAME_BYTES + SERIES_FRAME_BYTES > SERIES_KEY_BYTES_MAX {
         return Err(Fault { reason: LineReason::SeriesTooLong, at: start });
     }
-    if !growing {
-        check_unique(bytes.get(..pos).unwrap_or_default(), measurement.end)?;
+    if (!growing || escaped)
+        && let Some(at) = keys.repeated(bytes, tags, escaped)
+    {
+        return Err(Fault { reason: LineReason::DuplicateTag, at });
     }
     Ok(ScannedKey { measurement_end: measurement.end, end: pos })
 }
@@ -218,7 +272,7 @@ fn check_tag_lengths(
     Ok(())
 }
 
-/// The first eight bytes of a name, the first one highest, short names filled up with zeros.
+/// The first eight bytes of a name as a number, see [`TagKeys`].
 #[inline]
 fn prefix(bytes: &[u8], start: usize, end: usize) -> u64 {
     let len = end - start;
@@ -226,44 +280,20 @@ fn prefix(bytes: &[u8], start: usize, end: usize) -> u64 {
         Some(chunk) if len >= 8 => chunk.swap_bytes(),
         Some(chunk) => (chunk & ((1 << (8 * len)) - 1)).swap_bytes(),
         None => {
-            bytes
-                .get(start..end)
-                .unwrap_or_default()
-                .iter()
-                .take(8)
-                .fold(0, |prefix, byte| (prefix << 8) | u64::from(*byte))
-                << (8 * (8 - len.min(8))).min(63)
+            let name = bytes.get(start..end).unwrap_or_default();
+            let filled = name.iter().copied().chain(std::iter::repeat(0)).take(8);
+            filled.fold(0, |prefix, byte| (prefix << 8) | u64::from(byte))
         }
     }
 }
 
-/// Compares every key with every other: at most 64 of them, and eight bytes settle nearly all pairs.
-fn check_unique(key: &[u8], measurement_end: usize) -> Result<(), Fault> {
-    let mut seen = [(0_u64, &[][..]); SERIES_LABELS_MAX];
-    for (count, tag) in Tags::new(key, measurement_end).enumerate() {
-        let raw_prefix = prefix(tag.key, 0, tag.key.len());
-        let escaped = tag.key.contains(&b'\\');
-        let same = |other: &(u64, &[u8])| {
-            if escaped || other.1.contains(&b'\\') {
-                unescape(tag.key, Escapes::Name) == unescape(other.1, Escapes::Name)
-            } else {
-                raw_prefix == other.0 && tag.key == other.1
-            }
-        };
-        if seen.iter().take(count).any(same) {
-            return Err(Fault { reason: LineReason::DuplicateTag, at: tag.start });
-        }
-        if let Some(place) = seen.get_mut(count) {
-            *place = (raw_prefix, tag.key);
-        }
-    }
-    Ok(())
+fn same_name(one: &[u8], other: &[u8]) -> bool {
+    one == other || unescape(one, Escapes::Name) == unescape(other, Escapes::Name)
 }
 
 /// One tag as sent.
 #[derive(Clone, Copy, Debug)]
 struct Tag<'a> {
-    start: usize,
     key: &'a [u8],
     value: &'a [u8],
 }
@@ -289,7 +319,6 @@ impl<'a> Iterator for Tags<'a> {
         let value_end = scan_name::<false>(self.key, key_end + 1).ok()?.end;
         self.pos = value_end;
         Some(Tag {
-            start,
             key: self.key.get(start..key_end)?,
             value: self.key.get(key_end + 1..value_end)?,
         })

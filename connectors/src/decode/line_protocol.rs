@@ -32,7 +32,7 @@ use twox_hash::XxHash3_128;
 use crate::decode::line_batch::{Line, LineBatch, Span};
 use crate::decode::line_errors::{LineError, LineReason};
 use crate::decode::line_key::{
-    Fault, ScannedKey, is_line_end, metric_name_fits, scan_key, scan_name,
+    Fault, ScannedKey, TagKeys, is_line_end, metric_name_fits, scan_key, scan_name,
 };
 use crate::decode::number::{Parsed, field_number, signed};
 use crate::decode::precision::Precision;
@@ -101,7 +101,8 @@ pub fn decode(body: &[u8], options: &LineOptions, out: &mut LineBatch) -> Result
         return Err(DecodeError::BodyTooLong { bytes: body.len() });
     }
     let utf8 = std::str::from_utf8(body).is_ok();
-    let mut decoder = Decoder { body, options, out, utf8, line_number: 1 };
+    let mut decoder =
+        Decoder { body, options, out, utf8, line_number: 1, tag_keys: TagKeys::new() };
     let decoded = decoder.lines();
     if decoded.is_err() {
         out.clear();
@@ -116,6 +117,7 @@ struct Decoder<'a> {
     /// Whether the whole body is UTF-8, so that its lines need no check.
     utf8: bool,
     line_number: u32,
+    tag_keys: TagKeys,
 }
 
 /// The fields of a line: where they end, and what they held beside samples.
@@ -169,7 +171,7 @@ impl Decoder<'_> {
         // Two bytes more than the limit: a CR, and a byte that shows that the line goes on.
         let limit = start.saturating_add(self.options.line_bytes_max).saturating_add(2);
         let bytes = self.body.get(..limit).unwrap_or(self.body);
-        let key = scan_key(bytes, start)?;
+        let key = scan_key(bytes, start, &mut self.tag_keys)?;
         let fields = self.fields(bytes, start, key)?;
         let time_start = skip_spaces(bytes, fields.end);
         let (time, end) = self.time(bytes, time_start)?;

@@ -71,14 +71,20 @@ pub(crate) fn signed(bytes: &[u8], start: usize) -> Option<Parsed<Option<i64>>> 
     if magnitude.end == first {
         return None;
     }
-    let value = if magnitude.end - first < EXACT_DIGITS_MAX {
-        i64::try_from(magnitude.value).ok().map(|value| if negative { -value } else { value })
+    let value = if magnitude.end - first > EXACT_DIGITS_MAX {
+        long_signed(bytes.get(start..magnitude.end).unwrap_or_default())
+    } else if negative {
+        0_i64.checked_sub_unsigned(magnitude.value)
     } else {
-        bytes
-            .get(start..magnitude.end)
-            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
+        i64::try_from(magnitude.value).ok()
     };
     Some(Parsed { value, end: magnitude.end })
+}
+
+/// More digits than a `u64` is sure to hold: out of range unless they begin with zeros.
+#[cold]
+fn long_signed(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// `before` followed by the digits from `start` on, modulo 2^64.
