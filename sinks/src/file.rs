@@ -115,13 +115,15 @@ mod tests {
     }
 
     #[test]
-    fn after_a_rotation_the_next_line_begins_a_new_file() {
+    fn after_a_rotation_the_next_line_goes_to_the_new_file() {
         let dir = tempfile::tempdir().unwrap();
         let (path, rotated) = (dir.path().join("a.jsonl"), dir.path().join("a.jsonl.1"));
         let mut sink = FileSink::new("f", &path);
         deliver(&mut sink, "{1}");
         fs::rename(&path, &rotated).unwrap();
+        fs::write(&path, "{by the rotator}\n").unwrap();
         assert_eq!(deliver(&mut sink, "{2}"), Attempt::delivered(None));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{by the rotator}\n{2}\n");
         fs::remove_file(&path).unwrap();
         assert_eq!(deliver(&mut sink, "{3}"), Attempt::delivered(None));
         assert_eq!(fs::read_to_string(&rotated).unwrap(), "{1}\n");

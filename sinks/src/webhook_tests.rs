@@ -1,5 +1,7 @@
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use sha2::{Digest as _, Sha256};
 use tidewatch_env::SimClock;
@@ -43,10 +45,7 @@ fn hmac_by_definition(key: &[u8], text: &[u8]) -> String {
     };
     let inner = Sha256::new().chain_update(padded(0x36)).chain_update(text).finalize();
     let outer = Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize();
-    outer.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
+    outer.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -161,6 +160,23 @@ fn a_silent_receiver_is_tried_again_after_the_timeout() {
 }
 
 #[test]
+fn https_never_falls_back_to_plain_text() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut hello = [0; 3];
+        stream.read_exact(&mut hello).unwrap();
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        hello
+    });
+    let attempt = deliver(&mut sink(&format!("https://{address}/hook"), None));
+    assert_eq!((attempt.outcome, attempt.status), (Outcome::Retry { after: None }, None));
+    // A TLS record of type handshake, version 3.x.
+    assert_eq!(server.join().unwrap()[..2], [22, 3]);
+}
+
+#[test]
 fn a_lost_answer_is_tried_again_with_equal_key_and_body() {
     let receiver = Receiver::start(&[Answer::HangUp, OK]);
     let mut sink = sink(&receiver.url(), Some("hunter2"));
@@ -178,7 +194,9 @@ fn a_long_answer_is_read_only_in_part() {
     let answer = start + &"x".repeat(usize::try_from(RESPONSE_BYTES_MAX).unwrap());
     let receiver = Receiver::start(&[Answer::Bytes(answer.leak())]);
     let mut sink = impatient(&receiver.url(), None, Duration::from_secs(600));
-    assert_eq!(deliver(&mut sink), Attempt::delivered(Some(200)));
+    let (sender, attempts) = sync_channel(1);
+    thread::spawn(move || sender.send(deliver(&mut sink)));
+    assert_eq!(attempts.recv_timeout(PATIENCE), Ok(Attempt::delivered(Some(200))));
 }
 
 #[test]
