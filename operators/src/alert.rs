@@ -1,0 +1,129 @@
+//! The life of an alert: one rule on one series.
+
+use tidewatch_metrics::{Channel, EventTime, Severity, TransitionKind, UnixNanos};
+
+use crate::hash::Digest;
+use crate::light::Expectation;
+use crate::rule::Rule;
+
+/// A scored sample as rules see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observation {
+    pub(crate) time: EventTime,
+    pub(crate) value: f64,
+    pub(crate) severity: Severity,
+    pub(crate) channel: Channel,
+    /// What the detector expected before the sample.
+    pub(crate) expectation: Expectation,
+    pub(crate) received: UnixNanos,
+}
+
+/// Where an alert stands, by event time of the samples in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Alert {
+    /// The condition did not hold.
+    #[default]
+    Inactive,
+    /// The condition holds since `onset`, not yet for as long as the rule asks.
+    Pending { onset: EventTime },
+    /// The alert is on; the condition held last at `held`.
+    Firing {
+        onset: EventTime,
+        held: EventTime,
+        /// Nobody was told of the beginning, so nobody is told of the end.
+        historical: bool,
+    },
+}
+
+/// What a sample did to an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) kind: TransitionKind,
+    pub(crate) onset: EventTime,
+    pub(crate) historical: bool,
+}
+
+impl Alert {
+    /// Takes a sample; `historical` says whether it is too old to be told of.
+    ///
+    /// ```text
+    /// inactive --holds--> pending (only where `for` > 0) --held for `for`--> firing
+    /// pending  --does not hold--> inactive, without a word
+    /// firing   --has not held for `keep_firing`--> inactive, resolved
+    /// ```
+    ///
+    /// A new time base may go back in time: a pending alert then begins anew, and a firing one
+    /// counts from the new base.
+    pub(crate) fn observe(
+        &mut self,
+        rule: &Rule,
+        seen: &Observation,
+        historical: bool,
+    ) -> Option<Change> {
+        let holds = rule.condition.holds(seen.value, seen.severity);
+        let time = seen.time;
+        let begun = match *self {
+            Self::Pending { onset } if onset <= time => Some(onset),
+            _ => None,
+        };
+        match (*self, holds) {
+            (Self::Inactive | Self::Pending { .. }, false) => {
+                *self = Self::Inactive;
+                None
+            }
+            (Self::Inactive | Self::Pending { .. }, true) => {
+                let onset = begun.unwrap_or(time);
+                if since(onset, time) >= rule.for_nanos {
+                    *self = Self::Firing { onset, held: time, historical };
+                    return Some(Change { kind: TransitionKind::Firing, onset, historical });
+                }
+                *self = Self::Pending { onset };
+                begun.is_none().then_some(Change {
+                    kind: TransitionKind::Pending,
+                    onset,
+                    historical,
+                })
+            }
+            (Self::Firing { onset, held, historical }, false) if held <= time => {
+                if since(held, time) < rule.keep_firing_nanos {
+                    return None;
+                }
+                *self = Self::Inactive;
+                Some(Change { kind: TransitionKind::Resolved, onset, historical })
+            }
+            (Self::Firing { onset, historical, .. }, _) => {
+                *self = Self::Firing { onset, held: time, historical };
+                None
+            }
+        }
+    }
+
+    /// The resolution of a firing alert whose rule is gone.
+    pub(crate) fn end(self) -> Option<Change> {
+        match self {
+            Self::Firing { onset, historical, .. } => {
+                Some(Change { kind: TransitionKind::Resolved, onset, historical })
+            }
+            Self::Inactive | Self::Pending { .. } => None,
+        }
+    }
+
+    pub(crate) fn digest(self, out: &mut Digest) {
+        match self {
+            Self::Inactive => out.u64(0),
+            Self::Pending { onset } => {
+                out.u64(1);
+                out.i64(onset.nanos());
+            }
+            Self::Firing { onset, held, historical } => {
+                out.u64(2 + u64::from(historical));
+                out.i64(onset.nanos());
+                out.i64(held.nanos());
+            }
+        }
+    }
+}
+
+fn since(from: EventTime, to: EventTime) -> i64 {
+    to.nanos().saturating_sub(from.nanos())
+}

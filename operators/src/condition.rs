@@ -1,0 +1,171 @@
+//! The condition of a rule: `value|severity|score OP number`.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use tidewatch_metrics::Severity;
+
+/// A comparison of one number of a sample with a fixed one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Condition {
+    pub(crate) subject: Subject,
+    pub(crate) comparison: Comparison,
+    /// Finite, and never -0.
+    pub(crate) bound: f64,
+}
+
+/// The number that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Value,
+    Severity,
+    Score,
+}
+
+/// How it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+    Equal,
+    NotEqual,
+}
+
+impl Condition {
+    /// The condition that `text` spells; spaces are free.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (subject, rest) = [Subject::Value, Subject::Severity, Subject::Score]
+            .into_iter()
+            .find_map(|subject| Some((subject, text.strip_prefix(subject.name())?)))?;
+        let rest = rest.trim_start();
+        // Longer spellings first: `>=` begins with `>`.
+        let (comparison, rest) = [
+            Comparison::GreaterOrEqual,
+            Comparison::LessOrEqual,
+            Comparison::Equal,
+            Comparison::NotEqual,
+            Comparison::Greater,
+            Comparison::Less,
+        ]
+        .into_iter()
+        .find_map(|comparison| Some((comparison, rest.strip_prefix(comparison.sign())?)))?;
+        let bound: f64 = rest.trim().parse().ok()?;
+        // Adding 0 turns -0 into 0, which compares the same and must be spelt the same.
+        bound.is_finite().then_some(Self { subject, comparison, bound: bound + 0.0 })
+    }
+
+    /// Whether it holds for a sample with a finite value.
+    pub(crate) fn holds(&self, value: f64, severity: Severity) -> bool {
+        let order = self.subject.of(value, severity).partial_cmp(&self.bound);
+        match self.comparison {
+            Comparison::Greater => order == Some(Ordering::Greater),
+            Comparison::GreaterOrEqual => {
+                matches!(order, Some(Ordering::Greater | Ordering::Equal))
+            }
+            Comparison::Less => order == Some(Ordering::Less),
+            Comparison::LessOrEqual => matches!(order, Some(Ordering::Less | Ordering::Equal)),
+            Comparison::Equal => order == Some(Ordering::Equal),
+            Comparison::NotEqual => order != Some(Ordering::Equal),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.subject.name(), self.comparison.sign(), self.bound)
+    }
+}
+
+impl Subject {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Severity => "severity",
+            Self::Score => "score",
+        }
+    }
+
+    pub(crate) fn of(self, value: f64, severity: Severity) -> f64 {
+        match self {
+            Self::Value => value,
+            Self::Severity => f64::from(severity.to_f32()),
+            Self::Score => f64::from(severity.score()),
+        }
+    }
+}
+
+impl Comparison {
+    pub(crate) const fn sign(self) -> &'static str {
+        match self {
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(when: &str, value: f64, steps: u16) -> bool {
+        Condition::parse(when).unwrap().holds(value, Severity::from_steps(steps))
+    }
+
+    #[test]
+    fn every_comparison_holds_on_its_side_of_the_bound_and_only_there() {
+        for (sign, below, at, above) in [
+            (">", false, false, true),
+            (">=", false, true, true),
+            ("<", true, false, false),
+            ("<=", true, true, false),
+            ("==", false, true, false),
+            ("!=", true, false, true),
+        ] {
+            let when = format!("value {sign} -2.5");
+            let found = [-3.0, -2.5, 0.0].map(|value| holds(&when, value, 0));
+            assert_eq!(found, [below, at, above], "{when}");
+        }
+    }
+
+    #[test]
+    fn severity_and_score_are_compared_as_they_are_stored() {
+        assert!(!holds("severity > 6", 0.0, 384) && holds("severity > 6", 0.0, 385));
+        assert!(holds("score == 0.5", 0.0, 256) && !holds("score>0.5", 0.0, 256));
+    }
+
+    #[test]
+    fn spellings_meet_in_one_canonical_form() {
+        for text in ["severity>=6", " severity  >= 6.0 ", "severity >=6e0"] {
+            assert_eq!(Condition::parse(text).unwrap().to_string(), "severity >= 6", "{text}");
+        }
+        assert_eq!(Condition::parse("value<-0").unwrap().to_string(), "value < 0");
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused() {
+        for text in [
+            "",
+            "value",
+            "value >",
+            "value > x",
+            "value > nan",
+            "value > inf",
+            "rate > 1",
+            "> 6",
+            "value => 1",
+            "value > 1 2",
+            "severity 6",
+            "values > 1",
+            "value >> 1",
+        ] {
+            assert_eq!(Condition::parse(text), None, "{text}");
+        }
+    }
+}

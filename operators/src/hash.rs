@@ -1,0 +1,94 @@
+//! Hashes that replay compares: sums over series and samples, which no order or sharding changes.
+
+use tidewatch_metrics::{AlertKey, EventTime, Flags, SeriesId, Severity, Transition};
+use twox_hash::{XxHash3_64, XxHash3_128};
+
+/// Odd constants of a good bit mixture (those of SplitMix64 and of xxh3).
+const MIX: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
+
+/// What the pipeline has put out since it was made, as wrapping sums: equal sums, equal output.
+///
+/// Sums of several pipelines add up to what one pipeline over all of their series would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputHash {
+    /// Number of rows.
+    pub samples: u64,
+    /// Sum over rows of a mixture of series, time, severity and flags.
+    pub severities: u64,
+    /// Sum over transitions of a mixture of alert key, kind, event time and severity.
+    pub alerts: u64,
+}
+
+impl OutputHash {
+    /// Counts one row of the series with this [`seed`].
+    pub(crate) fn add_row(&mut self, seed: u64, time: EventTime, severity: Severity, flags: Flags) {
+        let word = u64::from(severity.steps()) | (u64::from(flags.bits()) << 16);
+        let mut h = seed ^ time.nanos().cast_unsigned().wrapping_mul(MIX[0]);
+        h = (h ^ (h >> 32)).wrapping_mul(MIX[1]) ^ word.wrapping_mul(MIX[0]);
+        h = (h ^ (h >> 29)).wrapping_mul(MIX[2]);
+        self.severities = self.severities.wrapping_add(h ^ (h >> 32));
+        self.samples = self.samples.wrapping_add(1);
+    }
+
+    /// Counts one transition.
+    pub(crate) fn add_transition(&mut self, transition: &Transition) {
+        let mut bytes = [0; 27];
+        bytes[..16].copy_from_slice(&transition.key.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&transition.event.nanos().to_le_bytes());
+        bytes[24..26].copy_from_slice(&transition.severity.steps().to_le_bytes());
+        bytes[26] = transition.kind.code();
+        self.alerts = self.alerts.wrapping_add(XxHash3_64::oneshot(&bytes));
+    }
+}
+
+/// 64 bits of a series' identity, kept beside its state for [`OutputHash::add_row`].
+pub(crate) fn seed(id: SeriesId) -> u64 {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = id.get().to_le_bytes();
+    let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let high = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
+    low ^ high.rotate_left(32)
+}
+
+/// Names an alert: xxh3-128 of the database, the rule's canonical text, the series and the onset.
+pub(crate) fn alert_key(db: &str, rule: u128, series: SeriesId, onset: EventTime) -> AlertKey {
+    let mut bytes = Vec::with_capacity(db.len() + 48);
+    // Fixed widths first, so that no two different inputs give the same bytes.
+    bytes.extend_from_slice(&rule.to_le_bytes());
+    bytes.extend_from_slice(&series.get().to_le_bytes());
+    bytes.extend_from_slice(&onset.nanos().to_le_bytes());
+    bytes.extend_from_slice(db.as_bytes());
+    AlertKey(XxHash3_128::oneshot(&bytes))
+}
+
+/// Collects the bits of a series' state in a fixed order and width.
+#[derive(Debug, Default)]
+pub(crate) struct Digest(Vec<u8>);
+
+impl Digest {
+    pub(crate) fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn u128(&mut self, value: u128) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn i64(&mut self, value: i64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn f64(&mut self, value: f64) {
+        self.u64(value.to_bits());
+    }
+
+    pub(crate) fn f32(&mut self, value: f32) {
+        self.0.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+
+    /// The hash of what was collected; the collection starts anew.
+    pub(crate) fn finish(&mut self) -> u64 {
+        let hash = XxHash3_64::oneshot(&self.0);
+        self.0.clear();
+        hash
+    }
+}

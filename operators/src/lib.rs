@@ -1,0 +1,40 @@
+//! Deterministic functions of state and samples: the order of each series, the detector, the rules.
+//!
+//! Nothing here knows a clock, a disk, a lock or a thread, and nothing depends on how rows were cut
+//! into batches: the same records in the same order give the same bits on every machine. Floats
+//! meet only + - * /, comparisons, casts and the pinned `libm`.
+//!
+//! [`Pipeline`] conducts; everything else computes and returns.
+
+mod alert;
+mod canonical;
+mod condition;
+pub mod config;
+mod hash;
+mod light;
+pub mod limits;
+mod matcher;
+mod numeric;
+mod order;
+pub mod pipeline;
+mod profile;
+mod reason;
+pub mod rows;
+mod rule;
+pub mod rule_error;
+pub mod rule_set;
+mod sparkline;
+mod state;
+mod tail;
+mod watch;
+
+#[cfg(test)]
+mod testing;
+
+pub use config::{PipelineConfig, RuleConfig};
+pub use hash::OutputHash;
+pub use light::Explanation;
+pub use pipeline::Pipeline;
+pub use rows::{Emitted, Rows, Run};
+pub use rule_error::{RuleError, RuleProblem, RuleTextError};
+pub use rule_set::RuleSet;

@@ -1,0 +1,439 @@
+//! The light detector: what every series has.
+
+use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
+
+use crate::numeric::{larger, narrow, smaller};
+use crate::profile::{Profile, SLOT_NANOS, SLOTS};
+use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState};
+use crate::tail::Tail;
+
+/// Weight of a sample in the quick level and in the drift: the reference detector's quick forecaster.
+const QUICK_RATE: f32 = 0.3;
+/// Samples that only teach. Between the reference's 20 and 80: the tail starts from a prior.
+const BURN_IN: u32 = 40;
+/// Seconds of drift before the slow channel scores: a quarter of the daily season.
+const FAR_SECONDS_MIN: f32 = 6.0 * 3_600.0;
+/// Time constants of the slow level and of the drift's scale, in seconds.
+const SLOW_SECONDS: f32 = 12.0 * 3_600.0;
+const FAR_SCALE_SECONDS: f32 = 24.0 * 3_600.0;
+/// One sample moves the slow level at most this far: a daily series has ten days of memory.
+const SLOW_RATE_MAX: f32 = 0.1;
+const FAR_SCALE_RATE_MAX: f32 = 0.02;
+/// Samples that the near scale remembers, and from which on it clips.
+const NEAR_SAMPLES: u32 = 256;
+const SETTLED_SAMPLES: u32 = 16;
+/// Distances beyond this many scales move the quick level no further, until several in a row do.
+const FOLLOW_CLIP: f32 = 3.0;
+/// An anomaly for the sake of learning: the reference's level for single dashboards.
+const HOT: f32 = 4.0;
+/// Calm samples that end an episode.
+const CALM_SAMPLES: u8 = 8;
+/// An episode longer than this, in seconds and in samples, is the new normal.
+const ACCEPT_SECONDS: f32 = 3_600.0;
+const ACCEPT_SAMPLES: f32 = 12.0;
+/// The slow level's rate during an episode, relative, and after it was accepted, absolute.
+const FROZEN: f32 = 0.1;
+const ACCEPTED_RATE: f32 = 0.05;
+/// A sample that moves less than this share of the scale is still.
+const STILL: f32 = 0.01;
+/// A still sample moves the scale by this share of the ordinary rate.
+const STILL_RATE: f32 = 1.0 / 256.0;
+/// A run this much longer than the longest one is looked at, with this exponent.
+const RUN_RATIO: f32 = 1.5;
+const RUN_EXPONENT: f32 = 4.0;
+/// Runs this short happen to every series.
+const RUN_LONGEST_START: u16 = 2;
+/// Movements before still runs mean anything.
+const MOVES_MIN: u32 = 20;
+/// A pause of more than this many intervals makes the quick level stale.
+const GAP_INTERVALS: f32 = 8.0;
+/// Samples after a gap that are not scored; the quick level then has forgotten all but 6 %.
+const QUIET_SAMPLES: u8 = 8;
+/// Series that sample more seldom have no hourly profile, in seconds.
+const PROFILE_INTERVAL_MAX: f32 = 2.0 * 3_600.0;
+/// Samples for which an onset must be exceeded, see DETECTION step 7.
+const HOLD_SAMPLES: u8 = 100;
+const NANO: f64 = 1e-9;
+
+/// What a series is expected to be, and what it was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Explanation {
+    /// The expected value; NaN during the burn-in.
+    pub expected: f64,
+    /// The lower end of the band that holds 98 % of healthy samples; NaN during the burn-in.
+    pub lower: f64,
+    /// The upper end of that band; NaN during the burn-in.
+    pub upper: f64,
+    /// Time of the last row in order; [`EventTime::MIN`] where there is none.
+    pub last_time: EventTime,
+    /// Last finite value in order; NaN where there is none.
+    pub last_value: f64,
+    /// Samples that the detector has seen.
+    pub samples: u32,
+    /// Learnt seconds between samples; 0 before the second one.
+    pub interval_seconds: f32,
+}
+
+/// Scores each sample against a quick and a slow expectation, and looks at runs of equal values.
+///
+/// With value `x`, quick level `q`, slow level `w`, daily profile `P(t)` between hour centres,
+/// drift `r`, robust scale and tail severity `T` as in [`Tail`], learnt interval and step `dt`:
+///
+/// ```text
+/// e = x - q              s1 = T1(|e|)                    near: spikes, steps, noisier noise
+/// c = clip(e, 3 scale1 2^k)                              k grows with far samples on one side
+/// r' = r + .3 (q + c - w - P(t) - r)   s2 = T2(|r'|)     far: lasting departures, broken seasons
+/// s3 = log10(moves) + 4 log10(run / longest)             run of still samples > 1.5 x the longest
+/// severity = max(s1, s2, s3)
+/// q' = q + .3 c          w' = w + a (q + c - w - P(t)),  a = max(1/n, dt / 12 h), at most .1
+/// scale1' at rate max(1/n, 1/256), scale2' at max(1/n, dt / 24 h)
+/// ```
+///
+/// While an anomaly is on (severity at least 4 until 8 calm samples), `w` learns at a tenth, the
+/// profile hardly, the tails not at all after the first sample; once that took longer than an hour
+/// and 12 samples, `w` goes to the new level at .05 a sample and the run becomes the longest.
+/// A series that never moved has no scale: its first movement gets `log10(n + 1)`, the rule of
+/// succession. A pause above 8 intervals and a new time base: 8 samples are learnt from, not scored.
+///
+/// Source: Holt (1957) and Winters (1960) without trend, Huber's clipping (1964), exponential tail;
+/// onset after the reference detector's step 7. Deviations: distances are scored by their tail and
+/// not by the normal law; the drift, not the sample, meets the profile. Score: about -log10 of the
+/// chance of a sample at least this unusual, 0 to 100. Weak against: a week that differs from its days,
+/// drift slower than half a day, a season shorter than a day, a tail heavier than exponential.
+///
+/// NaN and infinities never come here; distances are held within ±1e30. Constant input scores 0.
+/// State: 128 bytes with the order's, and a [`Profile`] of 120. Time: O(1).
+#[derive(Debug, Default)]
+pub(crate) struct Light {
+    profiles: Vec<Profile>,
+}
+
+/// What was expected of a sample before it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expectation {
+    pub(crate) expected: f64,
+    pub(crate) lower: f64,
+    pub(crate) upper: f64,
+}
+
+/// The severities of one sample's three views, and what learning needs of it.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    near: f32,
+    far: f32,
+    z_near: f32,
+    z_far: f32,
+    severity: f32,
+}
+
+impl Light {
+    /// Goes forward to a sample's time; `step` is none for the first sample of a time base.
+    pub(crate) fn advance(
+        &mut self,
+        s: &mut SeriesState,
+        time: EventTime,
+        step: Option<i64>,
+    ) -> f32 {
+        let hour = i32::try_from(time.nanos().div_euclid(SLOT_NANOS))
+            .expect("64 bits of nanoseconds are 5 million hours");
+        let Some(step) = step else {
+            s.quiet = QUIET_SAMPLES;
+            self.enter_hour(s, hour);
+            return s.interval;
+        };
+        let dt = narrow(step_seconds(step));
+        let gap = GAP_INTERVALS * s.interval;
+        if s.samples < 2 {
+            s.interval = dt;
+        } else {
+            if dt > gap {
+                s.quiet = QUIET_SAMPLES;
+            }
+            let heard = larger(smaller(dt, 2.0 * s.interval), 0.5 * s.interval);
+            s.interval += 0.05 * (heard - s.interval);
+        }
+        if hour != s.hour {
+            self.enter_hour(s, hour);
+        }
+        smaller(dt, 4.0 * s.interval)
+    }
+
+    /// What the detector expects of a sample at `time`, to which it was advanced.
+    pub(crate) fn expect(s: &SeriesState, time: EventTime) -> Expectation {
+        if s.samples < BURN_IN {
+            return Expectation { expected: f64::NAN, lower: f64::NAN, upper: f64::NAN };
+        }
+        // The slow expectation where it is at least as sharp: after a step it still says what was normal.
+        let slow = far_is_ready(s) && s.far.reach() <= s.near.reach();
+        let expected = if slow { s.slow + f64::from(season(s, time)) } else { s.quick };
+        let reach = f64::from(s.near.reach());
+        Expectation { expected, lower: expected - reach, upper: expected + reach }
+    }
+
+    pub(crate) fn explain(s: &SeriesState) -> Explanation {
+        let Expectation { expected, lower, upper } = Self::expect(s, s.last_time);
+        Explanation {
+            expected,
+            lower,
+            upper,
+            last_time: s.last_time,
+            last_value: if s.samples == 0 { f64::NAN } else { s.last_value },
+            samples: s.samples,
+            interval_seconds: s.interval,
+        }
+    }
+
+    /// Scores a finite value at `time`, to which the series was advanced by `dt` seconds, and learns it.
+    pub(crate) fn score(s: &mut SeriesState, time: EventTime, x: f64, dt: f32) -> f32 {
+        if s.samples == 0 {
+            begin(s, x);
+            return 0.0;
+        }
+        let e = narrow(x - s.quick);
+        let distance = e.abs();
+        let still = narrow(x - s.last_value).abs() <= STILL * s.near.scale;
+        let first_move = s.moves == 0 && !still;
+        let z_near = s.near.standing(distance);
+        let heard = s.quick + f64::from(follow(s, e));
+        let departure = narrow(heard - s.slow) - season(s, time);
+        s.drift += QUICK_RATE * (departure - s.drift);
+        let z_far = s.far.standing(s.drift.abs());
+        count_run(s, still);
+
+        let near = s.near.severity(z_near);
+        let far = if far_is_ready(s) { s.far.severity(z_far) } else { 0.0 };
+        let rare = if first_move { count_severity(s.samples) } else { run_severity(s) };
+        let scored = s.samples >= BURN_IN && s.quiet == 0;
+        let severity = if scored { larger(larger(near, far), rare) } else { 0.0 };
+
+        let view = View { near, far, z_near, z_far, severity };
+        let fresh = s.heat <= 0.0;
+        note_episode(s, severity, dt);
+        learn_near(s, distance, still, fresh, view);
+        learn_far(s, departure, dt, fresh, view);
+        s.hour_samples = s.hour_samples.saturating_add(1);
+        s.hour_mean += f64::from(narrow(heard - s.hour_mean)) / f64::from(s.hour_samples);
+        s.last_value = x;
+        s.samples = s.samples.saturating_add(1);
+        s.quiet = s.quiet.saturating_sub(1);
+        severity
+    }
+
+    /// Ends the hour: its mean goes to the profile, which gives the departures about the new one.
+    fn enter_hour(&mut self, s: &mut SeriesState, hour: i32) {
+        let slot = slot_of(s.hour);
+        let whole = s.hour_samples > 0 && !s.is(FIRST_HOUR) && s.interval < PROFILE_INTERVAL_MAX;
+        if whole && s.profile == NONE {
+            s.profile = u32::try_from(self.profiles.len()).expect("fewer profiles than series");
+            self.profiles.push(Profile::new());
+        }
+        s.marks &= !FIRST_HOUR;
+        if let Some(profile) = self.profiles.get_mut(s.profile as usize) {
+            if whole {
+                let frozen = s.heat > 0.0 && !is_accepted(s);
+                if let Some(level) = profile.fold(slot, s.hour_mean, s.slow, frozen) {
+                    // From here the drift is about another expectation.
+                    s.marks |= SEASONAL;
+                    s.slow = level;
+                    s.drift = 0.0;
+                    s.far = Tail::NEW;
+                    s.far_samples = 0;
+                }
+            }
+            if profile.is_ready() {
+                s.season = profile.about(slot_of(hour));
+            }
+        }
+        s.hour = hour;
+        s.hour_mean = s.quick;
+        s.hour_samples = 0;
+    }
+
+    /// The profile of a series that has one.
+    pub(crate) fn profile(&self, s: &SeriesState) -> Option<&Profile> {
+        self.profiles.get(s.profile as usize)
+    }
+}
+
+/// The emitted form of a severity, and the flags of the channel and of the de-duplicated onset.
+pub(crate) fn emit(s: &mut SeriesState, severity: Severity) -> Flags {
+    s.hold_age = s.hold_age.saturating_add(1);
+    if severity == Severity::ZERO {
+        return Flags::NONE;
+    }
+    let flags = Flags::NONE.with_channel(Channel::Deviation);
+    if s.hold_age > HOLD_SAMPLES {
+        s.hold = 0;
+    }
+    if severity.steps() <= s.hold {
+        return flags;
+    }
+    s.hold = severity.steps();
+    s.hold_age = 0;
+    flags.with(Flags::ONSET)
+}
+
+fn begin(s: &mut SeriesState, x: f64) {
+    s.last_value = x;
+    s.quick = x;
+    s.slow = x;
+    s.hour_mean = x;
+    s.hour_samples = 1;
+    s.samples = 1;
+    s.run_longest = RUN_LONGEST_START;
+    s.marks |= FIRST_HOUR;
+    s.quiet = 0;
+}
+
+/// Moves the quick level; returns the part of the distance that it believes.
+fn follow(s: &mut SeriesState, e: f32) -> f32 {
+    let limit = FOLLOW_CLIP * s.near.scale;
+    let free = s.samples < SETTLED_SAMPLES || s.quiet > 0 || s.near.scale <= 0.0;
+    let heard = if free || e.abs() <= limit {
+        s.outliers = 0;
+        e
+    } else {
+        let same_side = (s.outliers >= 0) == (e > 0.0) && s.outliers != 0;
+        let before = if same_side { s.outliers } else { 0 };
+        s.outliers = if e > 0.0 { before.saturating_add(1) } else { before.saturating_sub(1) };
+        // Twice as far with each further one: a lasting step of any size is followed within few samples.
+        let doublings = s.outliers.unsigned_abs().saturating_sub(2);
+        let wide = if doublings > 60 { f32::MAX } else { power_of_two(doublings) * limit };
+        e.clamp(-wide, wide)
+    };
+    s.quick += f64::from(QUICK_RATE * heard);
+    heard
+}
+
+/// `2^exponent`, exactly.
+fn power_of_two(exponent: u8) -> f32 {
+    f32::from_bits((127 + u32::from(exponent)) << 23)
+}
+
+fn count_run(s: &mut SeriesState, still: bool) {
+    if still {
+        s.run = s.run.saturating_add(1);
+    } else {
+        s.run_longest = s.run_longest.max(s.run);
+        s.run = 0;
+        s.moves = s.moves.saturating_add(1);
+    }
+}
+
+fn run_severity(s: &SeriesState) -> f32 {
+    let (run, longest) = (f32::from(s.run), f32::from(s.run_longest));
+    if run < RUN_RATIO * longest || s.moves < MOVES_MIN {
+        return 0.0;
+    }
+    count_severity(s.moves) + RUN_EXPONENT * libm::log10f(run / longest)
+}
+
+/// Of something that did not happen in `count` trials.
+#[expect(clippy::cast_precision_loss, reason = "a logarithm of it is taken")]
+fn count_severity(count: u32) -> f32 {
+    libm::log10f(count as f32 + 1.0)
+}
+
+fn note_episode(s: &mut SeriesState, severity: f32, dt: f32) {
+    if severity >= HOT {
+        s.heat += dt;
+        s.calm = 0;
+    } else if s.heat > 0.0 {
+        s.calm += 1;
+        if s.calm >= CALM_SAMPLES {
+            s.heat = 0.0;
+        }
+    }
+}
+
+fn is_accepted(s: &SeriesState) -> bool {
+    s.heat > larger(ACCEPT_SECONDS, ACCEPT_SAMPLES * s.interval)
+}
+
+/// Whether a sample that scored `severity` may teach a tail: healthy ones and the first of an episode.
+fn teaches(severity: f32, fresh: bool) -> bool {
+    severity < HOT || fresh
+}
+
+fn learn_near(s: &mut SeriesState, distance: f32, still: bool, fresh: bool, view: View) {
+    if s.quiet > 0 {
+        return;
+    }
+    let rate = recency(s.samples, 1.0 / 256.0, NEAR_SAMPLES);
+    let rate = if still { rate * STILL_RATE } else { rate };
+    if !still || s.near.scale > 0.0 {
+        s.near.learn_scale(distance, rate, s.samples >= SETTLED_SAMPLES);
+    }
+    if s.samples >= SETTLED_SAMPLES && !still && teaches(view.near, fresh) {
+        s.near.learn_tail(view.z_near);
+    }
+    if s.run > s.run_longest && is_accepted(s) {
+        s.run_longest = s.run;
+    }
+}
+
+fn learn_far(s: &mut SeriesState, departure: f32, dt: f32, fresh: bool, view: View) {
+    let steady = larger(smaller(dt / SLOW_SECONDS, SLOW_RATE_MAX), 0.0);
+    let rate = if view.severity < HOT && s.heat <= 0.0 {
+        if s.is(SEASONAL) { steady } else { larger(steady, recency(s.samples, 0.0, u32::MAX)) }
+    } else if is_accepted(s) {
+        ACCEPTED_RATE
+    } else {
+        steady * FROZEN
+    };
+    s.slow += f64::from(rate * departure);
+    let count = u32::from(s.far_samples);
+    let rate =
+        larger(smaller(dt / FAR_SCALE_SECONDS, FAR_SCALE_RATE_MAX), recency(count, 0.0, 4_096));
+    s.far.learn_scale(s.drift.abs(), rate, count >= NEAR_SAMPLES);
+    if count >= SETTLED_SAMPLES && teaches(view.far, fresh) {
+        s.far.learn_tail(view.z_far);
+    }
+    s.far_samples = s.far_samples.saturating_add(1);
+}
+
+/// `1 / (count + 1)` for the first `until` samples, `steady` from then on.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a rate need not be exact, only the same everywhere"
+)]
+fn recency(count: u32, steady: f32, until: u32) -> f32 {
+    if count < until { 1.0 / (count as f32 + 1.0) } else { steady }
+}
+
+fn far_is_ready(s: &SeriesState) -> bool {
+    s.far_samples == u16::MAX
+        || (u32::from(s.far_samples) >= BURN_IN
+            && f32::from(s.far_samples) * s.interval >= FAR_SECONDS_MIN)
+}
+
+/// The profile at `time`, on the line between the centres of its hour and the nearer neighbour.
+fn season(s: &SeriesState, time: EventTime) -> f32 {
+    if !s.is(SEASONAL) {
+        return 0.0;
+    }
+    let within = narrow(nanos_f64(time.nanos().rem_euclid(SLOT_NANOS)) / nanos_f64(SLOT_NANOS));
+    let here = s.season.here;
+    if within < 0.5 {
+        here + (s.season.before - here) * (0.5 - within)
+    } else {
+        here + (s.season.after - here) * (within - 0.5)
+    }
+}
+
+fn slot_of(hour: i32) -> usize {
+    usize::try_from(hour.rem_euclid(24)).expect("a remainder of 24") % SLOTS
+}
+
+fn step_seconds(nanos: i64) -> f64 {
+    nanos_f64(nanos) * NANO
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
+fn nanos_f64(nanos: i64) -> f64 {
+    nanos as f64
+}
+
+#[cfg(test)]
+#[path = "light_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! The order of each series: in order, late, or a new time base.
+
+use std::collections::BTreeMap;
+
+use tidewatch_metrics::time::NANOS_PER_SECOND;
+use tidewatch_metrics::{EventTime, UnixNanos};
+
+use crate::hash::Digest;
+use crate::state::{SeriesState, TROUBLED};
+
+/// Refused rows, each later than the one before, after which a series may take a new time base.
+pub(crate) const REFUSED_MIN: u32 = 32;
+/// Log time over which they must have come: a batch sent twice comes faster.
+pub(crate) const REFUSED_NANOS_MIN: i64 = 120 * NANOS_PER_SECOND;
+
+/// Where a row stands in its series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Refused: not scored.
+    #[default]
+    Refused,
+    /// Later than the series' last row by these many nanoseconds.
+    InOrder(i64),
+    /// The series' first row, or the first one in a new time base.
+    First,
+}
+
+/// A row's place and whether it carries the flag `late`.
+///
+/// Late = not later than the greatest time that the series ever had. In a new time base that lies
+/// before it, rows are late and scored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) place: Place,
+    pub(crate) late: bool,
+}
+
+/// What the few series have that do not simply go forward.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    troubles: BTreeMap<u32, Trouble>,
+}
+
+/// Refused rows in a row, and the greatest time where it is not the last one.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    greatest: EventTime,
+    refused: u32,
+    refused_last: EventTime,
+    /// Log time of the first refused row; none until the log has ticked.
+    refused_since: Option<UnixNanos>,
+}
+
+impl Order {
+    /// Places a row, in log order. `now` is the time of the log's last tick.
+    pub(crate) fn observe(
+        &mut self,
+        state: &mut SeriesState,
+        local: u32,
+        time: EventTime,
+        now: Option<UnixNanos>,
+    ) -> Placed {
+        let last = state.last_time;
+        if time > last && !state.is(TROUBLED) {
+            state.last_time = time;
+            return Placed { place: step(last, time), late: false };
+        }
+        self.observe_troubled(state, local, time, now)
+    }
+
+    #[cold]
+    fn observe_troubled(
+        &mut self,
+        state: &mut SeriesState,
+        local: u32,
+        time: EventTime,
+        now: Option<UnixNanos>,
+    ) -> Placed {
+        let last = state.last_time;
+        let trouble = self.troubles.entry(local).or_insert(Trouble {
+            greatest: last,
+            refused: 0,
+            refused_last: EventTime::MIN,
+            refused_since: None,
+        });
+        state.marks |= TROUBLED;
+        let late = time <= trouble.greatest;
+        let place = if time > last {
+            trouble.refused = 0;
+            step(last, time)
+        } else if trouble.refuse(time, now) {
+            trouble.refused = 0;
+            Place::First
+        } else {
+            return Placed { place: Place::Refused, late };
+        };
+        state.last_time = time;
+        if !late {
+            // The last time is the greatest again.
+            self.troubles.remove(&local);
+            state.marks &= !TROUBLED;
+        }
+        Placed { place, late }
+    }
+
+    pub(crate) fn digest(&self, local: u32, out: &mut Digest) {
+        let Some(trouble) = self.troubles.get(&local) else { return };
+        out.i64(trouble.greatest.nanos());
+        out.u64(u64::from(trouble.refused));
+        if trouble.refused > 0 {
+            out.i64(trouble.refused_last.nanos());
+            out.i64(trouble.refused_since.map_or(i64::MIN, UnixNanos::nanos));
+        }
+    }
+}
+
+impl Trouble {
+    /// Counts a refused row; returns whether it completes the condition for a new time base.
+    fn refuse(&mut self, time: EventTime, now: Option<UnixNanos>) -> bool {
+        if self.refused == 0 || time <= self.refused_last {
+            self.refused = 0;
+            self.refused_since = None;
+        }
+        self.refused = self.refused.saturating_add(1);
+        self.refused_last = time;
+        self.refused_since = self.refused_since.or(now);
+        let waited = match (self.refused_since, now) {
+            (Some(since), Some(now)) => now.nanos().saturating_sub(since.nanos()),
+            _ => 0,
+        };
+        self.refused > REFUSED_MIN && waited >= REFUSED_NANOS_MIN
+    }
+}
+
+fn step(last: EventTime, time: EventTime) -> Place {
+    if last == EventTime::MIN {
+        Place::First
+    } else {
+        Place::InOrder(time.nanos().saturating_sub(last.nanos()))
+    }
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,0 +1,212 @@
+//! Conducts the operators: order, detector, rules.
+
+use std::sync::Arc;
+
+use tidewatch_metrics::catalog::SeriesEntry;
+use tidewatch_metrics::{EventTime, Flags, Severity, UnixNanos};
+
+use crate::alert::Observation;
+use crate::hash::Digest;
+use crate::light::{self, Explanation, Light};
+use crate::order::{Order, Place, Placed};
+use crate::state::{SeriesState, WATCHED};
+use crate::watch::Watches;
+use crate::{Emitted, OutputHash, PipelineConfig, Rows, RuleSet};
+
+/// Rows that are placed before the first of them is scored: the misses of their states overlap.
+const CHUNK: usize = 64;
+
+/// All operators of one shard's series.
+///
+/// A function of the series, rules, rows and ticks it was given, in their order, and of nothing else.
+#[derive(Debug)]
+pub struct Pipeline {
+    entries: Vec<Arc<SeriesEntry>>,
+    states: Vec<SeriesState>,
+    order: Order,
+    light: Light,
+    watches: Watches,
+    now: Option<UnixNanos>,
+    output: OutputHash,
+    #[cfg(feature = "planted-fault")]
+    scored: u64,
+}
+
+impl Pipeline {
+    /// A pipeline without series and rules.
+    #[must_use]
+    pub fn new(config: PipelineConfig) -> Self {
+        Self {
+            entries: Vec::new(),
+            states: Vec::new(),
+            order: Order::default(),
+            light: Light::default(),
+            watches: Watches::new(config),
+            now: None,
+            output: OutputHash::default(),
+            #[cfg(feature = "planted-fault")]
+            scored: 0,
+        }
+    }
+
+    /// Takes a series and returns its dense index: 0, 1, 2 and so on.
+    ///
+    /// # Panics
+    /// With the 2^32nd series, which no limit allows.
+    pub fn add_series(&mut self, entry: Arc<SeriesEntry>) -> u32 {
+        let local = u32::try_from(self.states.len()).expect("fewer than 2^32 series");
+        let mut state = SeriesState::new(entry.id);
+        if self.watches.add_series(&entry) {
+            state.marks |= WATCHED;
+        }
+        self.states.push(state);
+        self.entries.push(entry);
+        local
+    }
+
+    /// Puts rules in force from a record received at `received`.
+    ///
+    /// A rule whose canonical text is gone resolves its firing alerts with the reason
+    /// `rule_changed`, in the order of series and rule name; rules with the same text keep their state.
+    pub fn set_rules(&mut self, rules: Arc<RuleSet>, received: UnixNanos, out: &mut Emitted) {
+        let explain = |local: usize| Light::explain(&self.states[local]);
+        let ended = self.watches.set_rules(rules, &self.entries, &explain, received);
+        for (state, watched) in self.states.iter_mut().zip(self.watches.watched()) {
+            state.marks = if watched { state.marks | WATCHED } else { state.marks & !WATCHED };
+        }
+        for transition in &ended {
+            self.output.add_transition(transition);
+        }
+        out.transitions.extend(ended);
+    }
+
+    /// Scores rows and drives the rules; appends to `out` one severity and one flag per row.
+    ///
+    /// # Panics
+    /// Where `rows` breaks its invariant or names a series that was not added: a bug of the caller.
+    pub fn apply(&mut self, rows: &Rows<'_>, out: &mut Emitted) {
+        let count = rows.series.len();
+        assert!(rows.times.len() == count && rows.values.len() == count, "equal columns");
+        out.severities.reserve(count);
+        out.flags.reserve(count);
+        let mut placed = [Placed::default(); CHUNK];
+        let mut runs = rows.runs.iter();
+        let mut run = runs.next();
+        for start in (0..count).step_by(CHUNK) {
+            let end = count.min(start + CHUNK);
+            let series = &rows.series[start..end];
+            let times = &rows.times[start..end];
+            for ((place, &local), &time) in placed.iter_mut().zip(series).zip(times) {
+                let state = &mut self.states[local as usize];
+                *place = self.order.observe(state, local, time, self.now);
+            }
+            let values = &rows.values[start..end];
+            let columns = series.iter().zip(times).zip(values).zip(&placed);
+            for (row, (((&local, &time), &value), &placed)) in (start..).zip(columns) {
+                while run.is_some_and(|run| run.end <= row) {
+                    run = runs.next();
+                }
+                let received = run.expect("the runs cover all rows").received;
+                self.apply_row(Row { local, time, value, placed, received }, out);
+            }
+        }
+    }
+
+    /// Takes the log's clock forward; it never goes back.
+    pub fn tick(&mut self, now: UnixNanos) {
+        self.now = self.now.max(Some(now));
+    }
+
+    /// What the detector expects of a series, by its dense index.
+    ///
+    /// # Panics
+    /// Where no such series was added.
+    #[must_use]
+    pub fn explain(&self, local: u32) -> Explanation {
+        Light::explain(&self.states[local as usize])
+    }
+
+    /// What was put out so far.
+    #[must_use]
+    pub fn output_hash(&self) -> OutputHash {
+        self.output
+    }
+
+    /// The sum over all series of a hash of the identity and of every bit of state, rules included.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        let mut digest = Digest::default();
+        let mut sum = 0_u64;
+        for ((local, state), entry) in (0_u32..).zip(&self.states).zip(&self.entries) {
+            digest.u128(entry.id.get());
+            state.digest(&mut digest);
+            self.order.digest(local, &mut digest);
+            if let Some(profile) = self.light.profile(state) {
+                profile.digest(&mut digest);
+            }
+            self.watches.digest(local, &mut digest);
+            sum = sum.wrapping_add(digest.finish());
+        }
+        sum
+    }
+
+    #[inline]
+    fn apply_row(&mut self, row: Row, out: &mut Emitted) {
+        let state = &mut self.states[row.local as usize];
+        let mut severity = Severity::ZERO;
+        let mut flags = Flags::NONE;
+        let step = match row.placed.place {
+            Place::InOrder(step) => Some(step),
+            Place::First | Place::Refused => None,
+        };
+        if row.placed.place != Place::Refused && row.value.is_finite() {
+            let dt = self.light.advance(state, row.time, step);
+            let expectation = state.is(WATCHED).then(|| Light::expect(state, row.time));
+            severity = Severity::from_f32(Light::score(state, row.time, row.value, dt));
+            #[cfg(feature = "planted-fault")]
+            {
+                self.scored += 1;
+                if self.scored.is_multiple_of(1_000) {
+                    severity = Severity::from_steps(severity.steps() ^ 1);
+                }
+            }
+            flags = light::emit(state, severity);
+            if let Some(expectation) = expectation {
+                let observation = Observation {
+                    time: row.time,
+                    value: row.value,
+                    severity,
+                    channel: flags.channel(),
+                    expectation,
+                    received: row.received,
+                };
+                let from = out.transitions.len();
+                let entry = &self.entries[row.local as usize];
+                self.watches.observe(row.local, entry, &observation, &mut out.transitions);
+                for transition in out.transitions.iter().skip(from) {
+                    self.output.add_transition(transition);
+                }
+            }
+        }
+        if row.placed.late {
+            flags = flags.with(Flags::LATE);
+        }
+        self.output.add_row(state.seed, row.time, severity, flags);
+        out.severities.push(severity);
+        out.flags.push(flags);
+    }
+}
+
+/// One row with its place in its series.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    local: u32,
+    time: EventTime,
+    value: f64,
+    placed: Placed,
+    received: UnixNanos,
+}
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! Why an alert went on, in words with numbers.
+
+use std::fmt::Write;
+
+use tidewatch_metrics::time::NANOS_PER_SECOND;
+use tidewatch_metrics::{Severity, TransitionKind};
+
+use crate::condition::Subject;
+use crate::light::Expectation;
+use crate::rule::Rule;
+
+/// The reason of a transition that a sample caused.
+///
+/// `severity 7.2 > 6 for 5m, value 93.1 expected 41.0 (38.2 to 43.9)`
+pub(crate) fn reason(
+    rule: &Rule,
+    kind: TransitionKind,
+    value: f64,
+    severity: Severity,
+    expectation: &Expectation,
+) -> String {
+    let condition = rule.condition;
+    let subject = match condition.subject {
+        Subject::Value => number(value),
+        Subject::Severity => format!("{:.1}", severity.to_f32()),
+        Subject::Score => format!("{:.2}", severity.score()),
+    };
+    let name = condition.subject.name();
+    let bound = format!("{} {}", condition.comparison.sign(), condition.bound);
+    let mut out = match kind {
+        TransitionKind::Pending => {
+            format!("{name} {subject} {bound}, fires after {}", duration(rule.for_nanos))
+        }
+        TransitionKind::Firing if rule.for_nanos == 0 => format!("{name} {subject} {bound}"),
+        TransitionKind::Firing => {
+            format!("{name} {subject} {bound} for {}", duration(rule.for_nanos))
+        }
+        TransitionKind::Resolved if rule.keep_firing_nanos == 0 => {
+            format!("{name} {subject}, no longer {bound}")
+        }
+        TransitionKind::Resolved => {
+            format!("{name} {subject}, not {bound} for {}", duration(rule.keep_firing_nanos))
+        }
+    };
+    if condition.subject != Subject::Value {
+        append(&mut out, format_args!(", value {}", number(value)));
+    }
+    if expectation.expected.is_finite() {
+        let Expectation { expected, lower, upper } = expectation;
+        let comma = if condition.subject == Subject::Value { "," } else { "" };
+        let (expected, lower, upper) = (number(*expected), number(*lower), number(*upper));
+        append(&mut out, format_args!("{comma} expected {expected} ({lower} to {upper})"));
+    }
+    out
+}
+
+fn append(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to memory does not fail");
+}
+
+/// A number for people: at most five digits where that says enough.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    let decimals = if size >= 1_000.0 || size <= 0.0 {
+        0
+    } else if size >= 1.0 {
+        1
+    } else if size >= 0.01 {
+        3
+    } else {
+        return format!("{value:.2e}");
+    };
+    if size >= 1e12 { format!("{value:.3e}") } else { format!("{value:.decimals$}") }
+}
+
+/// `1h30m`, `5m`, `90s` as `1m30s`; whole seconds unless shorter than one.
+fn duration(nanos: i64) -> String {
+    let seconds = nanos / NANOS_PER_SECOND;
+    if seconds == 0 {
+        return format!("{nanos}ns");
+    }
+    let mut out = String::new();
+    for (unit, size) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
+        let count = match unit {
+            "d" => seconds / size,
+            "h" => seconds % 86_400 / size,
+            "m" => seconds % 3_600 / size,
+            _ => seconds % 60,
+        };
+        if count > 0 {
+            append(&mut out, format_args!("{count}{unit}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RuleConfig;
+
+    fn said(when: &str, for_nanos: i64, kind: TransitionKind, expected: f64) -> String {
+        let config = RuleConfig {
+            name: "r".to_owned(),
+            when: when.to_owned(),
+            for_nanos,
+            keep_firing_nanos: for_nanos,
+            ..RuleConfig::default()
+        };
+        let rule = Rule::compile(&config, &mut Vec::new()).unwrap();
+        let expectation = Expectation { expected, lower: 38.2, upper: 43.9 };
+        reason(&rule, kind, 93.1, Severity::from_f32(7.2), &expectation)
+    }
+
+    #[test]
+    fn a_reason_is_a_sentence_with_numbers() {
+        assert_eq!(
+            said("severity > 6", 0, TransitionKind::Firing, 41.0),
+            "severity 7.2 > 6, value 93.1 expected 41.0 (38.2 to 43.9)"
+        );
+        assert_eq!(
+            said("value>=90", 300 * NANOS_PER_SECOND, TransitionKind::Firing, 41.0),
+            "value 93.1 >= 90 for 5m, expected 41.0 (38.2 to 43.9)"
+        );
+        assert_eq!(
+            said("score > 0.5", 5_400 * NANOS_PER_SECOND, TransitionKind::Pending, f64::NAN),
+            "score 0.64 > 0.5, fires after 1h30m, value 93.1"
+        );
+        assert_eq!(
+            said("severity > 8", 90 * NANOS_PER_SECOND, TransitionKind::Resolved, f64::NAN),
+            "severity 7.2, not > 8 for 1m30s, value 93.1"
+        );
+        assert_eq!(
+            said("severity > 8", 0, TransitionKind::Resolved, f64::NAN),
+            "severity 7.2, no longer > 8, value 93.1"
+        );
+    }
+
+    #[test]
+    fn numbers_of_every_size_stay_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.001_234, "-1.23e-3"),
+            (0.5, "0.500"),
+            (12.34, "12.3"),
+            (123_456.7, "123457"),
+            (1.5e300, "1.500e300"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+}

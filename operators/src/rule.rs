@@ -1,0 +1,96 @@
+//! One rule, checked and compiled.
+
+use tidewatch_metrics::SeriesKey;
+use twox_hash::XxHash3_128;
+
+use crate::RuleConfig;
+use crate::canonical;
+use crate::condition::Condition;
+use crate::limits::{
+    MATCHERS_MAX, PRIORITY_BYTES_MAX, RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX,
+};
+use crate::matcher::Matcher;
+use crate::rule_error::{RuleError, RuleProblem};
+
+/// A rule as the pipeline uses it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    /// In canonical order.
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) condition: Condition,
+    pub(crate) for_nanos: i64,
+    pub(crate) keep_firing_nanos: i64,
+    pub(crate) priority: String,
+    /// The canonical text and its xxh3-128.
+    pub(crate) text: String,
+    pub(crate) hash: u128,
+    /// The first 16 hex digits of the hash.
+    pub(crate) version: String,
+}
+
+impl Rule {
+    /// Checks a rule; puts every problem into `errors`.
+    pub(crate) fn compile(config: &RuleConfig, errors: &mut Vec<RuleError>) -> Option<Self> {
+        let before = errors.len();
+        let mut refuse = |key: String, problem: RuleProblem| {
+            errors.push(RuleError { rule: config.name.clone(), key, problem });
+        };
+        if config.name.is_empty() || !is_plain(&config.name, RULE_NAME_BYTES_MAX) {
+            refuse("name".to_owned(), RuleProblem::Name);
+        }
+        if !is_plain(&config.priority, PRIORITY_BYTES_MAX) {
+            refuse("priority".to_owned(), RuleProblem::Priority);
+        }
+        for (key, nanos) in [("for", config.for_nanos), ("keep_firing", config.keep_firing_nanos)] {
+            if !(0..=RULE_DURATION_NANOS_MAX).contains(&nanos) {
+                refuse(key.to_owned(), RuleProblem::Duration { nanos });
+            }
+        }
+        let mut matchers = Vec::new();
+        let count = config.matchers.len();
+        if count > MATCHERS_MAX {
+            refuse("match".to_owned(), RuleProblem::TooManyMatchers { count });
+        }
+        for (label, pattern) in config.matchers.iter().take(MATCHERS_MAX) {
+            match Matcher::parse(label, pattern) {
+                Ok(matcher) => matchers.push(matcher),
+                Err(problem) => refuse(format!("match.{label}"), problem),
+            }
+        }
+        let Some(condition) = Condition::parse(&config.when) else {
+            refuse("when".to_owned(), RuleProblem::When { text: config.when.clone() });
+            return None;
+        };
+        if errors.len() > before {
+            return None;
+        }
+        let order = |m: &Matcher| (m.label.clone(), m.operator, m.text.clone());
+        matchers.sort_by_cached_key(order);
+        matchers.dedup_by_key(|m| order(m));
+        let mut rule = Self {
+            name: config.name.clone(),
+            matchers,
+            condition,
+            for_nanos: config.for_nanos,
+            keep_firing_nanos: config.keep_firing_nanos,
+            priority: config.priority.clone(),
+            text: String::new(),
+            hash: 0,
+            version: String::new(),
+        };
+        rule.text = canonical::text_of(&rule);
+        rule.hash = XxHash3_128::oneshot(rule.text.as_bytes());
+        rule.version = format!("{:016x}", rule.hash >> 64);
+        Some(rule)
+    }
+
+    /// Whether the rule is about the series.
+    pub(crate) fn matches(&self, key: &SeriesKey) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches(key))
+    }
+}
+
+fn is_plain(text: &str, bytes_max: usize) -> bool {
+    text.len() <= bytes_max && !text.chars().any(char::is_control)
+}

@@ -1,0 +1,108 @@
+//! Why rules are refused.
+
+use tidewatch_metrics::time::NANOS_PER_SECOND;
+
+use crate::limits::{
+    MATCHER_BYTES_MAX, MATCHERS_MAX, PRIORITY_BYTES_MAX, REGEX_PROGRAM_BYTES_MAX,
+    RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX, RULES_MAX,
+};
+
+/// One problem of one rule, by the rule's name and the key of its configuration.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("rule {rule:?}: {key} {problem}")]
+pub struct RuleError {
+    /// The rule's name as given.
+    pub rule: String,
+    /// The key: `name`, `match`, `match.LABEL`, `when`, `for`, `keep_firing` or `priority`.
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: RuleProblem,
+}
+
+/// What can be wrong with a key of a rule. Reads on after the key.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RuleProblem {
+    /// A name that is empty, too long or has control characters.
+    #[error("must have 1 to {RULE_NAME_BYTES_MAX} bytes without control characters")]
+    Name,
+    /// The same name twice.
+    #[error("is given to two rules")]
+    DuplicateName,
+    /// More rules than a set takes.
+    #[error("makes {count} rules, at most {RULES_MAX} are taken")]
+    TooManyRules {
+        /// Rules given.
+        count: usize,
+    },
+    /// More matchers than a rule takes.
+    #[error("has {count} labels, at most {MATCHERS_MAX} are taken")]
+    TooManyMatchers {
+        /// Matchers given.
+        count: usize,
+    },
+    /// A matcher without a label.
+    #[error("has an empty label")]
+    EmptyLabel,
+    /// A matcher that is too long.
+    #[error("has {bytes} bytes, at most {MATCHER_BYTES_MAX} are taken")]
+    MatcherBytes {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// Something that looks like an operator, but has no space behind it.
+    #[error(
+        "is {text:?}: an operator (=, !=, ~, !~) needs a space behind it; write \"= {text}\" for \
+         this very text"
+    )]
+    OperatorSpace {
+        /// The pattern as given.
+        text: String,
+    },
+    /// No regular expression, or one that would take too much memory.
+    #[error(
+        "is no regular expression that fits {REGEX_PROGRAM_BYTES_MAX} bytes when compiled: {error}"
+    )]
+    Regex {
+        /// What the compiler of expressions says.
+        error: regex::Error,
+    },
+    /// No condition.
+    #[error(
+        "is {text:?}, but must be \"value\", \"severity\" or \"score\", then one of > >= < <= == != \
+         and a finite number, as in \"severity > 6\""
+    )]
+    When {
+        /// The condition as given.
+        text: String,
+    },
+    /// A duration out of bounds.
+    #[error(
+        "is {nanos} ns, but must be between 0 and {} seconds",
+        RULE_DURATION_NANOS_MAX / NANOS_PER_SECOND
+    )]
+    Duration {
+        /// The duration as given.
+        nanos: i64,
+    },
+    /// A priority that is too long or has control characters.
+    #[error("must have at most {PRIORITY_BYTES_MAX} bytes without control characters")]
+    Priority,
+}
+
+/// Why a canonical text is none.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RuleTextError {
+    /// A line that is not what must stand there.
+    #[error("line {line} of the rules is not in canonical form")]
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Rules that are refused.
+    #[error("the rules hold {} problems, the first: {}", .0.len(), first(.0))]
+    Rules(Vec<RuleError>),
+}
+
+fn first(errors: &[RuleError]) -> String {
+    errors.first().map(ToString::to_string).unwrap_or_default()
+}

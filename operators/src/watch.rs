@@ -1,0 +1,210 @@
+//! The series that rules match, and their alerts.
+
+use std::sync::Arc;
+
+use tidewatch_metrics::catalog::SeriesEntry;
+use tidewatch_metrics::{Channel, SeriesKey, Severity, Transition, UnixNanos};
+
+use crate::alert::{Alert, Change, Observation};
+use crate::hash::{Digest, alert_key};
+use crate::light::{Expectation, Explanation};
+use crate::reason::reason;
+use crate::rule::Rule;
+use crate::sparkline::Sparkline;
+use crate::state::NONE;
+use crate::{PipelineConfig, RuleSet};
+
+/// The reason of a resolution whose rule is gone or changed.
+const RULE_CHANGED: &str = "rule_changed";
+
+/// Which series are watched, and by which rules. A series that no rule matches costs 4 bytes.
+#[derive(Debug)]
+pub(crate) struct Watches {
+    config: PipelineConfig,
+    rules: Arc<RuleSet>,
+    /// Per series the index of its watch, or [`NONE`].
+    places: Vec<u32>,
+    watches: Vec<Watch>,
+}
+
+/// A watched series.
+#[derive(Debug, Default)]
+struct Watch {
+    sparkline: Sparkline,
+    severity: Severity,
+    channel: Channel,
+    /// In the order of the rules.
+    alerts: Vec<Watched>,
+}
+
+/// One rule on the series.
+#[derive(Debug)]
+struct Watched {
+    /// Index in the rule set.
+    rule: usize,
+    alert: Alert,
+}
+
+impl Watches {
+    pub(crate) fn new(config: PipelineConfig) -> Self {
+        Self { config, rules: Arc::default(), places: Vec::new(), watches: Vec::new() }
+    }
+
+    /// Takes the next series; returns whether a rule matches it.
+    pub(crate) fn add_series(&mut self, entry: &SeriesEntry) -> bool {
+        let watch = if self.rules.is_empty() {
+            None
+        } else {
+            let alerts = matching(&self.rules, &entry.key());
+            (!alerts.is_empty()).then(|| Watch { alerts, ..Watch::default() })
+        };
+        let place = place_watch(&mut self.watches, watch);
+        self.places.push(place);
+        place != NONE
+    }
+
+    /// Whether each series is watched.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = bool> {
+        self.places.iter().map(|place| *place != NONE)
+    }
+
+    /// Puts rules in force; returns the ends of what fires by rules that are gone.
+    pub(crate) fn set_rules(
+        &mut self,
+        rules: Arc<RuleSet>,
+        entries: &[Arc<SeriesEntry>],
+        explain: &dyn Fn(usize) -> Explanation,
+        received: UnixNanos,
+    ) -> Vec<Transition> {
+        let old_rules = std::mem::replace(&mut self.rules, rules);
+        let old_places = std::mem::take(&mut self.places);
+        let mut old_watches = std::mem::take(&mut self.watches);
+        let mut ended = Vec::new();
+        for (local, (entry, place)) in entries.iter().zip(old_places).enumerate() {
+            let key = entry.key();
+            let mut alerts = matching(&self.rules, &key);
+            let old = old_watches.get_mut(place as usize).map(std::mem::take);
+            let mut watch = old.unwrap_or_default();
+            for old in std::mem::take(&mut watch.alerts) {
+                let rule = &old_rules.rules()[old.rule];
+                let kept =
+                    alerts.iter_mut().find(|new| self.rules.rules()[new.rule].hash == rule.hash);
+                match (kept, old.alert.end()) {
+                    (Some(kept), _) => kept.alert = old.alert,
+                    (None, Some(change)) => {
+                        let seen = watch.last_seen(&explain(local), received);
+                        let mut transition = transition(rule, entry, &key, change, &seen);
+                        transition.reason = RULE_CHANGED.to_owned();
+                        transition.sparkline = watch.sparkline.draw();
+                        ended.push(transition);
+                    }
+                    (None, None) => {}
+                }
+            }
+            watch.alerts = alerts;
+            let watch = (!watch.alerts.is_empty()).then_some(watch);
+            self.places.push(place_watch(&mut self.watches, watch));
+        }
+        // One order, however the series are spread over pipelines.
+        ended.sort_by(|a, b| (a.series_id, &a.rule).cmp(&(b.series_id, &b.rule)));
+        ended
+    }
+
+    /// Shows a scored sample to all rules that match its series.
+    pub(crate) fn observe(
+        &mut self,
+        local: u32,
+        entry: &SeriesEntry,
+        seen: &Observation,
+        out: &mut Vec<Transition>,
+    ) {
+        let place = self.places[local as usize] as usize;
+        let watch = self.watches.get_mut(place).expect("a watched series has its watch");
+        watch.sparkline.push(seen.value);
+        watch.severity = seen.severity;
+        watch.channel = seen.channel;
+        let age = seen.received.nanos().saturating_sub(seen.time.nanos());
+        let historical = age > self.config.alerts_max_age_nanos;
+        for watched in &mut watch.alerts {
+            let rule = &self.rules.rules()[watched.rule];
+            if let Some(change) = watched.alert.observe(rule, seen, historical) {
+                let mut transition = transition(rule, entry, &entry.key(), change, seen);
+                transition.sparkline = watch.sparkline.draw();
+                out.push(transition);
+            }
+        }
+    }
+
+    /// Rules are told apart by their text, not by their place in the set.
+    pub(crate) fn digest(&self, local: u32, out: &mut Digest) {
+        let place = self.places[local as usize] as usize;
+        let Some(watch) = self.watches.get(place) else { return };
+        watch.sparkline.digest(out);
+        out.u64(u64::from(watch.severity.steps()));
+        out.u64(u64::from(watch.channel.code()));
+        for watched in &watch.alerts {
+            out.u128(self.rules.rules()[watched.rule].hash);
+            watched.alert.digest(out);
+        }
+    }
+}
+
+impl Watch {
+    /// The last sample, as the cause of what the rules' change does.
+    fn last_seen(&self, explained: &Explanation, received: UnixNanos) -> Observation {
+        let Explanation { expected, lower, upper, last_time, .. } = *explained;
+        Observation {
+            time: last_time,
+            value: self.sparkline.last().unwrap_or(f64::NAN),
+            severity: self.severity,
+            channel: self.channel,
+            expectation: Expectation { expected, lower, upper },
+            received,
+        }
+    }
+}
+
+fn matching(rules: &RuleSet, key: &SeriesKey) -> Vec<Watched> {
+    let matching = rules.rules().iter().enumerate().filter(|(_, rule)| rule.matches(key));
+    matching.map(|(rule, _)| Watched { rule, alert: Alert::default() }).collect()
+}
+
+fn place_watch(watches: &mut Vec<Watch>, watch: Option<Watch>) -> u32 {
+    let Some(watch) = watch else { return NONE };
+    watches.push(watch);
+    u32::try_from(watches.len() - 1).expect("fewer watches than series")
+}
+
+fn transition(
+    rule: &Rule,
+    entry: &SeriesEntry,
+    key: &SeriesKey,
+    change: Change,
+    seen: &Observation,
+) -> Transition {
+    let Expectation { expected, lower, upper } = seen.expectation;
+    let Change { kind, onset, historical } = change;
+    Transition {
+        key: alert_key(key.db(), rule.hash, entry.id, onset),
+        rule: rule.name.clone(),
+        rule_version: rule.version.clone(),
+        priority: rule.priority.clone(),
+        series_id: entry.id,
+        db: key.db().to_owned(),
+        metric: key.metric().to_owned(),
+        labels: key.labels().to_vec(),
+        kind,
+        reason: reason(rule, kind, seen.value, seen.severity, &seen.expectation),
+        historical,
+        onset,
+        event: seen.time,
+        severity: seen.severity,
+        value: seen.value,
+        expected,
+        lower,
+        upper,
+        channel: seen.channel,
+        received: seen.received,
+        sparkline: String::new(),
+    }
+}
