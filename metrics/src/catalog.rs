@@ -224,6 +224,17 @@ impl SeriesCatalog {
         self.read().dbs.get(db).map(|m| m.keys().cloned().collect()).unwrap_or_default()
     }
 
+    /// Calls `visit` with database, metric and ascending series of every metric, in byte order of
+    /// the names. Registering waits meanwhile, so `visit` must be short.
+    pub fn visit_metrics(&self, mut visit: impl FnMut(&str, &str, &[SeriesRef])) {
+        let inner = self.read();
+        for (db, metrics) in &inner.dbs {
+            for (name, metric) in metrics {
+                visit(db, name, &metric.series);
+            }
+        }
+    }
+
     /// A metric with all of its series, shared until it gets another series.
     #[must_use]
     pub fn metric(&self, db: &str, metric: &str) -> Option<Arc<MetricView>> {
@@ -346,6 +357,9 @@ mod tests {
         assert_eq!(view.label_keys, ["host"]);
         assert_eq!(view.series.len(), 2);
         assert_eq!(catalog.since(1).len(), 1);
+        let mut seen = Vec::new();
+        catalog.visit_metrics(|db, metric, series| seen.push(format!("{db} {metric} {series:?}")));
+        assert_eq!(seen, ["default cpu_user [SeriesRef(0), SeriesRef(1)]"]);
         assert!(!entry.is_logged());
     }
 

@@ -1,0 +1,120 @@
+//! Frozen rows, new series and events become files, and the files become a version of the manifest.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidewatch_env::Disk;
+use tidewatch_metrics::{Lsn, SeriesCatalog};
+
+use crate::delta::FlushedSlots;
+use crate::error::SegmentsError;
+use crate::events::{AlertRow, DeliveryRow, write_alerts, write_deliveries};
+use crate::file_meta::FileKind;
+use crate::manifest::{Edit, Manifest, data_name};
+use crate::series_file::{FreshSeries, write_series};
+use crate::slot_set::SlotSet;
+use crate::view::FrozenHead;
+use crate::writer::{SegmentRows, write_segment};
+
+/// What becomes durable outside of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush<'a> {
+    /// Frozen heads of one shard in the order of the log; their last record must be durable in the
+    /// log, or a crash could leave rows that were never acknowledged. May be empty.
+    pub frozen: &'a [Arc<FrozenHead>],
+    /// All slots of that shard: their rows are in files up to the last frozen record then.
+    pub slots: SlotSet,
+    /// Names of the series.
+    pub catalog: &'a SeriesCatalog,
+    /// Alerts and deliveries that no file has yet.
+    pub events: Events<'a>,
+}
+
+/// Alerts and deliveries of records up to a durable one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Events<'a> {
+    /// Transitions in the order of the log.
+    pub alerts: &'a [AlertRow],
+    /// Attempts in the order of the log.
+    pub deliveries: &'a [DeliveryRow],
+    /// The last record whose attempts are among them.
+    pub last_lsn: Lsn,
+}
+
+/// What a flush did.
+#[derive(Debug)]
+pub struct Flushed {
+    /// The new version, durable.
+    pub manifest: Manifest,
+    /// Rows of samples written.
+    pub rows: u64,
+    /// Files written.
+    pub files: u64,
+    /// Bytes of those files.
+    pub bytes: u64,
+}
+
+/// Writes all of `flush` to `dir` and names it in the next version of `manifest`.
+///
+/// A function of its arguments and the disk. One caller at a time; when it fails, nothing counts
+/// and it may be called again, unless the error is [`SegmentsError::Unsettled`].
+///
+/// # Errors
+/// What the disk or the format's library reports, and [`SegmentsError::UnknownSeries`].
+///
+/// # Panics
+/// When the frozen heads are not in the order of the log, which is a bug of the caller.
+pub fn flush(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: &Manifest,
+    flush: &Flush<'_>,
+) -> Result<Flushed, SegmentsError> {
+    let disk = &**disk;
+    let name = |kind| data_name(kind, manifest.number() + 1);
+    let mut edit = Edit { series_end: manifest.series_end(), ..Edit::default() };
+    edit.series_missing = manifest.series_missing().to_vec();
+    let mut rows = 0;
+    if let (Some(first), Some(last)) = (flush.frozen.first(), flush.frozen.last()) {
+        assert!(flush.frozen.is_sorted_by(|a, b| a.last_lsn <= b.first_lsn), "in log order");
+        let views: Vec<_> = flush.frozen.iter().map(|frozen| frozen.view()).collect();
+        let segment_rows = SegmentRows {
+            views: &views,
+            first_lsn: first.first_lsn,
+            last_lsn: last.last_lsn,
+            slots: flush.slots,
+            catalog: flush.catalog,
+        };
+        let segment = write_segment(disk, dir, name(FileKind::Samples), &segment_rows)?;
+        rows = segment.meta.rows;
+        let known = (manifest.series_end(), manifest.series_missing());
+        let fresh = FreshSeries::of(flush.catalog, segment.refs_end, known.0, known.1);
+        edit.added.push(segment.meta);
+        if !fresh.series.is_empty() {
+            let file = name(FileKind::Series);
+            edit.added.push(write_series(disk, dir, file, &fresh.series, last.last_lsn)?);
+        }
+        edit.series_end = fresh.end;
+        edit.series_missing = fresh.missing;
+        edit.flushed = Some(FlushedSlots { lsn: last.last_lsn, slots: flush.slots });
+    }
+    let events = &flush.events;
+    if !events.alerts.is_empty() {
+        edit.added.push(write_alerts(disk, dir, name(FileKind::Alerts), events.alerts)?);
+    }
+    if !events.deliveries.is_empty() {
+        let file = name(FileKind::Deliveries);
+        let last_lsn = events.last_lsn;
+        edit.added.push(write_deliveries(disk, dir, file, events.deliveries, last_lsn)?);
+    }
+    // DURABILITY: the files' names before the manifest that names them.
+    disk.sync_dir(dir).map_err(SegmentsError::io("sync", dir))?;
+    let files = edit.added.len() as u64;
+    let bytes = edit.added.iter().map(|file| file.bytes).sum();
+    let manifest = manifest.commit(disk, dir, edit)?;
+    Ok(Flushed { manifest, rows, files, bytes })
+}
+
+#[cfg(test)]
+#[path = "flush_tests.rs"]
+mod tests;

@@ -1,0 +1,52 @@
+//! Samples in columns, from memory to Parquet: head, writer, reader, manifest, snapshot.
+//!
+//! A shard appends to its [`Head`]; [`Head::freeze`] takes the rows so far, [`flush()`] writes them
+//! to a segment and names it in the [`Manifest`], and [`Published`] shows readers either the frozen
+//! rows or the segment, never both and never neither. Everything durable goes through
+//! [`tidewatch_env::Disk`]; `docs/formats.md` describes the files.
+
+pub mod chunk;
+pub mod error;
+pub mod events;
+pub mod file_meta;
+pub mod flush;
+pub mod head;
+pub mod instruments;
+pub mod late_hours;
+pub mod limits;
+pub mod manifest;
+pub mod reader;
+pub mod segment;
+pub mod slot_set;
+pub mod snapshot;
+pub mod verify;
+pub mod view;
+
+#[cfg(test)]
+mod fixtures;
+
+mod delta;
+mod footer;
+mod group_builder;
+mod output;
+mod series_file;
+mod sort;
+mod value_form;
+mod writer;
+
+pub use chunk::{ChunkView, HeadColumns};
+pub use error::SegmentsError;
+pub use events::{AlertRow, DeliveryRow, EventFile, alerts_batch, alerts_schema, deliveries_batch,
+    deliveries_schema};
+pub use file_meta::{FileKind, FileMeta, MetricName, RowGroupMeta};
+pub use flush::{Events, Flush, Flushed, flush};
+pub use head::{Head, RowColumns};
+pub use instruments::SegmentsInstruments;
+pub use late_hours::LateHours;
+pub use manifest::{Manifest, remove_orphans};
+pub use reader::{Predicate, Projection, SegmentColumns, SegmentReader};
+pub use segment::{FooterCache, Segment};
+pub use slot_set::SlotSet;
+pub use snapshot::{Published, Snapshot};
+pub use verify::{VerifyProblem, VerifyReport, list, verify};
+pub use view::{FrozenHead, HeadShared, HeadView};

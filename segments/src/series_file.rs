@@ -1,0 +1,198 @@
+//! `series-<version>.parquet`: the names of series whose rows occur in segments.
+//!
+//! ```text
+//! series_ref u32 · series_id utf8 (32 hex digits) · db utf8 · metric utf8 · labels utf8 (JSON object)
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, StringArray, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
+use arrow::record_batch::RecordBatch;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use tidewatch_env::Disk;
+use tidewatch_metrics::catalog::SeriesEntry;
+use tidewatch_metrics::{Lsn, SeriesCatalog, SeriesRef};
+
+use crate::delta::RefRange;
+use crate::error::SegmentsError;
+use crate::events::read_batches;
+use crate::file_meta::{FileKind, FileMeta, MetricName};
+use crate::late_hours::LateHours;
+use crate::output::{Output, Written};
+use crate::slot_set::SlotSet;
+
+/// Series of one row group.
+const GROUP_SERIES: usize = 65_536;
+
+/// Which series a flush writes, and what the manifest says after it.
+#[derive(Debug)]
+pub(crate) struct FreshSeries {
+    pub(crate) series: Vec<(SeriesRef, Arc<SeriesEntry>)>,
+    pub(crate) end: u32,
+    pub(crate) missing: Vec<RefRange>,
+}
+
+impl FreshSeries {
+    /// The series below `refs_end` that no file has yet.
+    ///
+    /// A reference below the greatest one with rows may stand for no series: its registration was
+    /// lost with the tail of the log, or is still to be replayed. It is looked at again each time.
+    pub(crate) fn of(
+        catalog: &SeriesCatalog,
+        refs_end: u32,
+        known_end: u32,
+        known_missing: &[RefRange],
+    ) -> Self {
+        let end = refs_end.max(known_end);
+        let mut fresh = Self { series: Vec::new(), end, missing: Vec::new() };
+        for series in known_missing.iter().flat_map(|range| range.start..range.end) {
+            match catalog.get(SeriesRef(series)) {
+                Some(entry) => fresh.series.push((SeriesRef(series), entry)),
+                None => fresh.miss(series),
+            }
+        }
+        let mut expected = known_end;
+        if end > known_end {
+            for (series, entry) in catalog.since(SeriesRef(known_end).index()) {
+                if series.0 >= end {
+                    break;
+                }
+                (expected..series.0).for_each(|missing| fresh.miss(missing));
+                expected = series.0 + 1;
+                fresh.series.push((series, entry));
+            }
+        }
+        (expected..end).for_each(|missing| fresh.miss(missing));
+        fresh
+    }
+
+    fn miss(&mut self, series: u32) {
+        match self.missing.last_mut() {
+            Some(range) if range.end == series => range.end += 1,
+            _ => self.missing.push(RefRange { start: series, end: series + 1 }),
+        }
+    }
+}
+
+/// The columns of a file of series.
+pub(crate) fn series_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("series_ref", DataType::UInt32, false),
+        Field::new("series_id", DataType::Utf8, false),
+        Field::new("db", DataType::Utf8, false),
+        Field::new("metric", DataType::Utf8, false),
+        Field::new("labels", DataType::Utf8, false),
+    ]))
+}
+
+/// Writes the series to `file` in `dir`; durable once `dir` is synced.
+///
+/// # Errors
+/// What the disk or the format's library reports.
+pub(crate) fn write_series(
+    disk: &dyn Disk,
+    dir: &Path,
+    file: String,
+    series: &[(SeriesRef, Arc<SeriesEntry>)],
+    last_lsn: Lsn,
+) -> Result<FileMeta, SegmentsError> {
+    let schema = series_schema();
+    let mut output = Output::create(disk, dir, file, SchemaRef::clone(&schema), properties())?;
+    for group in series.chunks(GROUP_SERIES) {
+        output.write_group(&series_batch(&schema, group))?;
+    }
+    let written = output.finish(Vec::new())?;
+    let rows = series.len() as u64;
+    Ok(plain_meta(FileKind::Series, written, rows, (last_lsn, last_lsn)))
+}
+
+/// Reads a file of series: each one's reference and metric.
+///
+/// # Errors
+/// [`SegmentsError::Corrupt`], and what the disk or the format's library reports.
+pub(crate) fn read_series(
+    disk: &dyn Disk,
+    dir: &Path,
+    meta: &FileMeta,
+    mut visit: impl FnMut(SeriesRef, MetricName),
+) -> Result<(), SegmentsError> {
+    let path = dir.join(&meta.file);
+    for batch in read_batches(disk, &path, meta)? {
+        let batch = batch?;
+        let columns = (|| {
+            let refs = batch.column_by_name("series_ref")?.as_primitive_opt::<UInt32Type>()?;
+            let dbs = batch.column_by_name("db")?.as_string_opt::<i32>()?;
+            Some((refs, dbs, batch.column_by_name("metric")?.as_string_opt::<i32>()?))
+        })();
+        let corrupt = || SegmentsError::corrupt(&path, 0, "a column of series is missing");
+        let (refs, dbs, metrics) = columns.ok_or_else(corrupt)?;
+        for ((series, db), metric) in refs.values().iter().zip(dbs).zip(metrics) {
+            let (Some(db), Some(metric)) = (db, metric) else { return Err(corrupt()) };
+            let name = MetricName { db: db.to_owned(), metric: metric.to_owned() };
+            visit(SeriesRef(*series), name);
+        }
+    }
+    Ok(())
+}
+
+/// Compression for files of names and events.
+pub(crate) fn properties() -> WriterProperties {
+    let level = ZstdLevel::try_new(3).expect("the level is one of zstd's");
+    WriterProperties::builder()
+        .set_created_by(format!("tidewatch {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::ZSTD(level))
+        .build()
+}
+
+/// The manifest's entry of a file without samples.
+pub(crate) fn plain_meta(
+    kind: FileKind,
+    written: Written,
+    rows: u64,
+    (first_lsn, last_lsn): (Lsn, Lsn),
+) -> FileMeta {
+    FileMeta {
+        kind,
+        file: written.file,
+        bytes: written.bytes,
+        crc32c: written.crc32c,
+        footer_offset: written.footer.offset,
+        footer_crc32c: written.footer.crc32c,
+        rows,
+        late_rows: 0,
+        late_hours: LateHours::NONE,
+        time_min: Default::default(),
+        time_max: Default::default(),
+        first_lsn,
+        last_lsn,
+        slots: SlotSet::default(),
+    }
+}
+
+/// Labels as a JSON object in the order of their keys.
+pub(crate) fn labels_json(labels: &[(String, String)]) -> String {
+    let text = |text: &String| serde_json::to_string(text).expect("text is JSON");
+    let pairs = labels.iter().map(|(key, value)| format!("{}:{}", text(key), text(value)));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+}
+
+fn series_batch(schema: &SchemaRef, series: &[(SeriesRef, Arc<SeriesEntry>)]) -> RecordBatch {
+    let keys: Vec<_> = series.iter().map(|(_, entry)| entry.key()).collect();
+    let refs: UInt32Array = series.iter().map(|(series, _)| series.0).collect();
+    let text = |texts: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(texts)) };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(refs),
+        text(series.iter().map(|(_, entry)| entry.id.to_string()).collect()),
+        Arc::new(StringArray::from_iter_values(keys.iter().map(|key| key.db()))),
+        Arc::new(StringArray::from_iter_values(keys.iter().map(|key| key.metric()))),
+        text(keys.iter().map(|key| labels_json(key.labels())).collect()),
+    ];
+    RecordBatch::try_new(SchemaRef::clone(schema), columns).expect("the columns of the schema")
+}
+
+#[cfg(test)]
+#[path = "series_file_tests.rs"]
+mod tests;

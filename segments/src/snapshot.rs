@@ -1,0 +1,215 @@
+//! What queries may see: one moment of heads and segments, each row exactly once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidewatch_env::Disk;
+use tidewatch_metrics::{Lsn, SeriesCatalog};
+
+use crate::events::EventFile;
+use crate::file_meta::FileKind;
+use crate::head::Head;
+use crate::manifest::Manifest;
+use crate::segment::{FooterCache, Segment};
+use crate::view::{FrozenHead, HeadShared, HeadView};
+
+/// All that readers may see, changed in single steps by shards and flushes.
+#[derive(Debug)]
+pub struct Published {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    catalog: Arc<SeriesCatalog>,
+    footers: Arc<FooterCache>,
+    /// Held only while pointers are copied.
+    state: Mutex<State>,
+}
+
+/// The rows of records up to [`lsn`](Self::lsn), and nothing else, for as long as it is held.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The last record that is seen.
+    pub lsn: Lsn,
+    /// Segments, in the order of the log for each series.
+    pub segments: Vec<Arc<Segment>>,
+    /// Rows that no segment has, later than those of segments: per shard frozen before live ones.
+    pub heads: Vec<HeadView>,
+    /// Names of the series.
+    pub catalog: Arc<SeriesCatalog>,
+    /// Files of transitions.
+    pub alerts: Vec<Arc<EventFile>>,
+    /// Files of attempts to deliver.
+    pub deliveries: Vec<Arc<EventFile>>,
+    /// The manifest that names the files.
+    pub manifest: Arc<Manifest>,
+}
+
+#[derive(Debug)]
+struct State {
+    shards: Vec<ShardHeads>,
+    files: Files,
+}
+
+/// The heads of one shard: live rows are later than frozen ones.
+#[derive(Clone, Debug)]
+struct ShardHeads {
+    live: Arc<HeadShared>,
+    frozen: Vec<Arc<FrozenHead>>,
+}
+
+/// One version of the manifest with its files ready to be read.
+#[derive(Clone, Debug)]
+struct Files {
+    manifest: Arc<Manifest>,
+    segments: Arc<[Arc<Segment>]>,
+    alerts: Arc<[Arc<EventFile>]>,
+    deliveries: Arc<[Arc<EventFile>]>,
+    /// No snapshot can end before this: segments do not tell which row came with which record.
+    samples_lsn: Lsn,
+}
+
+impl Published {
+    /// The segments of `manifest` in `dir`, and the heads of the shards, by shard.
+    #[must_use]
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        catalog: Arc<SeriesCatalog>,
+        manifest: Manifest,
+        heads: Vec<Arc<HeadShared>>,
+    ) -> Self {
+        let footers = Arc::new(FooterCache::default());
+        let files = open_files(&disk, dir, manifest, &footers, &BTreeMap::new());
+        let shards = heads.into_iter().map(|live| ShardHeads { live, frozen: Vec::new() });
+        let state = State { shards: shards.collect(), files };
+        Self { disk, dir: dir.to_owned(), catalog, footers, state: Mutex::new(state) }
+    }
+
+    /// The rows of records up to `fence`, of all shards; all of them must have been applied.
+    ///
+    /// `None` where `fence` is older than what is kept, see [`least_fence`](Self::least_fence).
+    #[must_use]
+    pub fn snapshot(&self, fence: Lsn) -> Option<Snapshot> {
+        let (shards, files) = {
+            let state = self.lock();
+            (state.shards.clone(), state.files.clone())
+        };
+        if fence < files.samples_lsn {
+            return None;
+        }
+        let mut heads = Vec::new();
+        for (index, shard) in shards.iter().enumerate() {
+            for frozen in &shard.frozen {
+                heads.push(frozen.view_of(index, fence)?);
+            }
+            heads.push(shard.live.view_of(index, fence)?);
+        }
+        heads.retain(|view| view.rows() > 0);
+        Some(Snapshot {
+            lsn: fence,
+            segments: files.segments.to_vec(),
+            heads,
+            catalog: Arc::clone(&self.catalog),
+            alerts: files.alerts.to_vec(),
+            deliveries: files.deliveries.to_vec(),
+            manifest: files.manifest,
+        })
+    }
+
+    /// The earliest position that [`snapshot`](Self::snapshot) gives rows for at this moment.
+    #[must_use]
+    pub fn least_fence(&self) -> Lsn {
+        let (shards, files) = {
+            let state = self.lock();
+            (state.shards.clone(), state.files.clone())
+        };
+        let heads = shards.iter().flat_map(|shard| {
+            shard.frozen.iter().map(|frozen| frozen.least_fence()).chain([shard.live.least_fence()])
+        });
+        heads.fold(files.samples_lsn, Ord::max)
+    }
+
+    /// Takes the rows of `head`, the head of shard `shard`, which calls this. `None` without rows.
+    ///
+    /// Readers see the rows before, meanwhile and afterwards.
+    ///
+    /// # Panics
+    /// When there is no such shard, or rows of the head are not published.
+    pub fn freeze(&self, shard: usize, head: &mut Head) -> Option<Arc<FrozenHead>> {
+        let frozen = head.freeze()?;
+        let mut state = self.lock();
+        let heads = &mut state.shards[shard];
+        heads.frozen.push(Arc::clone(&frozen));
+        heads.live = head.shared();
+        Some(frozen)
+    }
+
+    /// Shows the files of `manifest` instead of the `frozen` rows of shard `shard` that they hold.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn commit_flush(&self, shard: usize, frozen: &[Arc<FrozenHead>], manifest: Manifest) {
+        let open = {
+            let state = self.lock();
+            Arc::clone(&state.files.segments)
+        };
+        let open = open.iter().map(|segment| (segment.meta().file.clone(), Arc::clone(segment)));
+        let files = open_files(&self.disk, &self.dir, manifest, &self.footers, &open.collect());
+        let mut state = self.lock();
+        state.shards[shard].frozen.retain(|kept| !frozen.iter().any(|f| Arc::ptr_eq(kept, f)));
+        state.files = files;
+    }
+
+    /// The manifest whose files are shown.
+    #[must_use]
+    pub fn manifest(&self) -> Arc<Manifest> {
+        Arc::clone(&self.lock().files.manifest)
+    }
+
+    /// The frozen heads of a shard that wait for their flush, earliest first.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    #[must_use]
+    pub fn frozen(&self, shard: usize) -> Vec<Arc<FrozenHead>> {
+        self.lock().shards[shard].frozen.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_files(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: Manifest,
+    footers: &Arc<FooterCache>,
+    open: &BTreeMap<String, Arc<Segment>>,
+) -> Files {
+    let segment = |meta: &Arc<_>| {
+        let (disk, meta) = (Arc::clone(disk), Arc::clone(meta));
+        Arc::new(Segment::with_cache(disk, dir, meta, Arc::clone(footers)))
+    };
+    let segments = manifest
+        .files_of(FileKind::Samples)
+        .map(|meta| open.get(&meta.file).cloned().unwrap_or_else(|| segment(meta)))
+        .collect::<Arc<[_]>>();
+    let events = |kind| {
+        let files = manifest.files_of(kind);
+        files
+            .map(|meta| Arc::new(EventFile::open(Arc::clone(disk), dir, Arc::clone(meta))))
+            .collect()
+    };
+    Files {
+        alerts: events(FileKind::Alerts),
+        deliveries: events(FileKind::Deliveries),
+        samples_lsn: segments.iter().map(|s| s.meta().last_lsn).max().unwrap_or_default(),
+        segments,
+        manifest: Arc::new(manifest),
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -1,0 +1,271 @@
+//! Reads everything and compares it with what the manifest promises.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::Array;
+use serde::Serialize;
+use tidewatch_env::{Disk, OpenMode};
+use tidewatch_metrics::{EventTime, Flags};
+
+use crate::error::SegmentsError;
+use crate::events::EventFile;
+use crate::file_meta::{FileKind, FileMeta, MetricName, RowGroupMeta};
+use crate::manifest::Manifest;
+use crate::reader::{Projection, SegmentColumns, SegmentReader};
+use crate::segment::Segment;
+use crate::series_file::read_series;
+
+/// Bytes that are read at a time for a file's checksum.
+const BLOCK_BYTES: usize = 1 << 20;
+/// The rank of a series that no file of series has.
+const UNNAMED: u32 = u32::MAX;
+
+/// What a verification found.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyReport {
+    /// Whether there is no problem.
+    pub ok: bool,
+    /// Samples read.
+    pub records: u64,
+    /// The last record of the log whose samples are in segments.
+    pub last_lsn: u64,
+    /// What is wrong.
+    pub problems: Vec<VerifyProblem>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyProblem {
+    /// The file.
+    pub file: String,
+    /// Where in the file; 0 where it concerns all of it.
+    pub offset: u64,
+    /// What is wrong, in words.
+    pub message: String,
+}
+
+/// The files that the manifest in `dir` names, in the order of their last record.
+///
+/// # Errors
+/// As [`Manifest::open`]; nothing is changed.
+pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Arc<FileMeta>>, SegmentsError> {
+    Ok(Manifest::read(disk, dir)?.manifest.files().to_vec())
+}
+
+/// Reads the manifest in `dir` and all files that it names, and changes nothing.
+#[must_use]
+pub fn verify(disk: &Arc<dyn Disk>, dir: &Path) -> VerifyReport {
+    let mut verifier = Verifier {
+        disk,
+        dir,
+        report: VerifyReport { ok: false, records: 0, last_lsn: 0, problems: Vec::new() },
+    };
+    match Manifest::read(&**disk, dir) {
+        Err(error) => verifier.add(&dir.join("manifest"), &error),
+        Ok(read) => {
+            if let Some(torn) = &read.torn {
+                let message = "it is cut: torn by a crash while it was created, or damaged; \
+                               if torn, the next start removes it";
+                verifier.add(torn, &SegmentsError::corrupt(torn, 0, message));
+            }
+            verifier.files(&read.manifest);
+        }
+    }
+    let mut report = verifier.report;
+    report.ok = report.problems.is_empty();
+    report
+}
+
+#[derive(Debug)]
+struct Verifier<'a> {
+    disk: &'a Arc<dyn Disk>,
+    dir: &'a Path,
+    report: VerifyReport,
+}
+
+/// Where each series stands in the order of a segment: the rank of its metric.
+#[derive(Debug, Default)]
+struct Ranks {
+    by_ref: Vec<u32>,
+    names: Vec<MetricName>,
+}
+
+impl Verifier<'_> {
+    fn files(&mut self, manifest: &Manifest) {
+        let ranks = self.ranks(manifest);
+        for meta in manifest.files() {
+            let path = self.dir.join(&meta.file);
+            let checked = check_bytes(&**self.disk, &path, meta).and_then(|()| match meta.kind {
+                FileKind::Samples => {
+                    self.report.last_lsn = self.report.last_lsn.max(meta.last_lsn.get());
+                    self.samples(meta, &path, &ranks)
+                }
+                FileKind::Series => Ok(()),
+                FileKind::Alerts | FileKind::Deliveries => self.events(meta, &path),
+            });
+            if let Err(error) = checked {
+                self.add(&path, &error);
+            }
+        }
+    }
+
+    fn ranks(&mut self, manifest: &Manifest) -> Ranks {
+        let mut ids: BTreeMap<MetricName, u32> = BTreeMap::new();
+        let mut by_ref: Vec<u32> = Vec::new();
+        for meta in manifest.files_of(FileKind::Series) {
+            let mut rows = 0_u64;
+            let read = read_series(&**self.disk, self.dir, meta, |series, name| {
+                let next = u32::try_from(ids.len()).unwrap_or(UNNAMED);
+                let id = *ids.entry(name).or_insert(next);
+                if by_ref.len() <= series.index() {
+                    by_ref.resize(series.index() + 1, UNNAMED);
+                }
+                by_ref[series.index()] = id;
+                rows += 1;
+            });
+            let path = self.dir.join(&meta.file);
+            let counted = read.and_then(|()| check(&path, 0, rows == meta.rows, "its rows differ"));
+            if let Err(error) = counted {
+                self.add(&path, &error);
+            }
+        }
+        let mut rank_of = vec![UNNAMED; ids.len()];
+        let mut names = Vec::with_capacity(ids.len());
+        for ((name, id), rank) in ids.into_iter().zip(0..) {
+            rank_of[id as usize] = rank;
+            names.push(name);
+        }
+        for id in &mut by_ref {
+            *id = rank_of.get(*id as usize).copied().unwrap_or(UNNAMED);
+        }
+        Ranks { by_ref, names }
+    }
+
+    fn samples(
+        &mut self,
+        meta: &Arc<FileMeta>,
+        path: &Path,
+        ranks: &Ranks,
+    ) -> Result<(), SegmentsError> {
+        let segment = Segment::open(Arc::clone(self.disk), self.dir, Arc::clone(meta));
+        let reader: SegmentReader = segment.reader()?;
+        let mut columns = SegmentColumns::default();
+        let mut previous = None;
+        let (mut rows, mut late_rows) = (0, 0);
+        for (index, group) in reader.groups().iter().enumerate() {
+            reader.read(index, Projection::ALL, &mut columns)?;
+            let check = |good, reason| check(path, group.offset, good, reason);
+            let rows_of = GroupRows::of(&columns, ranks);
+            let rows_of = rows_of.ok_or_else(|| {
+                SegmentsError::corrupt(path, group.offset, "a column is missing or NULL")
+            })?;
+            check(rows_of.are_named, "a series is in no file of series")?;
+            check(rows_of.are_sorted_after(previous), "rows are out of order")?;
+            check(rows_of.match_group(group, ranks), "it says other metrics, times or late rows")?;
+            previous = rows_of.keys.last().copied();
+            rows += group.rows;
+            late_rows += group.late_rows;
+            self.report.records += group.rows;
+        }
+        let times = || reader.groups().iter();
+        let time_min = times().map(|group| group.time_min).min().unwrap_or_default();
+        let time_max = times().map(|group| group.time_max).max().unwrap_or_default();
+        let good = (rows, late_rows, time_min, time_max)
+            == (meta.rows, meta.late_rows, meta.time_min, meta.time_max);
+        check(path, 0, good, "rows or times differ from the manifest's")
+    }
+
+    fn events(&self, meta: &Arc<FileMeta>, path: &Path) -> Result<(), SegmentsError> {
+        let file = EventFile::open(Arc::clone(self.disk), self.dir, Arc::clone(meta));
+        let rows: usize = file.read()?.iter().map(|batch| batch.num_rows()).sum();
+        check(path, 0, rows as u64 == meta.rows, "its rows differ from the manifest's")
+    }
+
+    fn add(&mut self, path: &Path, error: &SegmentsError) {
+        use std::error::Error as _;
+        let (path, offset) = match error {
+            SegmentsError::Corrupt { path, offset, .. } => (path.as_path(), *offset),
+            _ => (path, 0),
+        };
+        let file = path.strip_prefix(self.dir).unwrap_or(path).display().to_string();
+        let message = match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        let problem = VerifyProblem { file, offset, message };
+        if !self.report.problems.contains(&problem) {
+            self.report.problems.push(problem);
+        }
+    }
+}
+
+/// The decoded rows of a group as keys of the order.
+#[derive(Debug)]
+struct GroupRows {
+    keys: Vec<(u32, u32, i64)>,
+    late_rows: u64,
+    are_named: bool,
+}
+
+impl GroupRows {
+    fn of(columns: &SegmentColumns, ranks: &Ranks) -> Option<Self> {
+        let series = columns.series_ref.as_ref()?;
+        let times = columns.time.as_ref()?;
+        let flags = columns.flags.as_ref()?;
+        let nulls = series.null_count() + times.null_count() + flags.null_count();
+        if nulls + columns.severity.as_ref()?.null_count() > 0 {
+            return None;
+        }
+        let rank = |series: u32| ranks.by_ref.get(series as usize).copied().unwrap_or(UNNAMED);
+        let rows = series.values().iter().zip(times.values());
+        let keys: Vec<_> = rows.map(|(series, time)| (rank(*series), *series, *time)).collect();
+        let late = flags.values().iter().filter(|bits| Flags::from_bits(**bits).is_late());
+        let are_named = keys.iter().all(|(rank, _, _)| *rank != UNNAMED);
+        Some(Self { keys, late_rows: late.count() as u64, are_named })
+    }
+
+    fn are_sorted_after(&self, previous: Option<(u32, u32, i64)>) -> bool {
+        previous.iter().chain(&self.keys).is_sorted()
+    }
+
+    fn match_group(&self, group: &RowGroupMeta, ranks: &Ranks) -> bool {
+        let name = |key: Option<&(u32, u32, i64)>| ranks.names.get(key?.0 as usize);
+        let times = || self.keys.iter().map(|(_, _, time)| EventTime::new(*time));
+        name(self.keys.first()) == Some(&group.first)
+            && name(self.keys.last()) == Some(&group.last)
+            && times().min() == Some(group.time_min)
+            && times().max() == Some(group.time_max)
+            && self.late_rows == group.late_rows
+    }
+}
+
+fn check(
+    path: &Path,
+    offset: u64,
+    good: bool,
+    reason: &'static str,
+) -> Result<(), SegmentsError> {
+    if good { Ok(()) } else { Err(SegmentsError::corrupt(path, offset, reason)) }
+}
+
+fn check_bytes(disk: &dyn Disk, path: &Path, meta: &FileMeta) -> Result<(), SegmentsError> {
+    let file = disk.open(path, OpenMode::Read).map_err(SegmentsError::io("open", path))?;
+    let bytes = file.len().map_err(SegmentsError::io("measure", path))?;
+    check(path, bytes.min(meta.bytes), bytes == meta.bytes, "its length is not the manifest's")?;
+    let mut block = vec![0; BLOCK_BYTES];
+    let (mut offset, mut crc) = (0, 0);
+    while offset < bytes {
+        let length = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+        let part = &mut block[..length];
+        file.read_exact_at(part, offset).map_err(SegmentsError::io("read", path))?;
+        crc = crc32c::crc32c_append(crc, part);
+        offset += length as u64;
+    }
+    check(path, 0, crc == meta.crc32c, "the checksum of the file does not match")
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

@@ -1,0 +1,270 @@
+//! Frozen rows become a segment.
+
+use std::path::Path;
+
+use arrow::datatypes::{SchemaRef, TimeUnit};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+use tidewatch_env::Disk;
+use tidewatch_metrics::{Lsn, SeriesCatalog};
+
+use crate::chunk::Rating;
+use crate::error::SegmentsError;
+use crate::file_meta::{FileKind, FileMeta, RowGroupMeta};
+use crate::footer::{SEGMENT_FORMAT, SegmentInfo, key_values};
+use crate::group_builder::{GroupBuilder, SeriesRows, samples_schema, unit_nanos};
+use crate::late_hours::LateHours;
+use crate::limits::{GROUP_ROWS_MAX, GROUP_ROWS_MIN};
+use crate::output::Output;
+use crate::slot_set::SlotSet;
+use crate::sort::{RowSource, SeriesRun, SortedRows};
+use crate::value_form::ValueForm;
+use crate::view::HeadView;
+
+/// Level 1: level 3 is half as fast and saves 2 % (measured by `examples/write_speed.rs`).
+const ZSTD_LEVEL: i32 = 1;
+/// Series that are looked at to choose how plain values are encoded.
+const SAMPLED_SERIES: usize = 64;
+/// Values of each of them.
+const SAMPLED_VALUES: usize = 64;
+
+/// What becomes a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentRows<'a> {
+    /// All rows of one shard's frozen heads, in the order of the log.
+    pub(crate) views: &'a [HeadView],
+    pub(crate) first_lsn: Lsn,
+    pub(crate) last_lsn: Lsn,
+    pub(crate) slots: SlotSet,
+    pub(crate) catalog: &'a SeriesCatalog,
+}
+
+/// A segment that was written, and the references that occur in it.
+#[derive(Debug)]
+pub(crate) struct WrittenSegment {
+    pub(crate) meta: FileMeta,
+    /// One more than the greatest reference of a series with rows.
+    pub(crate) refs_end: u32,
+}
+
+/// Writes the rows to `file` in `dir`; durable once `dir` is synced.
+///
+/// # Errors
+/// What the disk or the format's library reports, and [`SegmentsError::UnknownSeries`].
+pub(crate) fn write_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    file: String,
+    rows: &SegmentRows<'_>,
+) -> Result<WrittenSegment, SegmentsError> {
+    let source = RowSource::new(rows.views);
+    let sorted = SortedRows::of(&source, rows.catalog)?;
+    let unit = time_unit(&source);
+    let schema = samples_schema(unit);
+    let properties = properties(plain_values_repeat(&source, &sorted));
+    let output = Output::create(disk, dir, file, SchemaRef::clone(&schema), properties)?;
+    let mut groups = GroupWriter {
+        output,
+        source: &source,
+        sorted: &sorted,
+        schema,
+        unit,
+        builder: GroupBuilder::new(unit, sorted.order.len().min(GROUP_ROWS_MAX)),
+        first_metric: 0,
+        groups: Vec::new(),
+    };
+    groups.write_all()?;
+    let info = SegmentInfo {
+        format: SEGMENT_FORMAT,
+        first_lsn: rows.first_lsn,
+        last_lsn: rows.last_lsn,
+        slots: rows.slots,
+    };
+    let GroupWriter { output, groups, .. } = groups;
+    let written = output.finish(key_values(&info, &groups))?;
+    let mut late_hours = LateHours::NONE;
+    rows.views.iter().for_each(|view| late_hours.extend(view.late_hours()));
+    let refs_end = sorted.runs.iter().map(|run| run.series.0).max().map_or(0, |last| last + 1);
+    let meta = FileMeta {
+        kind: FileKind::Samples,
+        file: written.file,
+        bytes: written.bytes,
+        crc32c: written.crc32c,
+        footer_offset: written.footer.offset,
+        footer_crc32c: written.footer.crc32c,
+        rows: groups.iter().map(|group| group.rows).sum(),
+        late_rows: groups.iter().map(|group| group.late_rows).sum(),
+        late_hours,
+        time_min: groups.iter().map(|group| group.time_min).min().unwrap_or_default(),
+        time_max: groups.iter().map(|group| group.time_max).max().unwrap_or_default(),
+        first_lsn: rows.first_lsn,
+        last_lsn: rows.last_lsn,
+        slots: rows.slots,
+    };
+    Ok(WrittenSegment { meta, refs_end })
+}
+
+/// Fills row groups, ends them, and notes what they hold.
+#[derive(Debug)]
+struct GroupWriter<'a> {
+    output: Output<'a>,
+    source: &'a RowSource,
+    sorted: &'a SortedRows,
+    schema: SchemaRef,
+    unit: TimeUnit,
+    builder: GroupBuilder,
+    /// Index of the metric of the group's first row.
+    first_metric: usize,
+    groups: Vec<RowGroupMeta>,
+}
+
+/// The rows of one series, gathered from all over the head.
+#[derive(Debug, Default)]
+struct Gathered {
+    times: Vec<i64>,
+    values: Vec<f64>,
+    ratings: Vec<Rating>,
+}
+
+impl GroupWriter<'_> {
+    fn write_all(&mut self) -> Result<(), SegmentsError> {
+        let sorted = self.sorted;
+        let mut gathered = Gathered::default();
+        for (index, metric) in sorted.metrics.iter().enumerate() {
+            let runs = &sorted.runs[metric.start..metric.end];
+            let rows: usize = runs.iter().map(|run| run.end - run.start).sum();
+            // A metric that would cross the end of the group begins a group of its own, so that a
+            // query for it reads few rows of others.
+            if self.builder.len() >= GROUP_ROWS_MIN && self.builder.len() + rows > GROUP_ROWS_MAX {
+                self.end_group(index - 1)?;
+            }
+            for run in runs {
+                gathered.fill(self.source, &sorted.order[run.start..run.end]);
+                self.write_run(index, run, &gathered)?;
+            }
+        }
+        if self.builder.len() > 0 { self.end_group(sorted.metrics.len() - 1) } else { Ok(()) }
+    }
+
+    fn write_run(
+        &mut self,
+        metric: usize,
+        run: &SeriesRun,
+        rows: &Gathered,
+    ) -> Result<(), SegmentsError> {
+        let form = ValueForm::of(&rows.values);
+        let mut from = 0;
+        while from < rows.times.len() {
+            if self.builder.len() == GROUP_ROWS_MAX {
+                // The full group's last row may be of the metric before this one.
+                let last = if from > 0 || run.start > self.metric_start(metric) {
+                    metric
+                } else {
+                    metric - 1
+                };
+                self.end_group(last)?;
+            }
+            if self.builder.len() == 0 {
+                self.first_metric = metric;
+            }
+            let to = rows.times.len().min(from + GROUP_ROWS_MAX - self.builder.len());
+            self.builder.push(&SeriesRows {
+                series: run.series,
+                form,
+                times: &rows.times[from..to],
+                values: &rows.values[from..to],
+                ratings: &rows.ratings[from..to],
+            });
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Place in the order of the metric's first row.
+    fn metric_start(&self, metric: usize) -> usize {
+        self.sorted.runs[self.sorted.metrics[metric].start].start
+    }
+
+    fn end_group(&mut self, last_metric: usize) -> Result<(), SegmentsError> {
+        let next = GroupBuilder::new(self.unit, self.builder.len());
+        let builder = std::mem::replace(&mut self.builder, next);
+        let rows = builder.len() as u64;
+        let (time_min, time_max) = (builder.time_min, builder.time_max);
+        let late_rows = builder.late_rows;
+        let part = self.output.write_group(&builder.finish(SchemaRef::clone(&self.schema)))?;
+        self.groups.push(RowGroupMeta {
+            rows,
+            offset: part.offset,
+            bytes: part.bytes,
+            crc32c: part.crc32c,
+            first: self.sorted.metrics[self.first_metric].name.clone(),
+            last: self.sorted.metrics[last_metric].name.clone(),
+            time_min,
+            time_max,
+            late_rows,
+        });
+        Ok(())
+    }
+}
+
+impl Gathered {
+    fn fill(&mut self, source: &RowSource, order: &[u32]) {
+        self.times.clear();
+        self.values.clear();
+        self.ratings.clear();
+        for position in order {
+            let (chunk, row) = source.place(*position);
+            self.times.push(chunk.time(row));
+            self.values.push(chunk.value(row));
+            self.ratings.push(chunk.rating(row));
+        }
+    }
+}
+
+/// The coarsest unit of Parquet that is exact for all times (Parquet has no seconds).
+fn time_unit(source: &RowSource) -> TimeUnit {
+    let units = [TimeUnit::Millisecond, TimeUnit::Microsecond];
+    let exact = |unit: &TimeUnit| {
+        let nanos = unit_nanos(*unit);
+        source.chunks().iter().all(|chunk| chunk.times().all(|time| time % nanos == 0))
+    };
+    units.into_iter().find(exact).unwrap_or(TimeUnit::Nanosecond)
+}
+
+/// Whether plain values come again often enough for a dictionary, as a sample of them says.
+fn plain_values_repeat(source: &RowSource, sorted: &SortedRows) -> bool {
+    let step = sorted.runs.len().div_ceil(SAMPLED_SERIES).max(1);
+    let mut seen: Vec<u64> = Vec::new();
+    let mut gathered = Gathered::default();
+    for run in sorted.runs.iter().step_by(step) {
+        let order = &sorted.order[run.start..run.end.min(run.start + SAMPLED_VALUES)];
+        gathered.fill(source, order);
+        if ValueForm::of(&gathered.values) == ValueForm::Plain {
+            seen.extend(gathered.values.iter().map(|value| value.to_bits()));
+        }
+    }
+    let all = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    seen.len() * 2 < all
+}
+
+fn properties(values_repeat: bool) -> WriterProperties {
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one of zstd's");
+    let builder = WriterProperties::builder()
+        .set_created_by(format!("tidewatch {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(GROUP_ROWS_MAX));
+    let builder = delta(builder, "series_ref");
+    let builder = delta(builder, "time");
+    delta(builder, "digits")
+        .set_column_dictionary_enabled(ColumnPath::from("value"), values_repeat)
+        .build()
+}
+
+fn delta(builder: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
+    builder
+        .set_column_dictionary_enabled(ColumnPath::from(column), false)
+        .set_column_encoding(ColumnPath::from(column), Encoding::DELTA_BINARY_PACKED)
+}
