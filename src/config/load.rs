@@ -1,0 +1,151 @@
+//! Reads all sections.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Table;
+
+use crate::config::layers::Layers;
+use crate::config::problem::Problem;
+use crate::config::rules::read_rules;
+use crate::config::section::{Bounds, Findings, Section, finish};
+use crate::config::settings::{
+    AlertsConfig, Config, FlushConfig, HttpConfig, LimitsConfig, QueryConfig, StorageConfig,
+    WalConfig,
+};
+use crate::config::sinks::read_sinks;
+
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+impl Config {
+    /// The configuration that file, environment and `--set` flags give together.
+    ///
+    /// # Errors
+    /// All problems at once; unknown keys are problems.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Self, Vec<Problem>> {
+        let env: BTreeMap<String, String> = env.collect();
+        let layers = Layers::read(file, &env, sets);
+        let mut findings = Findings::new(layers.origins);
+        let config = read(layers.table, &env, &mut findings);
+        let mut problems = layers.problems;
+        problems.extend(findings.into_problems());
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}
+
+/// Reads every key; where one has a problem, the default stands in its place.
+fn read(mut table: Table, env: &BTreeMap<String, String>, findings: &mut Findings) -> Config {
+    let root = &mut table;
+    let config = Config {
+        storage: read_storage(Section::of(root, "storage", findings)),
+        http: read_http(Section::of(root, "http", findings)),
+        limits: read_limits(Section::of(root, "limits", findings)),
+        wal: read_wal(Section::of(root, "wal", findings)),
+        flush: read_flush(Section::of(root, "flush", findings)),
+        query: read_query(Section::of(root, "query", findings)),
+        alerts: read_alerts(Section::of(root, "alerts", findings)),
+        rules: read_rules(root, findings),
+        sinks: read_sinks(root, env, findings),
+    };
+    finish(&table, "", findings);
+    config
+}
+
+fn read_storage(mut section: Section<'_>) -> StorageConfig {
+    let mut storage = StorageConfig::default();
+    let default = storage.data_dir.display().to_string();
+    let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+    if let Some(data_dir) = section.parsed("data_dir", &default, "a directory", path) {
+        storage.data_dir = data_dir;
+    }
+    section.finish();
+    storage
+}
+
+fn read_http(mut section: Section<'_>) -> HttpConfig {
+    let mut http = HttpConfig::default();
+    let (default, limits) = (http.listen.to_string(), "an IP address and a port");
+    let address = |text: &str| text.parse::<SocketAddr>().ok();
+    if let Some(listen) = section.parsed("listen", &default, limits, address) {
+        http.listen = listen;
+    }
+    let limits = "an address that begins with http:// or https://";
+    http.public_url = section.parsed("public_url", "", limits, public_url);
+    section.finish();
+    http
+}
+
+fn public_url(text: &str) -> Option<String> {
+    let uri = text.parse::<ureq::http::Uri>().ok()?;
+    let good = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
+    good.then(|| text.trim_end_matches('/').to_owned())
+}
+
+fn read_limits(mut section: Section<'_>) -> LimitsConfig {
+    let mut limits = LimitsConfig::default();
+    let zero = Some("half of the machine's memory");
+    let bounds = Bounds { min: 64 * MIB, max: 16 * TIB, zero };
+    section.bytes("memory_bytes_max", &mut limits.memory_bytes_max, &bounds);
+    let zero = Some("what the memory allows");
+    let bounds = Bounds { min: 1, max: 1_000_000_000, zero };
+    section.number("series_max", &mut limits.series_max, &bounds);
+    section.finish();
+    limits
+}
+
+fn read_wal(mut section: Section<'_>) -> WalConfig {
+    let mut wal = WalConfig::default();
+    let bounds = Bounds { min: MIB, max: 1_024 * MIB, zero: None };
+    section.bytes("segment_bytes_max", &mut wal.segment_bytes_max, &bounds);
+    let bounds = Bounds { min: 10, max: 1_000, zero: None };
+    section.number("idle_mark_ms", &mut wal.idle_mark_ms, &bounds);
+    section.finish();
+    wal
+}
+
+fn read_flush(mut section: Section<'_>) -> FlushConfig {
+    let mut flush = FlushConfig::default();
+    let bounds = Bounds { min: 1_000, max: 64_000_000, zero: None };
+    section.number("rows_max", &mut flush.rows_max, &bounds);
+    section.duration("interval", &mut flush.interval, &seconds(1..=86_400));
+    section.finish();
+    flush
+}
+
+fn read_query(mut section: Section<'_>) -> QueryConfig {
+    let mut query = QueryConfig::default();
+    section.duration("timeout", &mut query.timeout, &seconds(1..=3_600));
+    section.duration("timeout_max", &mut query.timeout_max, &seconds(1..=3_600));
+    let bounds = Bounds { min: 16 * MIB, max: 16 * TIB, zero: None };
+    section.bytes("memory_bytes_max", &mut query.memory_bytes_max, &bounds);
+    let bounds = Bounds { min: 1, max: 1_000_000_000, zero: None };
+    section.number("rows_max", &mut query.rows_max, &bounds);
+    if query.timeout > query.timeout_max {
+        section.problem("timeout", "is longer than query.timeout_max");
+    }
+    section.finish();
+    query
+}
+
+fn read_alerts(mut section: Section<'_>) -> AlertsConfig {
+    let mut alerts = AlertsConfig::default();
+    section.duration("max_age", &mut alerts.max_age, &seconds(0..=36_500 * 86_400));
+    section.finish();
+    alerts
+}
+
+fn seconds(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
+    Duration::from_secs(*range.start())..=Duration::from_secs(*range.end())
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

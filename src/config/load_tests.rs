@@ -1,0 +1,245 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
+
+fn load(toml: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, Vec<Problem>> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tidewatch.toml");
+    std::fs::write(&file, toml).unwrap();
+    let env = env.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
+    let sets: Vec<_> = sets.iter().map(|&set| set.to_owned()).collect();
+    Config::load(Some(&file), env, &sets)
+}
+
+/// The problems, as people read them.
+fn problems(toml: &str, env: &[(&str, &str)], sets: &[&str]) -> Vec<String> {
+    load(toml, env, sets).expect_err("problems").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let config = Config::load(None, std::iter::empty(), &[]).expect("the defaults are good");
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8850");
+    assert_eq!(config.wal, WalConfig::default());
+    assert_eq!(config.query, QueryConfig::default());
+    assert!(config.rules.is_empty() && config.sinks.is_empty());
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let toml = "[wal]\nidle_mark_ms = 20\n[alerts]\nmax_age = \"2h\"\n[flush]\ninterval = \"1m\"\n";
+    let env = [("TIDEWATCH__WAL__IDLE_MARK_MS", "30"), ("TIDEWATCH__ALERTS__MAX_AGE", "3h")];
+    let config = load(toml, &env, &["wal.idle_mark_ms=40"]).expect("a good configuration");
+    assert_eq!(config.wal.idle_mark_ms, 40);
+    assert_eq!(config.alerts.max_age, Duration::from_hours(3));
+    assert_eq!(config.flush.interval, Duration::from_mins(1));
+}
+
+#[test]
+fn sizes_and_times_have_units() {
+    let toml = "[limits]\nmemory_bytes_max = \"2GiB\"\n[wal]\nsegment_bytes_max = 1048576\n\
+                [query]\ntimeout = \"1m30s\"\ntimeout_max = \"2m\"\n";
+    let config = load(toml, &[], &["query.memory_bytes_max=64MiB"]).expect("good");
+    assert_eq!(config.limits.memory_bytes_max, 2 << 30);
+    assert_eq!(config.wal.segment_bytes_max, 1 << 20);
+    assert_eq!(config.query.timeout, Duration::from_secs(90));
+    assert_eq!(config.query.memory_bytes_max, 64 << 20);
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_the_users_words() {
+    let toml = "[wal]\nsegment_bytes_max = 1\nidle_mark_ms = 60000\n\
+                [limits]\nmemory_bytes_max = \"lots\"\nseries_max = -1\n\
+                [http]\nlisten = \"localhost\"\npublic_url = 5\n\
+                [query]\ntimeout = 30\ntimeout_max = \"5s\"\n";
+    assert_eq!(
+        problems(toml, &[("TIDEWATCH__FLUSH__ROWS_MAX", "1")], &["alerts.max_age=soon"]),
+        [
+            "http.listen is \"localhost\", but must be an IP address and a port",
+            "http.public_url is 5, but must be an address that begins with http:// or https://",
+            "limits.memory_bytes_max is \"lots\", but must be a number of bytes such as 268435456 or \
+             \"256MiB\"",
+            "limits.series_max is -1, but must be between 1 and 1000000000, or 0 for what the memory \
+             allows",
+            "wal.segment_bytes_max is 1, but must be between 1048576 and 1073741824",
+            "wal.idle_mark_ms is 60000, but must be between 10 and 1000",
+            "flush.rows_max is 1, but must be between 1000 and 64000000 (set by \
+             TIDEWATCH__FLUSH__ROWS_MAX)",
+            "query.timeout is 30, but must be a time with its unit such as \"90s\" or \"1h30m\"",
+            "query.timeout is longer than query.timeout_max",
+            "alerts.max_age is \"soon\", but must be a time with its unit such as \"90s\" or \
+             \"1h30m\" (set by --set)",
+        ]
+    );
+}
+
+#[test]
+fn unknown_keys_are_errors_with_a_hint() {
+    let toml = "listen = \"127.0.0.1:1\"\n[wal]\nidle_mark = 5\n[server]\n[storage]\ncolour = 1\n\
+                [[rule]]\nname = \"r\"\nwhen = \"value > 1\"\nwhere = {}\n";
+    let mut found = problems(toml, &[("TIDEWATCH__WALL__IDLE_MARK_MS", "5")], &[]);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "listen is not a key; did you mean http.listen?",
+            "rule.\"r\".where is not a key; docs/configuration.md lists them",
+            "server is not a key; docs/configuration.md lists them",
+            "storage.colour is not a key; docs/configuration.md lists them",
+            "wal.idle_mark is not a key; did you mean wal.idle_mark_ms?",
+            "wall.idle_mark_ms is not a key; did you mean wal.idle_mark_ms? (set by \
+             TIDEWATCH__WALL__IDLE_MARK_MS)",
+        ]
+    );
+}
+
+#[test]
+fn overrides_must_name_one_key_of_a_section() {
+    let env = [("TIDEWATCH__PORT", "1"), ("TIDEWATCH_URL", "not ours"), ("PATH", "/bin")];
+    let mut found = problems("", &env, &["wal", "rule.for=5m", "a.b.c=1"]);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "--set wal must be section.key=value, such as alerts.max_age=2h",
+            "a.b.c is not section.key (set by --set)",
+            "port is not section.key (set by TIDEWATCH__PORT)",
+            "rule.for can only be given in the file (set by --set)",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_or_not_there_is_a_problem() {
+    let found = problems("[wal]\nidle_mark_ms = = 5\n", &[], &[]);
+    assert!(found[0].contains("tidewatch.toml is not TOML in line 2"), "{found:?}");
+    let missing = Config::load(Some(Path::new("/nowhere/t.toml")), std::iter::empty(), &[]);
+    let found = missing.expect_err("no file")[0].to_string();
+    assert!(found.starts_with("/nowhere/t.toml cannot be opened"), "{found}");
+    let found = problems("wal = 5\nrule = 1\nsink = []\n", &[], &[]);
+    assert_eq!(found[0], "wal is 5, but must be a section: [wal]");
+    assert_eq!(found[1], "rule must be a list of sections: [[rule]]");
+    assert!(found[2].starts_with("sink must name its kind"), "{found:?}");
+}
+
+#[test]
+fn rules_are_checked_with_everything_else() {
+    let toml = "[[rule]]\nname = \"slow\"\nwhen = \"severity >\"\nfor = \"5m\"\n\
+                [[rule]]\nname = \"old\"\nwhen = \"value > 1\"\nfor = 5\n\
+                [[rule]]\nwhen = \"value > 1\"\nmatch = { metric = 5 }\n\
+                [[rule]]\nname = \"odd\"\nwhen = \"value > 1\"\nmatch = { host = \"~ (\" }\n";
+    let found = problems(toml, &[], &[]);
+    let starts = [
+        "rule.\"old\".for is 5, but must be a time with its unit",
+        "rule[3].name is missing",
+        "rule[3].match.metric is 5, but must be a text in quotes",
+        "rule.\"slow\".when is \"severity >\", but must be",
+        "rule.\"odd\".match.host is no regular expression",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:?}");
+    for (problem, start) in found.iter().zip(starts) {
+        assert!(problem.starts_with(start), "{problem}");
+    }
+}
+
+#[test]
+fn good_rules_mean_what_they_say() {
+    let toml = "[[rule]]\nname = \"checkout slow\"\n\
+                match = { metric = \"latency_ms\", region = \"~ eu-.*\" }\n\
+                when = \"severity > 6\"\nfor = \"5m\"\nkeep_firing = \"2m\"\npriority = \"page\"\n";
+    let rules = load(toml, &[], &[]).expect("a good rule").rules;
+    let minute = 60_000_000_000;
+    let config = tidewatch_operators::RuleConfig {
+        name: "checkout slow".to_owned(),
+        matchers: [("metric", "latency_ms"), ("region", "~ eu-.*")]
+            .map(|(key, pattern)| (key.to_owned(), pattern.to_owned()))
+            .to_vec(),
+        when: "severity > 6".to_owned(),
+        for_nanos: 5 * minute,
+        keep_firing_nanos: 2 * minute,
+        priority: "page".to_owned(),
+    };
+    let expected = tidewatch_operators::RuleSet::new(vec![config]).unwrap();
+    assert_eq!(rules.canonical_text(), expected.canonical_text());
+}
+
+#[test]
+fn secrets_come_from_the_environment_and_are_never_shown() {
+    let toml = "[[sink.webhook]]\nname = \"oncall\"\nurl = \"http://127.0.0.1:9000/tok1\"\n\
+                secret_env = \"HOOK_SECRET\"\n[[sink.file]]\nname = \"log\"\npath = \"a.jsonl\"\n";
+    let config = load(toml, &[("HOOK_SECRET", "tok2")], &[]).expect("good sinks");
+    let names: Vec<_> = config.sinks.iter().map(tidewatch_sinks::SinkConfig::name).collect();
+    assert_eq!(names, ["oncall", "log"]);
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("tok1") && !shown.contains("tok2"), "{shown}");
+    assert_eq!(
+        problems(toml, &[], &[]),
+        ["sink.webhook.\"oncall\".secret_env names HOOK_SECRET, which is not set"]
+    );
+    let pasted = toml.replace("HOOK_SECRET", "tok3-abc").replace("9000/tok1", "99999/tok4");
+    let found = problems(&pasted, &[], &[]).join("\n");
+    assert!(!found.contains("tok"), "{found}");
+}
+
+#[test]
+fn sinks_are_checked_with_everything_else() {
+    let toml = "[[sink.stdout]]\nname = \"a\"\n[[sink.file]]\nname = \"a\"\npath = \"x\"\n\
+                [[sink.file]]\npath = 5\n[[sink.webhook]]\nname = \"h\"\nurl = \"ftp://h\"\n\
+                [[sink.mail]]\nname = \"m\"\n";
+    let mut found = problems(toml, &[], &[]);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "sink has two entries with the name \"a\"",
+            "sink.file[2].name is missing",
+            "sink.file[2].path is 5, but must be a file, whose directory exists",
+            "sink.mail is not a key; docs/configuration.md lists them",
+            "sink.webhook.\"h\".url must begin with http:// or https://",
+        ]
+    );
+}
+
+/// A row of a table in the document: key, default and limits.
+fn documented() -> BTreeSet<(String, String, String)> {
+    let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `"));
+    let cell = |text: &str| text.trim().trim_matches('`').to_owned();
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(cell).collect();
+        let [key, _, default, limits] = cells.as_slice() else {
+            panic!("a row has a key, a meaning, a default and limits: {row}");
+        };
+        (key.clone(), default.clone(), limits.clone())
+    })
+    .collect()
+}
+
+#[test]
+fn the_document_lists_every_key_with_its_default_and_limits() {
+    let toml = "[[rule]]\n[[sink.webhook]]\n[[sink.file]]\n[[sink.stdout]]\n";
+    let mut findings = Findings::default();
+    read(toml.parse().unwrap(), &BTreeMap::new(), &mut findings);
+    let known: BTreeSet<_> =
+        findings.known.into_iter().map(|known| (known.key, known.default, known.limits)).collect();
+    let documented = documented();
+    let missing: Vec<_> = known.difference(&documented).collect();
+    let outdated: Vec<_> = documented.difference(&known).collect();
+    assert!(
+        missing.is_empty() && outdated.is_empty(),
+        "missing {missing:#?}, outdated {outdated:#?}"
+    );
+}
+
+#[test]
+fn the_documents_examples_are_good() {
+    let blocks: Vec<_> = DOCUMENT.split("```toml\n").skip(1).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let toml = block.split("```").next().unwrap();
+        if let Err(problems) = load(toml, &[("HOOK_SECRET", "s")], &[]) {
+            panic!("{problems:?} in {toml}");
+        }
+    }
+}

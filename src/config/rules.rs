@@ -1,0 +1,66 @@
+//! `[[rule]]`
+
+use std::time::Duration;
+
+use tidewatch_operators::limits::RULE_DURATION_NANOS_MAX;
+use tidewatch_operators::{RuleConfig, RuleSet};
+use toml::{Table, Value};
+
+use crate::config::section::{Findings, Section, entries};
+
+/// Reads and checks all rules; empty if one has a problem.
+pub(crate) fn read_rules(root: &mut Table, findings: &mut Findings) -> RuleSet {
+    let tables = entries(root, "rule", "rule", findings);
+    let mut rules = Vec::with_capacity(tables.len());
+    for (index, table) in tables.into_iter().enumerate() {
+        let name = table.get("name").and_then(Value::as_str);
+        let label = label("rule", name, index);
+        rules.extend(read_rule(Section::entry(label, "rule", table, findings)));
+    }
+    match RuleSet::new(rules) {
+        Ok(rules) => rules,
+        Err(errors) => {
+            for error in errors {
+                let label = label("rule", Some(&error.rule), 0);
+                findings.problem(&format!("{label}.{}", error.key), error.problem.to_string());
+            }
+            RuleSet::default()
+        }
+    }
+}
+
+/// A rule whose keys have the right types, ready for its own checks.
+fn read_rule(mut section: Section<'_>) -> Option<RuleConfig> {
+    let problems = section.problem_count();
+    let name = section.required("name", "a text that no other rule has").unwrap_or_default();
+    let matchers = section.texts("match", "{ label = \"x\", other = \"!= y\", third = \"~ z.*\" }");
+    let when = section.required(
+        "when",
+        "\"value\", \"severity\" or \"score\", then > >= < <= == != and a number",
+    );
+    let longest = u64::try_from(RULE_DURATION_NANOS_MAX).expect("a bound is positive");
+    let bounds = Duration::ZERO..=Duration::from_nanos(longest);
+    let (mut hold, mut keep_firing) = (Duration::ZERO, Duration::ZERO);
+    section.duration("for", &mut hold, &bounds);
+    section.duration("keep_firing", &mut keep_firing, &bounds);
+    let priority = section.parsed("priority", "", "a text", |text| Some(text.to_owned()));
+    let nanos = |time: Duration| i64::try_from(time.as_nanos()).expect("the bound fits 63 bits");
+    let good = section.problem_count() == problems;
+    section.finish();
+    good.then(|| RuleConfig {
+        name,
+        matchers,
+        when: when.unwrap_or_default(),
+        for_nanos: nanos(hold),
+        keep_firing_nanos: nanos(keep_firing),
+        priority: priority.unwrap_or_default(),
+    })
+}
+
+/// What problems call an entry: by its name, or by its place, counted from 1.
+pub(crate) fn label(list: &str, name: Option<&str>, index: usize) -> String {
+    match name {
+        Some(name) => format!("{list}.{:?}", name.chars().take(80).collect::<String>()),
+        None => format!("{list}[{}]", index + 1),
+    }
+}

@@ -1,0 +1,135 @@
+//! What can be configured, as meant.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidewatch_operators::RuleSet;
+use tidewatch_sinks::SinkConfig;
+
+/// The whole configuration. Whatever it holds is within its limits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Config {
+    /// `[storage]`
+    pub(crate) storage: StorageConfig,
+    /// `[http]`
+    pub(crate) http: HttpConfig,
+    /// `[limits]`
+    pub(crate) limits: LimitsConfig,
+    /// `[wal]`
+    pub(crate) wal: WalConfig,
+    /// `[flush]`
+    pub(crate) flush: FlushConfig,
+    /// `[query]`
+    pub(crate) query: QueryConfig,
+    /// `[alerts]`
+    pub(crate) alerts: AlertsConfig,
+    /// `[[rule]]`
+    pub(crate) rules: RuleSet,
+    /// `[[sink.webhook]]`, `[[sink.file]]` and `[[sink.stdout]]`; their names are unique.
+    pub(crate) sinks: Vec<SinkConfig>,
+}
+
+/// Where data lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StorageConfig {
+    /// The data directory; made at the first start.
+    pub(crate) data_dir: PathBuf,
+}
+
+/// The HTTP interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpConfig {
+    /// The address that is listened on; port 0 lets the system choose.
+    pub(crate) listen: SocketAddr,
+    /// How people reach this server; without slash at its end. Alerts carry it.
+    pub(crate) public_url: Option<String>,
+}
+
+/// What the process may take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LimitsConfig {
+    /// Memory in bytes; 0 is half of the machine's.
+    pub(crate) memory_bytes_max: u64,
+    /// Series in all; 0 is what the memory allows.
+    pub(crate) series_max: u64,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WalConfig {
+    /// Size of a WAL segment in bytes.
+    pub(crate) segment_bytes_max: u64,
+    /// Milliseconds without a record after which a mark is written.
+    pub(crate) idle_mark_ms: u64,
+}
+
+/// When samples leave memory for segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlushConfig {
+    /// Rows of one shard.
+    pub(crate) rows_max: u64,
+    /// The longest time between two flushes of a shard that has rows.
+    pub(crate) interval: Duration,
+}
+
+/// What one statement may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QueryConfig {
+    /// Time, where the request does not say.
+    pub(crate) timeout: Duration,
+    /// The longest time that a request may ask for.
+    pub(crate) timeout_max: Duration,
+    /// Memory of all running statements in bytes.
+    pub(crate) memory_bytes_max: u64,
+    /// Rows of one answer.
+    pub(crate) rows_max: u64,
+}
+
+/// Alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AlertsConfig {
+    /// Alerts whose event is older than this when received are stored and not delivered.
+    pub(crate) max_age: Duration,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("./tidewatch-data") }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8850)), public_url: None }
+    }
+}
+
+impl Default for WalConfig {
+    fn default() -> Self {
+        Self { segment_bytes_max: 128 << 20, idle_mark_ms: 100 }
+    }
+}
+
+impl Default for FlushConfig {
+    fn default() -> Self {
+        Self { rows_max: 4_000_000, interval: Duration::from_mins(10) }
+    }
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            timeout_max: Duration::from_secs(30),
+            memory_bytes_max: 512 << 20,
+            rows_max: 1_000_000,
+        }
+    }
+}
+
+impl Default for AlertsConfig {
+    fn default() -> Self {
+        Self { max_age: Duration::from_hours(1) }
+    }
+}
