@@ -1,7 +1,7 @@
 //! Any bytes: no panic, and what is accepted can be used.
 //!
 //! The first byte chooses the options, the others are the body.
-#![cfg_attr(fuzzing, no_main)]
+#![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use tidewatch_connectors::decode::{

@@ -107,16 +107,27 @@ impl TagKeys {
         bytes.get(*self.starts.get(index)?..*self.ends.get(index)?)
     }
 
+    /// Whether the `index`-th key is greater than the one before it.
+    fn grows(&self, bytes: &[u8], index: usize) -> bool {
+        index.checked_sub(1).is_none_or(|before| self.key(bytes, before) < self.key(bytes, index))
+    }
+
     /// Where a key stands that was there before, among the first `count`. Eight bytes settle nearly all pairs.
     fn repeated(&self, bytes: &[u8], count: usize, escaped: bool) -> Option<usize> {
         let prefixes = self.prefixes.get(..count)?;
         for (index, prefix) in prefixes.iter().enumerate() {
-            for (other, other_prefix) in prefixes.iter().enumerate().take(index) {
-                if (prefix == other_prefix || escaped)
-                    && same_name(self.key(bytes, index)?, self.key(bytes, other)?)
-                {
-                    return self.starts.get(index).copied();
-                }
+            let before = prefixes.get(..index)?;
+            if !escaped && !before.contains(prefix) {
+                continue;
+            }
+            let key = self.key(bytes, index)?;
+            let mut others = before.iter().enumerate();
+            let same = |(other, other_prefix): (usize, &u64)| {
+                let other = self.key(bytes, other).unwrap_or_default();
+                (prefix == other_prefix && key == other) || (escaped && same_name(key, other))
+            };
+            if others.any(same) {
+                return self.starts.get(index).copied();
             }
         }
         None
@@ -136,7 +147,7 @@ pub(crate) fn scan_key(
     }
     let mut pos = measurement.end;
     let mut tags = 0_usize;
-    // Growing prefixes mean sorted and unique keys, as most clients send them.
+    // Growing keys are sorted and unique, as most clients send them.
     let mut growing = true;
     let mut escaped = false;
     let mut last_prefix = 0;
@@ -159,7 +170,7 @@ pub(crate) fn scan_key(
         let prefix = prefix(bytes, key_start, key.end);
         let noted = keys.set(tags, prefix, key_start, key.end);
         noted.ok_or(Fault { reason: LineReason::TooManyTags, at: key_start })?;
-        growing &= prefix > last_prefix;
+        growing &= prefix > last_prefix || (prefix == last_prefix && keys.grows(bytes, tags));
         escaped |= key.escaped;
         last_prefix = prefix;
         tags += 1;
@@ -287,8 +298,9 @@ fn prefix(bytes: &[u8], start: usize, end: usize) -> u64 {
     }
 }
 
+/// Whether two names mean the same, whatever their escapes.
 fn same_name(one: &[u8], other: &[u8]) -> bool {
-    one == other || unescape(one, Escapes::Name) == unescape(other, Escapes::Name)
+    unescape(one, Escapes::Name) == unescape(other, Escapes::Name)
 }
 
 /// One tag as sent.

@@ -8,7 +8,7 @@
 use tidewatch_metrics::limits::EXACT_INTEGER_MAX;
 
 use crate::decode::line_errors::LineReason;
-use crate::decode::scan::{digit_run, digits_value, load8};
+use crate::decode::scan::{digit_run, digits_value, eight_digits, load8};
 
 /// Digits that fit into a `u64` whatever they are.
 const EXACT_DIGITS_MAX: usize = 19;
@@ -18,8 +18,7 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
-const POWERS_OF_TEN_U64: [u64; 9] =
-    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+const POWERS_OF_TEN_U64: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 /// A value and the position after its last byte.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,15 +93,16 @@ fn digits(bytes: &[u8], start: usize, before: u64) -> Parsed<u64> {
     let mut end = start;
     while let Some(chunk) = load8(bytes, end) {
         let run = digit_run(chunk);
-        if run == 0 {
-            return Parsed { value, end };
+        if run == 8 {
+            value = value.wrapping_mul(100_000_000).wrapping_add(eight_digits(chunk));
+            end += 8;
+            continue;
         }
-        let power = POWERS_OF_TEN_U64.get(run).copied().unwrap_or(0);
-        value = value.wrapping_mul(power).wrapping_add(digits_value(chunk, run));
-        end += run;
-        if run < 8 {
+        let Some(power) = POWERS_OF_TEN_U64.get(run).filter(|_| run > 0) else {
             return Parsed { value, end };
-        }
+        };
+        value = value.wrapping_mul(*power).wrapping_add(digits_value(chunk, run));
+        return Parsed { value, end: end + run };
     }
     while let Some(digit) = bytes.get(end).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d < 10) {
         value = value.wrapping_mul(10).wrapping_add(u64::from(digit));

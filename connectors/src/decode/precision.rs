@@ -61,6 +61,7 @@ impl Precision {
     }
 
     /// The time that `number` of this unit is; `None` beyond the range of [`EventTime`].
+    #[inline]
     #[must_use]
     pub const fn scale(self, number: i64) -> Option<EventTime> {
         let nanos = match self {
