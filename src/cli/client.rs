@@ -78,11 +78,6 @@ impl Client {
         Ok(Self { agent: config.new_agent(), url: url.to_owned(), stop })
     }
 
-    /// The server's address.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// Sends `post` and gives the answer, whatever its status, but for "try again later".
     ///
     /// 429 and 503 are tried again after the time that the server asks for, a bounded number of times:

@@ -1,7 +1,6 @@
 //! How far a long command is, on standard error.
 
 use std::io::Read;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -52,11 +51,6 @@ impl Progress {
             // A note that cannot be shown must not end the work that it tells of.
             drop(writeln!(std::io::stderr(), "{line}"));
         });
-    }
-
-    /// Shows that something happens while nothing is counted.
-    pub(crate) fn tick(&self) {
-        self.bar.enable_steady_tick(Duration::from_millis(200));
     }
 
     /// Takes the bar away.

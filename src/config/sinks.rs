@@ -86,7 +86,7 @@ fn secret(section: &mut Section<'_>, env: &BTreeMap<String, String>) -> Option<S
             section.problem("secret_env", format!("names {variable}, which is not set"));
         }
         None => {
-            section.problem("secret_env", "names a variable of the environment that is not set")
+            section.problem("secret_env", "names a variable of the environment that is not set");
         }
     }
     None
