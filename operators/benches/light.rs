@@ -1,1 +1,113 @@
-fn main() {}
+//! Samples per second through order, detector and output hash, on one core.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog, SeriesKey, UnixNanos};
+use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, Run};
+
+const STEP_NANOS: i64 = 10_000_000_000;
+/// Rows of one measured call.
+const ROWS: usize = 1_000_000;
+/// Scrapes before the measurement: past the burn-in.
+const WARM: usize = 60;
+
+/// A stream of rows that goes on for ever.
+struct Stream {
+    series: Vec<u32>,
+    times: Vec<EventTime>,
+    values: Vec<f64>,
+    noise: Vec<f64>,
+    count: usize,
+    calls: usize,
+}
+
+impl Stream {
+    /// Scrapes of `count` series, in the order of the series or shuffled.
+    fn new(count: usize, shuffled: bool) -> Self {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).expect("31 bits")
+        };
+        let mut order: Vec<u32> = (0..u32::try_from(count).expect("few series")).collect();
+        if shuffled {
+            (1..count).rev().for_each(|i| order.swap(i, random() % (i + 1)));
+        }
+        // Sums of eight dice: near enough to normal noise.
+        let noise = (0..ROWS + 4_099)
+            .map(|_| (0..8).map(|_| (random() % 1_000) as f64 / 1_000.0).sum::<f64>() + 50.0)
+            .collect();
+        let series = order.iter().copied().cycle().take(ROWS.max(count)).collect();
+        let rows = ROWS.max(count);
+        Self {
+            series,
+            times: vec![EventTime::MIN; rows],
+            values: vec![0.0; rows],
+            noise,
+            count,
+            calls: 0,
+        }
+    }
+
+    /// Moves all rows on by as many scrapes as one call holds.
+    fn advance(&mut self) {
+        let scrapes = self.series.len() / self.count;
+        let first = i64::try_from(self.calls * scrapes).expect("few calls");
+        for (scrape, times) in (first..).zip(self.times.chunks_mut(self.count)) {
+            times.fill(EventTime::new(1_700_000_000_000_000_000 + scrape * STEP_NANOS));
+        }
+        let from = self.calls * 17 % 4_099;
+        self.values.copy_from_slice(&self.noise[from..from + self.series.len()]);
+        self.calls += 1;
+    }
+
+    fn apply(&self, pipeline: &mut Pipeline, out: &mut Emitted) {
+        out.clear();
+        let end = self.series.len();
+        let runs = [Run { end, lsn: Lsn::new(1), received: UnixNanos::new(0) }];
+        let rows =
+            Rows { series: &self.series, times: &self.times, values: &self.values, runs: &runs };
+        pipeline.apply(&rows, out);
+    }
+}
+
+fn light(c: &mut Criterion) {
+    let mut group = c.benchmark_group("light");
+    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(20);
+    for (count, shuffled) in [(1_000, false), (1_000, true), (ROWS, false), (ROWS, true)] {
+        let catalog = SeriesCatalog::new(count);
+        let mut pipeline = Pipeline::new(PipelineConfig::default());
+        for index in 0..count {
+            let key = SeriesKey::new("db", "cpu", "value", vec![("i".into(), index.to_string())]);
+            let (_, entry) = catalog.register(&key.expect("valid")).expect("within the limit");
+            pipeline.add_series(entry);
+        }
+        let mut stream = Stream::new(count, shuffled);
+        let mut out = Emitted::default();
+        for _ in 0..WARM * count / ROWS + 1 {
+            stream.advance();
+            stream.apply(&mut pipeline, &mut out);
+        }
+        let stream = std::cell::RefCell::new(stream);
+        let order = if shuffled { "random" } else { "scrape" };
+        group.bench_function(format!("{count} series, {order}"), |b| {
+            b.iter_batched(
+                || stream.borrow_mut().advance(),
+                |()| {
+                    stream.borrow().apply(&mut pipeline, &mut out);
+                    black_box(&out);
+                },
+                BatchSize::PerIteration,
+            );
+        });
+        let rows = u64::try_from(stream.borrow().calls * ROWS).expect("few rows");
+        assert_eq!(pipeline.output_hash().samples, rows, "every row went through");
+    }
+    group.finish();
+}
+
+criterion_group!(benches, light);
+criterion_main!(benches);

@@ -35,6 +35,7 @@ pub(crate) fn text_of(rule: &Rule) -> String {
 
 /// The rules that a canonical text spells, before they are checked.
 pub(crate) fn parse(text: &str) -> Result<Vec<RuleConfig>, RuleTextError> {
+    let count = text.split_terminator('\n').count();
     let mut lines = text.split_terminator('\n').enumerate().peekable();
     let mut rules = Vec::new();
     while let Some((index, line)) = lines.next() {
@@ -44,7 +45,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<RuleConfig>, RuleTextError> {
             rule.matchers.push(pair(line, index)?);
         }
         let mut field = |prefix: &str| {
-            let (index, line) = lines.next().unwrap_or((index + 1, ""));
+            let (index, line) = lines.next().unwrap_or((count, ""));
             Ok((index, line.strip_prefix(prefix).ok_or(RuleTextError::Syntax { line: index + 1 })?))
         };
         let (_, when) = field("when ")?;

@@ -5,7 +5,7 @@ use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
 use crate::numeric::{larger, narrow, smaller};
 use crate::profile::{Profile, SLOT_NANOS, SLOTS};
 use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState};
-use crate::tail::Tail;
+use crate::tail::{SEVERITY_MAX, Tail};
 
 /// Weight of a sample in the quick level and in the drift: the reference detector's quick forecaster.
 const QUICK_RATE: f32 = 0.3;
@@ -16,6 +16,8 @@ const FAR_SECONDS_MIN: f32 = 6.0 * 3_600.0;
 /// Time constants of the slow level and of the drift's scale, in seconds.
 const SLOW_SECONDS: f32 = 12.0 * 3_600.0;
 const FAR_SCALE_SECONDS: f32 = 24.0 * 3_600.0;
+/// Seconds of drift that teach its tail as much as one independent sample.
+const FAR_TAIL_SECONDS: f32 = 3_600.0;
 /// One sample moves the slow level at most this far: a daily series has ten days of memory.
 const SLOW_RATE_MAX: f32 = 0.1;
 const FAR_SCALE_RATE_MAX: f32 = 0.02;
@@ -34,6 +36,10 @@ const ACCEPT_SAMPLES: f32 = 12.0;
 /// The slow level's rate during an episode, relative, and after it was accepted, absolute.
 const FROZEN: f32 = 0.1;
 const ACCEPTED_RATE: f32 = 0.05;
+/// What of a sample's severity is still heard at the next one, at most, and its steps per unit.
+const BURST_FADE: f32 = 0.7;
+const BURST_MAX: f32 = 4.0;
+const BURST_STEPS: f32 = 16.0;
 /// A sample that moves less than this share of the scale is still.
 const STILL: f32 = 0.01;
 /// A still sample moves the scale by this share of the ordinary rate.
@@ -41,6 +47,9 @@ const STILL_RATE: f32 = 1.0 / 256.0;
 /// A run this much longer than the longest one is looked at, with this exponent.
 const RUN_RATIO: f32 = 1.5;
 const RUN_EXPONENT: f32 = 4.0;
+/// A run of this many samples and seconds is the new normal.
+const RUN_ACCEPT_SAMPLES: u16 = 48;
+const RUN_ACCEPT_SECONDS: f32 = 4.0 * 3_600.0;
 /// Runs this short happen to every series.
 const RUN_LONGEST_START: u16 = 2;
 /// Movements before still runs mean anything.
@@ -80,18 +89,23 @@ pub struct Explanation {
 /// drift `r`, robust scale and tail severity `T` as in [`Tail`], learnt interval and step `dt`:
 ///
 /// ```text
-/// e = x - q              s1 = T1(|e|)                    near: spikes, steps, noisier noise
+/// e = x - q              s1 = T1(|e|) + burst            near: spikes, steps, noisier noise
 /// c = clip(e, 3 scale1 2^k)                              k grows with far samples on one side
 /// r' = r + .3 (q + c - w - P(t) - r)   s2 = T2(|r'|)     far: lasting departures, broken seasons
-/// s3 = log10(moves) + 4 log10(run / longest)             run of still samples > 1.5 x the longest
+/// s3 = log10(moves + 1) + 4 log10(run / longest)         run of still samples >= 1.5 x the longest
 /// severity = max(s1, s2, s3)
 /// q' = q + .3 c          w' = w + a (q + c - w - P(t)),  a = max(1/n, dt / 12 h), at most .1
 /// scale1' at rate max(1/n, 1/256), scale2' at max(1/n, dt / 24 h)
 /// ```
 ///
+/// `burst` is what the last exceedance, if on the other side, still says: .7 of its severity one sample
+/// later, at most 4. A sample is still where it moved by at most .01 scale1; `s3` ends once the run has
+/// lasted 4 hours and 48 samples.
+///
 /// While an anomaly is on (severity at least 4 until 8 calm samples), `w` learns at a tenth, the
 /// profile hardly, the tails not at all after the first sample; once that took longer than an hour
-/// and 12 samples, `w` goes to the new level at .05 a sample and the run becomes the longest.
+/// and 12 samples, `w` goes to the new level at .05 a sample. The drift's tail learns an hour as one
+/// sample, because what drifts resembles itself.
 /// A series that never moved has no scale: its first movement gets `log10(n + 1)`, the rule of
 /// succession. A pause above 8 intervals and a new time base: 8 samples are learnt from, not scored.
 ///
@@ -99,9 +113,12 @@ pub struct Explanation {
 /// onset after the reference detector's step 7. Deviations: distances are scored by their tail and
 /// not by the normal law; the drift, not the sample, meets the profile. Score: about -log10 of the
 /// chance of a sample at least this unusual, 0 to 100. Weak against: a week that differs from its days,
-/// drift slower than half a day, a season shorter than a day, a tail heavier than exponential.
+/// drift slower than half a day, a season shorter than a day, a tail heavier than exponential (a
+/// Student tail with 3 degrees of freedom passes 6 once in 8,000 samples), and series that hardly ever
+/// move: at ten seconds one in seven of their rare events is called an anomaly.
 ///
-/// NaN and infinities never come here; distances are held within ±1e30. Constant input scores 0.
+/// NaN and infinities never come here, and a run of them is no pause; distances are held within ±1e30.
+/// Constant input scores 0.
 /// State: 128 bytes with the order's, and a [`Profile`] of 120. Time: O(1).
 #[derive(Debug, Default)]
 pub(crate) struct Light {
@@ -200,17 +217,19 @@ impl Light {
         let z_far = s.far.standing(s.drift.abs());
         count_run(s, still);
 
-        let near = s.near.severity(z_near);
+        let near = with_burst(s, s.near.severity(z_near), e);
         let far = if far_is_ready(s) { s.far.severity(z_far) } else { 0.0 };
         let rare = if first_move { count_severity(s.samples) } else { run_severity(s) };
         let scored = s.samples >= BURN_IN && s.quiet == 0;
-        let severity = if scored { larger(larger(near, far), rare) } else { 0.0 };
+        let severity = larger(larger(near, far), rare);
+        let severity = if scored { smaller(severity, SEVERITY_MAX) } else { 0.0 };
 
         let view = View { near, far, z_near, z_far, severity };
         let fresh = s.heat <= 0.0;
+        let alone = fresh && is_long_calm(s);
         note_episode(s, severity, dt);
         learn_near(s, distance, still, fresh, view);
-        learn_far(s, departure, dt, fresh, view);
+        learn_far(s, departure, dt, alone, view);
         s.hour_samples = s.hour_samples.saturating_add(1);
         s.hour_mean += f64::from(narrow(heard - s.hour_mean)) / f64::from(s.hour_samples);
         s.last_value = x;
@@ -283,6 +302,7 @@ fn begin(s: &mut SeriesState, x: f64) {
     s.run_longest = RUN_LONGEST_START;
     s.marks |= FIRST_HOUR;
     s.quiet = 0;
+    s.calm = u8::MAX;
 }
 
 /// Moves the quick level; returns the part of the distance that it believes.
@@ -310,9 +330,27 @@ fn power_of_two(exponent: u8) -> f32 {
     f32::from_bits((127 + u32::from(exponent)) << 23)
 }
 
+/// Adds what an exceedance shortly before, on the other side, says.
+///
+/// Noise that grew goes both ways; exceedances on one side are one event seen several times.
+#[expect(clippy::cast_possible_truncation, reason = "between -4 and 4 in sixteenths")]
+fn with_burst(s: &mut SeriesState, near: f32, e: f32) -> f32 {
+    let before = f32::from(s.burst) / BURST_STEPS;
+    let other_side = (before > 0.0) != (e > 0.0);
+    let severity = if near > 0.0 && other_side { near + before.abs() } else { near };
+    let heard = smaller(BURST_FADE * larger(before.abs(), severity), BURST_MAX);
+    let side = if near > 0.0 { e } else { before };
+    s.burst = (heard.copysign(side) * BURST_STEPS) as i8;
+    severity
+}
+
 fn count_run(s: &mut SeriesState, still: bool) {
     if still {
         s.run = s.run.saturating_add(1);
+        let seconds = f32::from(s.run) * s.interval;
+        if s.run == u16::MAX || (s.run >= RUN_ACCEPT_SAMPLES && seconds >= RUN_ACCEPT_SECONDS) {
+            s.run_longest = s.run_longest.max(s.run);
+        }
     } else {
         s.run_longest = s.run_longest.max(s.run);
         s.run = 0;
@@ -338,12 +376,16 @@ fn note_episode(s: &mut SeriesState, severity: f32, dt: f32) {
     if severity >= HOT {
         s.heat += dt;
         s.calm = 0;
-    } else if s.heat > 0.0 {
-        s.calm += 1;
+    } else {
+        s.calm = s.calm.saturating_add(1);
         if s.calm >= CALM_SAMPLES {
             s.heat = 0.0;
         }
     }
+}
+
+fn is_long_calm(s: &SeriesState) -> bool {
+    s.calm == u8::MAX || f32::from(s.calm) * s.interval >= FAR_TAIL_SECONDS
 }
 
 fn is_accepted(s: &SeriesState) -> bool {
@@ -365,14 +407,11 @@ fn learn_near(s: &mut SeriesState, distance: f32, still: bool, fresh: bool, view
         s.near.learn_scale(distance, rate, s.samples >= SETTLED_SAMPLES);
     }
     if s.samples >= SETTLED_SAMPLES && !still && teaches(view.near, fresh) {
-        s.near.learn_tail(view.z_near);
-    }
-    if s.run > s.run_longest && is_accepted(s) {
-        s.run_longest = s.run;
+        s.near.learn_tail(view.z_near, 1.0);
     }
 }
 
-fn learn_far(s: &mut SeriesState, departure: f32, dt: f32, fresh: bool, view: View) {
+fn learn_far(s: &mut SeriesState, departure: f32, dt: f32, alone: bool, view: View) {
     let steady = larger(smaller(dt / SLOW_SECONDS, SLOW_RATE_MAX), 0.0);
     let rate = if view.severity < HOT && s.heat <= 0.0 {
         if s.is(SEASONAL) { steady } else { larger(steady, recency(s.samples, 0.0, u32::MAX)) }
@@ -386,8 +425,11 @@ fn learn_far(s: &mut SeriesState, departure: f32, dt: f32, fresh: bool, view: Vi
     let rate =
         larger(smaller(dt / FAR_SCALE_SECONDS, FAR_SCALE_RATE_MAX), recency(count, 0.0, 4_096));
     s.far.learn_scale(s.drift.abs(), rate, count >= NEAR_SAMPLES);
-    if count >= SETTLED_SAMPLES && teaches(view.far, fresh) {
-        s.far.learn_tail(view.z_far);
+    if count >= SETTLED_SAMPLES && teaches(view.far, alone) {
+        // A drift's samples resemble each other: an hour of them says as much as one. So does an anomaly
+        // that comes after an hour of calm.
+        let share = if view.far < HOT { smaller(dt / FAR_TAIL_SECONDS, 1.0) } else { 1.0 };
+        s.far.learn_tail(view.z_far, share);
     }
     s.far_samples = s.far_samples.saturating_add(1);
 }

@@ -49,6 +49,11 @@ impl Pipeline {
         }
     }
 
+    /// Alerts whose event is older than this at their reception are historical from here on. Nanoseconds.
+    pub fn set_alerts_max_age(&mut self, nanos: i64) {
+        self.watches.set_config(PipelineConfig { alerts_max_age_nanos: nanos });
+    }
+
     /// Takes a series and returns its dense index: 0, 1, 2 and so on.
     ///
     /// # Panics

@@ -1,1 +1,127 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::limits::RULE_DURATION_NANOS_MAX;
+
+fn config(name: &str, when: &str, matchers: &[(&str, &str)]) -> RuleConfig {
+    RuleConfig {
+        name: name.to_owned(),
+        matchers: matchers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        when: when.to_owned(),
+        for_nanos: 300_000_000_000,
+        keep_firing_nanos: 120_000_000_000,
+        priority: "page".to_owned(),
+    }
+}
+
+#[test]
+fn the_canonical_text_is_pinned_because_versions_and_alert_keys_hang_on_it() {
+    let matchers = [("region", "~ eu-.*"), ("metric", "latency_ms"), ("metric", "= latency_ms")];
+    let set = RuleSet::new(vec![config("checkout \"slow\"", "severity>6.0", &matchers)]).unwrap();
+    assert_eq!(
+        set.canonical_text(),
+        "rule \"checkout \\\"slow\\\"\"\n\
+         match \"metric\" \"= latency_ms\"\n\
+         match \"region\" \"~ eu-.*\"\n\
+         when severity > 6\n\
+         for 300000000000\n\
+         keep_firing 120000000000\n\
+         priority \"page\"\n"
+    );
+    assert_eq!(set.rules()[0].version, "b561988e99c03fcb");
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_rule_and_key() {
+    let mut bad = config("bad", "rate > 1", &[("host", "~ ("), ("", "x"), ("zone", "!=a")]);
+    bad.for_nanos = -1;
+    bad.keep_firing_nanos = RULE_DURATION_NANOS_MAX + 1;
+    bad.priority = "a\nb".to_owned();
+    let twin = config("good", "value > 1", &[]);
+    let errors = RuleSet::new(vec![bad, twin.clone(), twin, config("", "value > 1", &[])]);
+    let found: Vec<(String, String)> =
+        errors.unwrap_err().into_iter().map(|e| (e.rule, e.key)).collect();
+    let expected = [
+        ("bad", "priority"),
+        ("bad", "for"),
+        ("bad", "keep_firing"),
+        ("bad", "match.host"),
+        ("bad", "match."),
+        ("bad", "match.zone"),
+        ("bad", "when"),
+        ("good", "name"),
+        ("", "name"),
+    ];
+    assert_eq!(found, expected.map(|(rule, key)| (rule.to_owned(), key.to_owned())));
+}
+
+#[test]
+fn a_problem_reads_as_a_sentence() {
+    let errors = RuleSet::new(vec![config("r", "6 < value", &[("a", "~eu")])]).unwrap_err();
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "rule \"r\": match.a is \"~eu\": an operator (=, !=, ~, !~) needs a space behind it; \
+             write \"= ~eu\" for this very text",
+            "rule \"r\": when is \"6 < value\", but must be \"value\", \"severity\" or \"score\", \
+             then one of > >= < <= == != and a finite number, as in \"severity > 6\"",
+        ]
+    );
+}
+
+#[test]
+fn too_many_rules_are_refused() {
+    let many = (0..=RULES_MAX).map(|i| config(&i.to_string(), "value > 1", &[])).collect();
+    let errors = RuleSet::new(many).unwrap_err();
+    assert_eq!(errors[0].problem, RuleProblem::TooManyRules { count: RULES_MAX + 1 });
+}
+
+#[test]
+fn a_text_that_is_not_canonical_names_its_line() {
+    let good = RuleSet::new(vec![config("r", "value > 1", &[("a", "b")])]).unwrap();
+    let text = good.canonical_text();
+    let lines: Vec<&str> = text.lines().collect();
+    for cut in 1..lines.len() {
+        let part = lines[..cut].join("\n");
+        let refused = RuleSet::from_canonical_text(&part).unwrap_err();
+        assert_eq!(refused, RuleTextError::Syntax { line: cut + 1 }, "{part}");
+    }
+    for line in 0..lines.len() {
+        let mut changed = lines.clone();
+        changed[line] = "nonsense";
+        let refused = RuleSet::from_canonical_text(&changed.join("\n")).unwrap_err();
+        assert_eq!(refused, RuleTextError::Syntax { line: line + 1 });
+    }
+    let refused = RuleSet::from_canonical_text(&text.replace("> 1", "> x")).unwrap_err();
+    assert!(matches!(refused, RuleTextError::Rules(errors) if errors[0].key == "when"));
+}
+
+proptest! {
+    #[test]
+    fn canonical_texts_come_back_and_do_not_depend_on_order(
+        rules in proptest::collection::btree_map(
+            "[ -~é]{1,12}",
+            (proptest::collection::vec(("[ -~\n]{1,6}", "[ -~\n]{0,6}"), 0..4), -1e9..1e9_f64,
+             0..RULE_DURATION_NANOS_MAX, "[ -~]{0,8}"),
+            0..5,
+        ),
+    ) {
+        let configs: Vec<RuleConfig> = rules.into_iter().map(|(name, (matchers, bound, nanos, priority))| {
+            let matchers = matchers.into_iter().map(|(k, v)| (k, format!("!= {v}"))).collect();
+            let when = format!("value >= {bound}");
+            RuleConfig { name, matchers, when, for_nanos: nanos, keep_firing_nanos: nanos, priority }
+        }).collect();
+        let reversed = configs.iter().rev().cloned().collect();
+        let text = RuleSet::new(configs).unwrap().canonical_text();
+        prop_assert_eq!(&RuleSet::new(reversed).unwrap().canonical_text(), &text);
+        prop_assert_eq!(RuleSet::from_canonical_text(&text).unwrap().canonical_text(), text);
+    }
+
+    #[test]
+    fn foreign_texts_never_panic(text in "(rule|match|when|for|[ \"\\\\n0-9a>\n])*") {
+        if let Ok(set) = RuleSet::from_canonical_text(&text) {
+            prop_assert!(RuleSet::from_canonical_text(&set.canonical_text()).is_ok());
+        }
+    }
+}

@@ -71,6 +71,8 @@ pub(crate) struct SeriesState {
     pub(crate) outliers: i8,
     /// Samples that are learnt from but not scored.
     pub(crate) quiet: u8,
+    /// Severity of the exceedances shortly before, in sixteenths; negative below the expectation.
+    pub(crate) burst: i8,
     /// [`TROUBLED`] and the others.
     pub(crate) marks: u8,
 }
@@ -105,6 +107,7 @@ impl SeriesState {
             calm: 0,
             outliers: 0,
             quiet: 0,
+            burst: 0,
             marks: 0,
         }
     }
@@ -130,6 +133,7 @@ impl SeriesState {
         }
         out.i64(i64::from(self.hour));
         out.i64(i64::from(self.outliers));
+        out.i64(i64::from(self.burst));
         for value in [self.samples, self.moves] {
             out.u64(u64::from(value));
         }

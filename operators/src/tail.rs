@@ -32,7 +32,7 @@ const SCALE_CLIP: f32 = 4.0;
 /// Distances beyond this many scales are told apart no more.
 const DISTANCE_MAX: f32 = 1e9;
 /// Severity is capped here, as in the reference detector.
-const SEVERITY_MAX: f32 = 100.0;
+pub(crate) const SEVERITY_MAX: f32 = 100.0;
 
 /// A robust scale and the tail above its 98 % quantile.
 ///
@@ -95,13 +95,13 @@ impl Tail {
         }
     }
 
-    /// Takes a distance of `z` scales into threshold and mean excess.
-    pub(crate) fn learn_tail(&mut self, z: f32) {
-        let step = THRESHOLD_RATE * self.excess;
+    /// Takes a distance of `z` scales into threshold and mean excess, as a `share` of a sample.
+    pub(crate) fn learn_tail(&mut self, z: f32, share: f32) {
+        let step = share * THRESHOLD_RATE * self.excess;
         if z > self.threshold {
             let heard = smaller(z - self.threshold, EXCESS_CLIP * self.excess);
             self.threshold += step * (1.0 - EXCEEDANCE);
-            self.excess += EXCESS_RATE * (heard - self.excess);
+            self.excess += share * EXCESS_RATE * (heard - self.excess);
             if self.excess < EXCESS_MIN {
                 self.excess = EXCESS_MIN;
             }
@@ -117,5 +117,57 @@ impl Tail {
         out.f32(self.scale);
         out.f32(self.threshold);
         out.f32(self.excess);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rng;
+
+    #[test]
+    fn threshold_and_mean_excess_are_those_of_the_whole_history() {
+        for seed in 1..=5 {
+            let mut rng = Rng::new(seed);
+            let mut tail = Tail { scale: 1.0, ..Tail::NEW };
+            let history: Vec<f32> = (0..60_000).map(|_| rng.exponential()).collect();
+            history.iter().for_each(|z| tail.learn_tail(*z, 1.0));
+            let above: Vec<f32> = history.iter().copied().filter(|z| *z > tail.threshold).collect();
+            let share = above.len() as f32 / history.len() as f32;
+            let excess = above.iter().map(|z| z - tail.threshold).sum::<f32>() / above.len() as f32;
+            assert!((0.012..0.032).contains(&share), "seed {seed}: {share} is above, not 0.02");
+            let ratio = tail.excess / excess;
+            assert!((0.6..1.6).contains(&ratio), "seed {seed}: {} against {excess}", tail.excess);
+            // For exponential noise the chance of more than z is e^-z, exactly.
+            let severity = tail.severity(14.0);
+            assert!(
+                (4.0..9.0).contains(&severity),
+                "seed {seed}: {severity}, not {}",
+                14.0 * LOG10_E
+            );
+        }
+    }
+
+    #[test]
+    fn the_scale_is_the_mean_distance_and_one_outlier_hardly_moves_it() {
+        let mut tail = Tail::NEW;
+        for count in 0..100_u8 {
+            tail.learn_scale(f32::from(count % 3), 1.0 / (f32::from(count) + 1.0), false);
+        }
+        assert!((tail.scale - 0.99).abs() < 1e-4, "{}", tail.scale);
+        tail.learn_scale(1e30, 1.0 / 256.0, true);
+        assert!(tail.scale < 1.01, "{}", tail.scale);
+    }
+
+    #[test]
+    fn extremes_stay_finite() {
+        let mut tail = Tail::NEW;
+        assert_eq!(tail.standing(1e30).to_bits(), 0.0_f32.to_bits(), "no scale, no distance");
+        tail.learn_scale(1e-30, 1.0, true);
+        let z = tail.standing(1e30);
+        assert!(z <= DISTANCE_MAX);
+        assert!((tail.severity(z) - SEVERITY_MAX).abs() < 1e-3);
+        (0..1_000).for_each(|_| tail.learn_tail(z, 1.0));
+        assert!(tail.excess.is_finite() && tail.threshold.is_finite());
     }
 }

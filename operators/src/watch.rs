@@ -50,6 +50,11 @@ impl Watches {
         Self { config, rules: Arc::default(), places: Vec::new(), watches: Vec::new() }
     }
 
+    /// From here on, what the pipeline does beside its rules.
+    pub(crate) fn set_config(&mut self, config: PipelineConfig) {
+        self.config = config;
+    }
+
     /// Takes the next series; returns whether a rule matches it.
     pub(crate) fn add_series(&mut self, entry: &SeriesEntry) -> bool {
         let watch = if self.rules.is_empty() {
