@@ -130,7 +130,7 @@ impl SeriesCatalog {
         if let Some(&known) = inner.by_id.get(&id.get()) {
             let entry = inner.entry(known).expect("an identity stands for an entry");
             if *entry.canonical != *canonical {
-                return Err(MetricsError::HashCollision { id });
+                return Err(MetricsError::HashCollision { id: Box::new(id) });
             }
             if entry.measurement_bytes != key.measurement_bytes() {
                 return Err(name_taken(key, &entry.key()));
@@ -166,7 +166,7 @@ impl SeriesCatalog {
                 inner.insert(series, id, canonical.into_boxed_slice(), key)?.set_logged();
                 Ok(())
             }
-            _ => Err(MetricsError::HashCollision { id }),
+            _ => Err(MetricsError::HashCollision { id: Box::new(id) }),
         }
     }
 

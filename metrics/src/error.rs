@@ -86,6 +86,6 @@ pub enum MetricsError {
     #[error("series {id} has the hash of another series")]
     HashCollision {
         /// The shared identity.
-        id: crate::SeriesId,
+        id: Box<crate::SeriesId>,
     },
 }

@@ -12,7 +12,7 @@ pub mod time;
 pub mod transition;
 
 pub use batch::SampleBatch;
-pub use catalog::{MetricView, SeriesCatalog};
+pub use catalog::{MetricView, SeriesCatalog, SeriesEntry};
 pub use channel::Channel;
 pub use error::MetricsError;
 pub use lsn::Lsn;

@@ -1,0 +1,285 @@
+//! The one owner of the log: groups records, hands them on in the log's order, syncs, answers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tidewatch_env::Clock;
+use tidewatch_metrics::{Lsn, SampleBatch, SeriesEntry, UnixNanos};
+use tidewatch_wal::{Wal, WalError, WalSegmentInfo};
+
+use crate::EngineError;
+use crate::admission::Permit;
+use crate::dispatch::Dispatch;
+use crate::ingest::{Ack, Done, Durability};
+use crate::instruments::CommitterInstruments;
+use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
+use crate::progress::Progress;
+use crate::record::{KIND_SAMPLES, KIND_TICK, TickRecord};
+use crate::shard::ShardRows;
+
+/// A record on its way into the log.
+pub struct Append {
+    /// Its kind.
+    pub kind: u8,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// The payload's checksum, where the receiving thread has computed it already.
+    pub payload_crc: Option<u32>,
+    /// The series that it registers.
+    pub registered: Vec<Arc<SeriesEntry>>,
+    /// Its rows, per shard; empty for records without samples.
+    pub parts: Vec<SampleBatch>,
+    /// When its request was received.
+    pub received: UnixNanos,
+    /// Held until its rows are applied.
+    pub permit: Option<Arc<Permit>>,
+    /// When it is answered.
+    pub durability: Durability,
+    /// How it is answered.
+    pub done: Option<Done>,
+}
+
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Append")
+            .field("kind", &self.kind)
+            .field("bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the committer is told.
+pub enum CommitterMessage {
+    /// A record.
+    Append(Append),
+    /// A tick that asks for an output hash, as a clean stop does.
+    Tick(Done),
+    /// Nothing more comes.
+    Stop,
+}
+
+impl fmt::Debug for CommitterMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Append(append) => append.fmt(f),
+            Self::Tick(_) => f.write_str("Tick"),
+            Self::Stop => f.write_str("Stop"),
+        }
+    }
+}
+
+impl Append {
+    /// A record without samples, durable when `done` is called.
+    #[must_use]
+    pub fn note(kind: u8, payload: Vec<u8>, done: Done) -> Self {
+        Self {
+            kind,
+            payload,
+            payload_crc: None,
+            registered: Vec::new(),
+            parts: Vec::new(),
+            received: UnixNanos::default(),
+            permit: None,
+            durability: Durability::Synced,
+            done: Some(done),
+        }
+    }
+}
+
+/// Where the log stands when a committer takes it over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogPosition {
+    /// Samples in the log.
+    pub rows: u64,
+    /// Samples in the log before its last tick that asked for an output hash.
+    pub hashed_rows: u64,
+    /// The last tick's time.
+    pub tick: UnixNanos,
+}
+
+/// Groups records into the log. Not a thread: each call is one step of it.
+#[derive(Debug)]
+pub struct Committer<D> {
+    wal: Wal,
+    dispatch: D,
+    clock: Arc<dyn Clock>,
+    progress: Arc<Progress>,
+    instruments: CommitterInstruments,
+    position: LogPosition,
+    rows_at_tick: u64,
+    waiting: Vec<Waiting>,
+}
+
+/// A record of the group in hand that somebody waits for.
+struct Waiting {
+    lsn: Lsn,
+    durability: Durability,
+    done: Done,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Waiting({})", self.lsn)
+    }
+}
+
+impl<D: Dispatch> Committer<D> {
+    /// Takes over `wal`, which stands at `position`.
+    #[must_use]
+    pub fn new(
+        wal: Wal,
+        dispatch: D,
+        clock: Arc<dyn Clock>,
+        progress: Arc<Progress>,
+        position: LogPosition,
+    ) -> Self {
+        let instruments = CommitterInstruments::default();
+        let (rows_at_tick, waiting) = (position.rows, Vec::new());
+        Self { wal, dispatch, clock, progress, instruments, position, rows_at_tick, waiting }
+    }
+
+    /// What the committer counts.
+    #[must_use]
+    pub fn instruments(&self) -> &CommitterInstruments {
+        &self.instruments
+    }
+
+    /// Takes a group of records: appends, hands over, writes, syncs, answers.
+    ///
+    /// # Errors
+    /// The first failed write or sync. Nothing of this group is acknowledged as synced then, nothing
+    /// will be any more, and the process must end.
+    pub fn commit(&mut self, group: &mut Vec<Append>) -> Result<(), EngineError> {
+        let count = group.len();
+        for append in group.drain(..) {
+            self.append(append)?;
+        }
+        self.tick_if_due()?;
+        self.dispatch.advance(self.wal.last_lsn());
+        self.wal.write()?;
+        self.answer(Durability::Written);
+        let durable = self.wal.sync()?;
+        self.progress.set_durable(durable, self.clock.now());
+        self.answer(Durability::Synced);
+        self.instruments.groups.inc();
+        self.instruments.records.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Called once the log has been idle: makes damage in the last group detectable.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    pub fn idle(&mut self) -> Result<(), EngineError> {
+        self.wal.mark()?;
+        // The mark has its place in the log, so what waits for the last record must get past it.
+        self.progress.set_durable(self.wal.durable_lsn(), self.clock.now());
+        self.dispatch.advance(self.wal.last_lsn());
+        Ok(())
+    }
+
+    /// Appends a tick that asks for an output hash, as a clean stop does.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    pub fn tick(&mut self, done: Done) -> Result<(), EngineError> {
+        let lsn = self.append_tick(true)?;
+        self.waiting.push(Waiting { lsn, durability: Durability::Synced, done });
+        self.commit(&mut Vec::new())
+    }
+
+    /// The last record's number.
+    #[must_use]
+    pub fn last_lsn(&self) -> Lsn {
+        self.wal.last_lsn()
+    }
+
+    /// The log's files.
+    #[must_use]
+    pub fn wal_segments(&self) -> Vec<WalSegmentInfo> {
+        self.wal.segments()
+    }
+
+    /// The shards, in a simulation.
+    pub fn dispatch_mut(&mut self) -> &mut D {
+        &mut self.dispatch
+    }
+
+    fn append(&mut self, append: Append) -> Result<(), EngineError> {
+        let lsn = match self.wal.append(append.kind, &[&append.payload], append.payload_crc) {
+            Ok(lsn) => lsn,
+            Err(error @ (WalError::Full { .. } | WalError::TooLarge { .. })) => {
+                self.instruments.refused.inc();
+                if let Some(done) = append.done {
+                    done(Err(error.into()));
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // ORDER: a record that is appended from now on may name these series by reference.
+        for entry in &append.registered {
+            entry.set_logged();
+        }
+        if let Some(done) = append.done {
+            self.waiting.push(Waiting { lsn, durability: append.durability, done });
+        }
+        if append.kind == KIND_SAMPLES {
+            self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
+        }
+        Ok(())
+    }
+
+    fn hand_over(
+        &mut self,
+        lsn: Lsn,
+        received: UnixNanos,
+        parts: Vec<SampleBatch>,
+        permit: Option<&Arc<Permit>>,
+    ) {
+        for (shard, batch) in parts.into_iter().enumerate() {
+            if !batch.is_empty() {
+                self.position.rows += u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                let permit = permit.cloned();
+                self.dispatch.rows(shard, ShardRows { lsn, received, batch, permit });
+            }
+        }
+    }
+
+    /// One tick a second while samples arrive, and one every million rows.
+    fn tick_if_due(&mut self) -> Result<(), EngineError> {
+        let fresh = self.position.rows > self.rows_at_tick;
+        let hashed = self.position.rows - self.position.hashed_rows >= HASH_TICK_ROWS;
+        let second = self.clock.now().nanos().saturating_sub(self.position.tick.nanos());
+        if hashed || (fresh && second >= TICK_NANOS) {
+            self.append_tick(hashed)?;
+        }
+        Ok(())
+    }
+
+    fn append_tick(&mut self, hashed: bool) -> Result<Lsn, EngineError> {
+        // Log time never goes back, whatever the machine's clock does.
+        let time = self.clock.now().max(self.position.tick);
+        let tick = TickRecord { time, rows: self.position.rows, hashed };
+        let lsn = self.wal.append(KIND_TICK, &[&tick.encode()], None)?;
+        self.position.tick = time;
+        self.rows_at_tick = self.position.rows;
+        if hashed {
+            self.position.hashed_rows = self.position.rows;
+        }
+        self.dispatch.tick(lsn, tick);
+        Ok(lsn)
+    }
+
+    fn answer(&mut self, reached: Durability) {
+        let mut kept = Vec::new();
+        for waiting in self.waiting.drain(..) {
+            if reached == Durability::Synced || waiting.durability == Durability::Written {
+                (waiting.done)(Ok(Ack { lsn: waiting.lsn }));
+            } else {
+                kept.push(waiting);
+            }
+        }
+        self.waiting = kept;
+    }
+}

@@ -1,0 +1,89 @@
+//! What the engine may be told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewatch_operators::RuleSet;
+use tidewatch_sinks::SinkConfig;
+use tidewatch_wal::WalConfig;
+
+use crate::ingest::IngestConfig;
+use crate::limits::REQUESTS_MAX;
+
+/// Configuration of an engine. Bounds are checked where users write it, in the product's face.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Shards, 1 to 256. Nothing that is put out depends on it.
+    pub shards: usize,
+    /// The log's sizes.
+    pub wal: WalConfig,
+    /// After this without a record, the log gets a mark.
+    pub idle_mark: Duration,
+    /// Rows of one shard's head that make it flush.
+    pub flush_rows: usize,
+    /// Age of one shard's head that makes it flush.
+    pub flush_interval: Duration,
+    /// Series in all.
+    pub series_max: usize,
+    /// The door.
+    pub ingest: IngestConfig,
+    /// The rules in force.
+    pub rules: Arc<RuleSet>,
+    /// Alerts whose event is older than this at reception are historical.
+    pub alerts_max_age: Duration,
+    /// Where alerts go.
+    pub sinks: Vec<SinkConfig>,
+    /// Where people reach the server, for the link in alerts.
+    pub public_url: Option<String>,
+    /// The program's version, for the log.
+    pub version: String,
+}
+
+impl EngineConfig {
+    /// The default configuration of an engine in `data_dir`, without rules and sinks.
+    #[must_use]
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            shards: std::thread::available_parallelism().map_or(1, usize::from).min(256),
+            wal: WalConfig::default(),
+            idle_mark: Duration::from_millis(100),
+            flush_rows: 4_000_000,
+            flush_interval: Duration::from_mins(10),
+            series_max: 20_000_000,
+            ingest: IngestConfig {
+                bytes_max: 256 << 20,
+                requests_max: REQUESTS_MAX,
+                future_nanos_max: Some(600 * tidewatch_metrics::time::NANOS_PER_SECOND),
+                request_samples_max: tidewatch_metrics::limits::BATCH_ROWS_MAX,
+                line_bytes_max: 1 << 20,
+                key_seed: 0,
+            },
+            rules: Arc::default(),
+            alerts_max_age: Duration::from_hours(1),
+            sinks: Vec::new(),
+            public_url: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// The sinks' names.
+    pub fn sink_names(&self) -> impl Iterator<Item = &str> {
+        self.sinks.iter().map(SinkConfig::name)
+    }
+
+    /// Where the log lives.
+    #[must_use]
+    pub fn wal_dir(&self) -> PathBuf {
+        self.data_dir.join("wal")
+    }
+
+    /// Where segments and the manifest live.
+    #[must_use]
+    pub fn segments_dir(&self) -> PathBuf {
+        self.data_dir.join("segments")
+    }
+}

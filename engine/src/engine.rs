@@ -1,0 +1,576 @@
+//! The engine as a whole: opens, runs its threads, stops.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use tidewatch_env::{Clock, Disk, LockGuard};
+use tidewatch_metrics::{Lsn, SeriesCatalog};
+use tidewatch_operators::PipelineConfig;
+use tidewatch_segments::{Manifest, Published, SegmentsInstruments, Snapshot, remove_orphans};
+use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig, SinkInstruments};
+use tidewatch_wal::{Preallocator, WalError, WalHome, WalInstruments, WalSegmentInfo};
+use tracing::{error, info, warn};
+
+use crate::committer::{Append, Committer, CommitterMessage};
+use crate::config::EngineConfig;
+use crate::dispatch::Dispatch;
+use crate::flusher::Flusher;
+use crate::hashes::Hashes;
+use crate::ingest::Ingest;
+use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::limits::{COMMIT_QUEUE_MAX, SHARD_QUEUE_MAX};
+use crate::outbox::Outbox;
+use crate::progress::Progress;
+use crate::record::{KIND_START, StartRecord};
+use crate::recovery::{Recovery, RecoveryState};
+use crate::replayer::rules_of;
+use crate::shard::{Shard, ShardShared};
+use crate::threads::{
+    ChannelDispatch, FlushPolicy, Notary, ShardMessage, run_committer, run_outbox, run_shard,
+};
+use crate::{EngineError, OPERATORS_VERSION};
+
+/// Time that a shard or the committer gets for one answer while the engine stops.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Time that flushes get while the engine stops; what is not flushed is replayed.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Between two looks for a file to ready, or for space.
+const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The doors to the world, and whom to tell when the engine must end.
+#[derive(Clone)]
+pub struct EngineHome {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// A number that clients cannot know, another one at each start.
+    pub seed: u64,
+    /// Called once when the log or a shard has failed: the process must end within a second.
+    pub fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for EngineHome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineHome").field("disk", &self.disk).finish_non_exhaustive()
+    }
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    ingest: Ingest,
+    catalog: Arc<SeriesCatalog>,
+    published: Arc<Published>,
+    progress: Arc<Progress>,
+    outbox: Arc<Outbox>,
+    hashes: Arc<Hashes>,
+    flusher: Arc<Flusher>,
+    wal_segments: Arc<Mutex<Vec<WalSegmentInfo>>>,
+    shards: Vec<Sender<ShardMessage>>,
+    queue: Sender<CommitterMessage>,
+    stop: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    instruments: EngineInstruments,
+    home: EngineHome,
+    _lock: Box<dyn LockGuard>,
+}
+
+/// What the engine's parts count.
+#[derive(Debug, Default)]
+struct EngineInstruments {
+    wal: WalInstruments,
+    shard: ShardInstruments,
+    committer: crate::instruments::CommitterInstruments,
+    outbox: OutboxInstruments,
+    segments: SegmentsInstruments,
+    sinks: SinkInstruments,
+}
+
+impl Engine {
+    /// Opens the data directory, replays the log and starts the threads. Blocks until writes are taken.
+    ///
+    /// # Errors
+    /// [`EngineError::InUse`], damage, and what the disk reports.
+    pub fn open(
+        config: &EngineConfig,
+        home: EngineHome,
+        state: &RecoveryState,
+    ) -> Result<Self, EngineError> {
+        let lock = lock(config, &*home.disk)?;
+        let instruments = EngineInstruments::default();
+        let opened = Opened::new(config, &home, &instruments)?;
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            opened.shards.iter().map(|_| bounded(SHARD_QUEUE_MAX)).unzip();
+        let (queue, commits) = bounded(COMMIT_QUEUE_MAX);
+        let mut engine = Self {
+            ingest: Ingest::new(
+                Arc::clone(&opened.shared.catalog),
+                queue.clone(),
+                Arc::clone(&home.clock),
+                config.shards,
+                config.ingest.clone(),
+            ),
+            catalog: Arc::clone(&opened.shared.catalog),
+            published: Arc::clone(&opened.shared.published),
+            progress: Arc::clone(&opened.shared.progress),
+            outbox: Arc::clone(&opened.shared.outbox),
+            hashes: Arc::new(Hashes::new(config.shards)),
+            flusher: Arc::new(Flusher::new(Arc::clone(&home.clock), config.shards)),
+            wal_segments: Arc::default(),
+            shards: senders.clone(),
+            queue,
+            stop: Arc::default(),
+            threads: Mutex::default(),
+            instruments,
+            home,
+            _lock: lock,
+        };
+        engine.start_shards(opened.shards, receivers, config)?;
+        engine.start_flusher(config)?;
+        engine.recover_and_commit(config, senders, commits, state)?;
+        engine.start_outbox(config)?;
+        Ok(engine)
+    }
+
+    /// The door for samples.
+    #[must_use]
+    pub fn ingest(&self) -> &Ingest {
+        &self.ingest
+    }
+
+    /// Transitions on their way out.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// All series.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<SeriesCatalog> {
+        &self.catalog
+    }
+
+    /// The last durable record.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.progress.durable()
+    }
+
+    /// The last record that all shards have applied.
+    #[must_use]
+    pub fn applied(&self) -> Lsn {
+        self.progress.applied()
+    }
+
+    /// Whether flushes are so far behind that no samples should be taken.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.flusher.is_behind()
+    }
+
+    /// The log's files, as they were within the last moments.
+    #[must_use]
+    pub fn wal_segments(&self) -> Vec<WalSegmentInfo> {
+        self.wal_segments.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// What a query sees that starts now: all that is acknowledged, and nothing that is not durable.
+    ///
+    /// `None` when the shards did not come so far within `timeout`.
+    #[must_use]
+    pub fn snapshot(&self, timeout: Duration) -> Option<Snapshot> {
+        loop {
+            let fence = self.progress.durable();
+            if !self.progress.wait_visible(fence, timeout) {
+                return None;
+            }
+            // Under a flood of small records the marks of this fence may be gone: a later one will do.
+            if let Some(snapshot) = self.published.snapshot(fence) {
+                return Some(snapshot);
+            }
+        }
+    }
+
+    /// Puts what the engine counts into `registry`.
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.ingest.register(registry);
+        self.instruments.wal.register(registry);
+        self.instruments.shard.register(registry);
+        self.instruments.committer.register(registry);
+        self.instruments.outbox.register(registry);
+        self.instruments.segments.register(registry);
+        self.instruments.sinks.register(registry);
+    }
+
+    /// Hash of all operator state; equal for equal logs, whatever the number of shards.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        let asked = self.shards.iter().filter_map(|shard| {
+            let (answer, answered) = bounded(1);
+            shard.send(ShardMessage::StateHash(answer)).ok()?;
+            answered.recv_timeout(ANSWER_MAX).ok()
+        });
+        asked.fold(0, u64::wrapping_add)
+    }
+
+    /// Freezes all heads and waits until they are in segments; `false` when that takes longer.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        for shard in &self.shards {
+            let (answer, answered) = bounded(1);
+            if shard.send(ShardMessage::Freeze(answer)).is_err()
+                || answered.recv_timeout(timeout).is_err()
+            {
+                return false;
+            }
+        }
+        self.flusher.wait_empty(timeout)
+    }
+
+    /// Stops: what was taken is flushed as far as time allows, the output hash is logged, threads end.
+    ///
+    /// Nobody may write any more.
+    pub fn stop(&self) {
+        self.log_output_hash();
+        if !self.flush(FLUSH_MAX) {
+            warn!("not everything was flushed in time; the next start replays it");
+        }
+        self.stop.store(true, Ordering::Release);
+        self.flusher.wake();
+        drop(self.queue.send(CommitterMessage::Stop));
+        for shard in &self.shards {
+            drop(shard.send(ShardMessage::Stop));
+        }
+        self.progress.close();
+        let threads = std::mem::take(&mut *self.lock_threads());
+        for thread in threads {
+            if thread.join().is_err() {
+                error!("a thread of the engine had panicked");
+            }
+        }
+        info!(durable = %self.durable(), "engine stopped");
+    }
+
+    /// A tick that asks for an output hash, and the hash behind it.
+    fn log_output_hash(&self) {
+        let (answer, answered) = bounded(1);
+        let done = Box::new(move |ack: Result<crate::Ack, EngineError>| drop(answer.send(ack)));
+        if self.queue.send(CommitterMessage::Tick(done)).is_err() {
+            return;
+        }
+        let Ok(Ok(tick)) = answered.recv_timeout(ANSWER_MAX) else { return };
+        if self.progress.wait_visible(tick.lsn, ANSWER_MAX) && self.notary().note_all() {
+            let end = Lsn::new(tick.lsn.get() + 1);
+            if !self.progress.wait_durable(end, ANSWER_MAX) {
+                warn!("the output hash was not logged in time");
+            }
+        }
+    }
+
+    fn notary(&self) -> Notary {
+        Notary {
+            outbox: Arc::clone(&self.outbox),
+            hashes: Arc::clone(&self.hashes),
+            progress: Arc::clone(&self.progress),
+            queue: self.queue.clone(),
+        }
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+        let guard = PanicGuard { fatal: Arc::clone(&self.home.fatal), name: name.to_owned() };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let guard = guard;
+            run();
+            drop(guard);
+        });
+        let thread = thread.map_err(|source| EngineError::Io {
+            action: "start the thread",
+            path: PathBuf::from(name),
+            source: Arc::new(source),
+        })?;
+        self.lock_threads().push(thread);
+        Ok(())
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn start_shards(
+        &self,
+        shards: Vec<Shard>,
+        receivers: Vec<Receiver<ShardMessage>>,
+        config: &EngineConfig,
+    ) -> Result<(), EngineError> {
+        let policy = FlushPolicy { rows: config.flush_rows, interval: config.flush_interval };
+        for (shard, messages) in shards.into_iter().zip(receivers) {
+            let (hashes, flusher) = (Arc::clone(&self.hashes), Arc::clone(&self.flusher));
+            let name = format!("shard {}", shard.index());
+            self.spawn(&name, move || run_shard(shard, &messages, &hashes, &flusher, policy))?;
+        }
+        Ok(())
+    }
+
+    fn start_flusher(&self, config: &EngineConfig) -> Result<(), EngineError> {
+        let writer = crate::flusher::SegmentWriter {
+            disk: Arc::clone(&self.home.disk),
+            dir: config.segments_dir(),
+            published: Arc::clone(&self.published),
+            catalog: Arc::clone(&self.catalog),
+            progress: Arc::clone(&self.progress),
+            outbox: Arc::clone(&self.outbox),
+            instruments: self.instruments.segments.clone(),
+            clock: Arc::clone(&self.home.clock),
+            shards: config.shards,
+        };
+        let (flusher, stop) = (Arc::clone(&self.flusher), Arc::clone(&self.stop));
+        self.spawn("flusher", move || crate::threads::run_flusher(&flusher, &writer, &stop))
+    }
+
+    fn recover_and_commit(
+        &mut self,
+        config: &EngineConfig,
+        senders: Vec<Sender<ShardMessage>>,
+        commits: Receiver<CommitterMessage>,
+        state: &RecoveryState,
+    ) -> Result<(), EngineError> {
+        let recovery = Recovery {
+            config,
+            catalog: &self.catalog,
+            outbox: &self.outbox,
+            hashes: &self.hashes,
+            progress: &self.progress,
+            state,
+        };
+        let home = WalHome {
+            disk: Arc::clone(&self.home.disk),
+            dir: config.wal_dir(),
+            clock: Arc::clone(&self.home.clock),
+            epoch_seed: self.home.seed,
+        };
+        let mut dispatch = ChannelDispatch::new(senders);
+        let recovered = recovery.replay(home, self.instruments.wal.clone(), &mut dispatch)?;
+        let mut wal = recovered.wal;
+        self.progress.wait_applied(wal.last_lsn());
+        let due = recovery.compare(&recovered.logged_hashes);
+        let start = self.append_start(config, &mut wal, &mut dispatch)?;
+        recovery.finish(&recovered.sinks_since, start);
+        if let Some(preallocator) = wal.take_preallocator() {
+            let stop = Arc::clone(&self.stop);
+            self.spawn("preallocator", move || preallocate(preallocator, &stop))?;
+        }
+        let clock = Arc::clone(&self.home.clock);
+        let progress = Arc::clone(&self.progress);
+        let committer = Committer::new(wal, dispatch, clock, progress, recovered.position);
+        self.instruments.committer = committer.instruments().clone();
+        for hash in due {
+            let note = Append::note(crate::record::KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
+            drop(self.queue.send(CommitterMessage::Append(note)));
+        }
+        self.start_committer(committer, commits, config.idle_mark)
+    }
+
+    /// The first record of each start: what is in force from here on.
+    fn append_start(
+        &self,
+        config: &EngineConfig,
+        wal: &mut tidewatch_wal::Wal,
+        dispatch: &mut ChannelDispatch,
+    ) -> Result<Lsn, EngineError> {
+        let start = start_record(config, &*self.home.clock);
+        let lsn = wal.append(KIND_START, &[&start.encode()], None)?;
+        wal.sync()?;
+        self.progress.set_durable(lsn, self.home.clock.now());
+        dispatch.rules(lsn, &rules_of(lsn, &start)?);
+        dispatch.advance(lsn);
+        Ok(lsn)
+    }
+
+    fn start_committer(
+        &self,
+        mut committer: Committer<ChannelDispatch>,
+        commits: Receiver<CommitterMessage>,
+        idle_mark: Duration,
+    ) -> Result<(), EngineError> {
+        let (segments, clock) = (Arc::clone(&self.wal_segments), Arc::clone(&self.home.clock));
+        let (progress, fatal) = (Arc::clone(&self.progress), Arc::clone(&self.home.fatal));
+        let mut looked = None;
+        let mut watch = move |committer: &Committer<ChannelDispatch>| {
+            let now = clock.monotonic();
+            if looked.is_none_or(|at| now.saturating_sub(at) >= idle_mark) {
+                looked = Some(now);
+                let mut shown = segments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                *shown = committer.wal_segments();
+            }
+        };
+        watch(&committer);
+        self.spawn("committer", move || {
+            if let Err(error) = run_committer(&mut committer, &commits, idle_mark, watch) {
+                progress.close();
+                fatal(&format!("the log failed: {}", describe(&error)));
+            }
+        })
+    }
+
+    fn start_outbox(&self, config: &EngineConfig) -> Result<(), EngineError> {
+        let mut couriers = Vec::new();
+        for sink in &config.sinks {
+            couriers.push(self.start_courier(sink, config)?);
+        }
+        let (stop, clock) = (Arc::clone(&self.stop), Arc::clone(&self.home.clock));
+        let notary = self.notary();
+        self.spawn("outbox", move || {
+            let pump = |outbox: &Outbox| {
+                outbox.pump(clock.now(), |sink, message| {
+                    let courier = couriers.iter().find(|courier| courier.name() == sink);
+                    courier.is_some_and(|courier| courier.try_push(Arc::clone(message)).is_ok())
+                });
+            };
+            run_outbox(&notary, &stop, pump);
+            for courier in couriers {
+                let stopped = courier.stop(Duration::from_secs(1));
+                info!(?stopped, "sink stopped");
+            }
+        })
+    }
+
+    fn start_courier(
+        &self,
+        sink: &SinkConfig,
+        config: &EngineConfig,
+    ) -> Result<Courier, EngineError> {
+        let outbox = Arc::clone(&self.outbox);
+        let report = move |report: DeliveryReport| outbox.report(delivery_row(report));
+        let courier = CourierConfig {
+            public_url: config.public_url.clone(),
+            seed: self.home.seed,
+            ..CourierConfig::default()
+        };
+        let clock = Arc::clone(&self.home.clock);
+        let opened = sink
+            .open(Arc::clone(&clock))
+            .and_then(|sink| Courier::start(sink, courier, clock, &self.instruments.sinks, report));
+        opened.map_err(|error| EngineError::Sink(Arc::new(error)))
+    }
+}
+
+/// The parts that exist before the log is read.
+struct Opened {
+    shards: Vec<Shard>,
+    shared: ShardShared,
+}
+
+impl Opened {
+    fn new(
+        config: &EngineConfig,
+        home: &EngineHome,
+        instruments: &EngineInstruments,
+    ) -> Result<Self, EngineError> {
+        let dir = config.segments_dir();
+        let manifest = Manifest::open(&*home.disk, &dir)?;
+        let removed = remove_orphans(&*home.disk, &dir, &manifest)?;
+        if removed > 0 {
+            info!(removed, "files that a crash left behind were removed");
+        }
+        let catalog = Arc::new(SeriesCatalog::new(config.series_max));
+        let flushed = Arc::new(*manifest.flushed());
+        let (heads, published) =
+            crate::flusher::publish(&home.disk, &dir, manifest, &catalog, config.shards);
+        let shared = ShardShared {
+            catalog,
+            published,
+            progress: Arc::new(Progress::new(config.shards)),
+            outbox: Arc::new(Outbox::new(instruments.outbox.clone())),
+            clock: Arc::clone(&home.clock),
+            flushed,
+        };
+        let shards = heads.into_iter().enumerate().map(|(index, head)| {
+            let pipeline = PipelineConfig::default();
+            Shard::new(index, shared.clone(), head, pipeline, instruments.shard.clone())
+        });
+        Ok(Self { shards: shards.collect(), shared: shared.clone() })
+    }
+}
+
+/// Tells of a thread's panic: a panic of the committer or a shard ends the process.
+struct PanicGuard {
+    fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    name: String,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.fatal)(&format!("the thread \"{}\" panicked", self.name));
+        }
+    }
+}
+
+fn lock(config: &EngineConfig, disk: &dyn Disk) -> Result<Box<dyn LockGuard>, EngineError> {
+    let dir = &config.data_dir;
+    let failed = |action: &'static str| {
+        let path = dir.clone();
+        move |source: io::Error| EngineError::Io { action, path, source: Arc::new(source) }
+    };
+    disk.create_dir_all(dir).map_err(failed("create"))?;
+    let lock = disk.lock(&dir.join("lock")).map_err(failed("lock"))?;
+    lock.ok_or_else(|| EngineError::InUse { dir: dir.clone() })
+}
+
+pub(crate) fn start_record(config: &EngineConfig, clock: &dyn Clock) -> StartRecord {
+    StartRecord {
+        version: config.version.clone(),
+        operators: OPERATORS_VERSION,
+        time: clock.now(),
+        alerts_max_age_nanos: i64::try_from(config.alerts_max_age.as_nanos()).unwrap_or(i64::MAX),
+        rules: config.rules.canonical_text(),
+        sinks: config.sink_names().map(str::to_owned).collect(),
+    }
+}
+
+fn delivery_row(report: DeliveryReport) -> tidewatch_segments::DeliveryRow {
+    tidewatch_segments::DeliveryRow {
+        key: report.key,
+        transition: report.kind,
+        sink: report.sink,
+        attempt: report.attempt,
+        outcome: report.outcome.name().to_owned(),
+        status: report.status,
+        started: report.started,
+        finished: report.finished,
+        error: report.error,
+    }
+}
+
+fn preallocate(mut preallocator: Preallocator, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        match preallocator.run_once() {
+            Ok(true) => {}
+            Ok(false) | Err(WalError::Full { .. }) => std::thread::park_timeout(PREALLOCATE_PAUSE),
+            Err(error) => {
+                // The committer meets the same fault, or makes its files itself.
+                warn!(%error, "files of the log are no longer readied beside it");
+                return;
+            }
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

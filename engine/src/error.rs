@@ -1,0 +1,136 @@
+//! What can go wrong in the engine, and what a caller can do about it.
+
+use std::path::PathBuf;
+
+use tidewatch_metrics::{Lsn, MetricsError};
+use tidewatch_segments::SegmentsError;
+use tidewatch_wal::WalError;
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Send something else.
+    Invalid,
+    /// Send it again later.
+    Unavailable,
+    /// Send it again when there is space.
+    Full,
+    /// Stop: the data is damaged.
+    Corrupt,
+    /// The engine is closing or has stopped.
+    Closed,
+    /// The data directory is in use.
+    InUse,
+    /// A fault of the program or the machine.
+    Internal,
+}
+
+/// Why the engine could not do something.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Another process has the data directory.
+    #[error("the data directory \"{}\" is in use by another process", dir.display())]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Too much is in hand already.
+    #[error("too many requests are in hand; try again after {retry_after_s} s")]
+    Overloaded {
+        /// Seconds after which to try again.
+        retry_after_s: u32,
+    },
+    /// The log refused.
+    #[error("the log could not take the record")]
+    Wal(#[source] std::sync::Arc<WalError>),
+    /// Segments or the manifest could not be read or written.
+    #[error("segments could not be read or written")]
+    Segments(#[source] std::sync::Arc<SegmentsError>),
+    /// A record does not have the form of its kind.
+    #[error("record {lsn} of kind {kind} does not have the form of its kind")]
+    BadRecord {
+        /// The record.
+        lsn: Lsn,
+        /// Its kind.
+        kind: u8,
+    },
+    /// A registration in the log contradicts an earlier one.
+    #[error("record {lsn} registers a series that contradicts an earlier record")]
+    BadRegistration {
+        /// The record.
+        lsn: Lsn,
+        /// What contradicts.
+        #[source]
+        source: Box<MetricsError>,
+    },
+    /// The rules in the log are of a form that this version does not know.
+    #[error("the rules in record {lsn} are of a form that this version does not know")]
+    BadRules {
+        /// The record.
+        lsn: Lsn,
+    },
+    /// A database name was refused.
+    #[error(transparent)]
+    Database(Box<MetricsError>),
+    /// The body as a whole was refused.
+    #[error(transparent)]
+    Body(tidewatch_connectors::decode::DecodeError),
+    /// The file system refused an operation.
+    #[error("could not {action} \"{}\"", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::sync::Arc<std::io::Error>,
+    },
+    /// A sink could not be started.
+    #[error("a sink could not be started")]
+    Sink(#[source] std::sync::Arc<tidewatch_sinks::SinkError>),
+    /// The engine is closing, or has stopped after an error.
+    #[error("the engine has stopped")]
+    Closed,
+}
+
+impl EngineError {
+    /// What a caller can do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } => ErrorKind::InUse,
+            Self::Overloaded { .. } => ErrorKind::Unavailable,
+            Self::Wal(error) => match error.as_ref() {
+                WalError::Full { .. } => ErrorKind::Full,
+                WalError::Corrupt { .. } => ErrorKind::Corrupt,
+                WalError::Poisoned => ErrorKind::Closed,
+                _ => ErrorKind::Internal,
+            },
+            Self::BadRecord { .. } | Self::BadRegistration { .. } | Self::BadRules { .. } => {
+                ErrorKind::Corrupt
+            }
+            Self::Database(_) | Self::Body(_) => ErrorKind::Invalid,
+            Self::Closed => ErrorKind::Closed,
+            Self::Segments(error) => match error.as_ref() {
+                SegmentsError::Corrupt { .. } | SegmentsError::NewerFormat { .. } => {
+                    ErrorKind::Corrupt
+                }
+                _ => ErrorKind::Internal,
+            },
+            Self::Sink(_) | Self::Io { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+impl From<WalError> for EngineError {
+    fn from(error: WalError) -> Self {
+        Self::Wal(std::sync::Arc::new(error))
+    }
+}
+
+impl From<SegmentsError> for EngineError {
+    fn from(error: SegmentsError) -> Self {
+        Self::Segments(std::sync::Arc::new(error))
+    }
+}

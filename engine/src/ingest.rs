@@ -1,0 +1,318 @@
+//! Conducts a request: admit, look series up, encode, append.
+
+use std::sync::{Arc, Mutex};
+
+use crossbeam::channel::{Sender, TrySendError};
+use tidewatch_connectors::DecodeInstruments;
+use tidewatch_connectors::decode::{LineBatch, LineOptions, Precision, decode};
+use tidewatch_env::Clock;
+use tidewatch_metrics::series::{SLOTS, check_database};
+use tidewatch_metrics::{EventTime, Lsn, SampleBatch, SeriesCatalog, Slot, UnixNanos};
+
+use crate::EngineError;
+use crate::admission::{Admission, Permit};
+use crate::committer::{Append, CommitterMessage};
+use crate::dispatch::shard_of;
+use crate::line_cache::{LineCache, Registrations, Source, Target};
+use crate::record::{KIND_SAMPLES, encode_samples};
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// In memory.
+    Accepted,
+    /// Survives the end of the process.
+    Written,
+    /// Survives the loss of power.
+    #[default]
+    Synced,
+}
+
+/// What a write got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The record that holds the samples.
+    pub lsn: Lsn,
+}
+
+/// Called once, by the committer: the write has reached its durability, or never will.
+pub type Done = Box<dyn FnOnce(Result<Ack, EngineError>) + Send>;
+
+/// A body of line protocol.
+#[derive(Debug)]
+pub struct LineWrite<'a> {
+    /// The database.
+    pub db: &'a str,
+    /// The decompressed body.
+    pub body: &'a [u8],
+    /// The unit of its times.
+    pub precision: Precision,
+    /// When the write is answered.
+    pub durability: Durability,
+    /// Covers the body.
+    pub permit: Permit,
+}
+
+/// What became of a body's lines.
+#[derive(Debug, Default)]
+pub struct LineReport {
+    /// Lines taken.
+    pub lines_accepted: u64,
+    /// Lines refused.
+    pub lines_rejected: u64,
+    /// String fields of accepted lines: reported, not stored.
+    pub strings_dropped: u64,
+    /// The first refused lines.
+    pub refused: Vec<RefusedLine>,
+    /// Whether a record was handed to the log; otherwise `done` is not called.
+    pub appended: bool,
+}
+
+/// A refused line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedLine {
+    /// Its number in the body, from 1.
+    pub line_number: u32,
+    /// Why.
+    pub message: String,
+}
+
+/// What ingest may be told.
+#[derive(Clone, Debug)]
+pub struct IngestConfig {
+    /// Bytes of requests in hand.
+    pub bytes_max: u64,
+    /// Requests in hand.
+    pub requests_max: u64,
+    /// Times further than this in the future are refused; `None` takes all.
+    pub future_nanos_max: Option<i64>,
+    /// Samples of one request.
+    pub request_samples_max: usize,
+    /// Bytes of one line.
+    pub line_bytes_max: usize,
+    /// Seeds the hashes of raw keys, so that a client cannot prepare collisions.
+    pub key_seed: u64,
+}
+
+/// Takes requests from any thread.
+#[derive(Debug)]
+pub struct Ingest {
+    catalog: Arc<SeriesCatalog>,
+    admission: Admission,
+    lanes: Mutex<Vec<Lane>>,
+    committer: Sender<CommitterMessage>,
+    clock: Arc<dyn Clock>,
+    shards: usize,
+    shard_of: [u16; SLOTS],
+    config: IngestConfig,
+    instruments: DecodeInstruments,
+}
+
+/// What one request at a time works with; kept from request to request.
+#[derive(Debug)]
+struct Lane {
+    lines: LineBatch,
+    cache: LineCache,
+    targets: Vec<Target>,
+}
+
+/// A request's rows by shard, and the series that they register.
+#[derive(Debug)]
+struct Routed {
+    parts: Vec<SampleBatch>,
+    fresh: Registrations,
+    received: UnixNanos,
+}
+
+impl Ingest {
+    /// Hands records to `committer` for `shards` shards.
+    ///
+    /// # Panics
+    /// With more shards than slots, which the configuration does not allow.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<SeriesCatalog>,
+        committer: Sender<CommitterMessage>,
+        clock: Arc<dyn Clock>,
+        shards: usize,
+        config: IngestConfig,
+    ) -> Self {
+        let mut shard_of_slot = [0; SLOTS];
+        for (slot, shard) in (0..=255).map(Slot).zip(&mut shard_of_slot) {
+            *shard = u16::try_from(shard_of(slot, shards)).expect("at most 256 shards");
+        }
+        Self {
+            catalog,
+            admission: Admission::new(config.bytes_max, config.requests_max),
+            lanes: Mutex::default(),
+            committer,
+            clock,
+            shards,
+            shard_of: shard_of_slot,
+            config,
+            instruments: DecodeInstruments::default(),
+        }
+    }
+
+    /// Registers what ingest counts.
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.instruments.register(registry);
+    }
+
+    /// What is in hand.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The right to hold a body of `bytes`, before it is read.
+    ///
+    /// # Errors
+    /// [`EngineError::Overloaded`] when too much is in hand.
+    pub fn admit(&self, bytes: u64) -> Result<Permit, EngineError> {
+        self.admission.admit(bytes).ok_or(EngineError::Overloaded { retry_after_s: 1 })
+    }
+
+    /// Takes a body of line protocol. `done` is called when the good lines have the asked durability;
+    /// with [`Durability::Accepted`] it is never called.
+    ///
+    /// # Errors
+    /// What refuses the body as a whole; `done` is not called then.
+    pub fn write_lines(&self, write: LineWrite<'_>, done: Done) -> Result<LineReport, EngineError> {
+        check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
+        let received = self.clock.now();
+        let mut lane = self.take_lane();
+        let report = self.conduct(&mut lane, write, received, done);
+        self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(lane);
+        report
+    }
+
+    fn conduct(
+        &self,
+        lane: &mut Lane,
+        write: LineWrite<'_>,
+        received: UnixNanos,
+        done: Done,
+    ) -> Result<LineReport, EngineError> {
+        lane.lines.clear();
+        decode(write.body, &self.options(&write, received), &mut lane.lines)
+            .map_err(EngineError::Body)?;
+        let mut report = self.report_lines(&lane.lines);
+        let mut fresh = Registrations::new();
+        let parts = self.route(lane, &write, &mut fresh, &mut report);
+        if report.lines_rejected > 0 {
+            report.refused.sort_by_key(|line| line.line_number);
+        }
+        self.instruments.observe(&lane.lines);
+        if parts.iter().all(SampleBatch::is_empty) {
+            return Ok(report);
+        }
+        fresh.sort_by_key(|(series, _)| *series);
+        fresh.dedup_by_key(|(series, _)| *series);
+        self.append(Routed { parts, fresh, received }, write, done)?;
+        report.appended = true;
+        Ok(report)
+    }
+
+    fn options(&self, write: &LineWrite<'_>, received: UnixNanos) -> LineOptions {
+        // The database is part of the identity, so equal lines of two databases must not meet.
+        let seed =
+            twox_hash::XxHash3_64::oneshot_with_seed(self.config.key_seed, write.db.as_bytes());
+        LineOptions {
+            precision: write.precision,
+            default_time: EventTime::new(received.nanos()),
+            time_max: self
+                .config
+                .future_nanos_max
+                .map(|ahead| EventTime::new(received.saturating_add(ahead).nanos())),
+            key_seed: seed,
+            samples_max: self.config.request_samples_max,
+            line_bytes_max: self.config.line_bytes_max,
+        }
+    }
+
+    /// Rows to shards, by series. A line with a series that is refused is refused as a whole.
+    fn route(
+        &self,
+        lane: &mut Lane,
+        write: &LineWrite<'_>,
+        fresh: &mut Registrations,
+        report: &mut LineReport,
+    ) -> Vec<SampleBatch> {
+        let rows = lane.lines.samples() / self.shards;
+        let mut parts: Vec<SampleBatch> =
+            (0..self.shards).map(|_| SampleBatch::with_capacity(rows + rows / 8 + 16)).collect();
+        let source = Source { batch: &lane.lines, body: write.body, db: write.db };
+        for line in 0..lane.lines.lines() {
+            if let Err(error) = lane.cache.resolve(&source, line, &mut lane.targets, fresh) {
+                report.lines_accepted -= 1;
+                report.refuse(lane.lines.line_numbers()[line], &error);
+                continue;
+            }
+            let time = lane.lines.times()[line];
+            let values = &lane.lines.values()[lane.lines.samples_of(line)];
+            for (target, value) in lane.targets.iter().zip(values) {
+                let shard = usize::from(self.shard_of[usize::from(target.slot.0)]);
+                parts[shard].push(target.series, time, *value);
+            }
+        }
+        parts
+    }
+
+    fn append(&self, routed: Routed, write: LineWrite<'_>, done: Done) -> Result<(), EngineError> {
+        let Routed { parts, fresh, received } = routed;
+        let registrations: Vec<_> = fresh
+            .iter()
+            .map(|(series, entry)| (*series, entry.measurement_bytes, &*entry.canonical))
+            .collect();
+        let columns: Vec<_> = parts.iter().filter(|part| !part.is_empty()).collect();
+        let payload = encode_samples(received, &registrations, &columns);
+        let append = Append {
+            kind: KIND_SAMPLES,
+            payload_crc: Some(tidewatch_wal::payload_crc(&[&payload])),
+            payload,
+            registered: fresh.into_iter().map(|(_, entry)| entry).collect(),
+            parts,
+            received,
+            permit: Some(Arc::new(write.permit)),
+            durability: write.durability,
+            done: (write.durability != Durability::Accepted).then_some(done),
+        };
+        self.committer.try_send(CommitterMessage::Append(append)).map_err(|error| match error {
+            TrySendError::Full(_) => EngineError::Overloaded { retry_after_s: 1 },
+            TrySendError::Disconnected(_) => EngineError::Closed,
+        })
+    }
+
+    fn report_lines(&self, lines: &LineBatch) -> LineReport {
+        let refused = lines.errors().first().iter().map(|error| RefusedLine {
+            line_number: error.line_number,
+            message: error.to_string(),
+        });
+        LineReport {
+            lines_accepted: lines.lines_accepted(),
+            lines_rejected: lines.errors().total(),
+            strings_dropped: lines.strings_dropped(),
+            refused: refused.collect(),
+            appended: false,
+        }
+    }
+
+    fn take_lane(&self) -> Lane {
+        let pooled = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        pooled.unwrap_or_else(|| Lane {
+            lines: LineBatch::new(),
+            cache: LineCache::new(Arc::clone(&self.catalog)),
+            targets: Vec::new(),
+        })
+    }
+}
+
+impl LineReport {
+    fn refuse(&mut self, line_number: u32, error: &tidewatch_metrics::MetricsError) {
+        self.lines_rejected += 1;
+        if self.refused.len() < tidewatch_connectors::decode::line_errors::LINE_ERRORS_KEPT_MAX {
+            self.refused.push(RefusedLine { line_number, message: error.to_string() });
+        }
+    }
+}

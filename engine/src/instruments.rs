@@ -1,0 +1,93 @@
+//! What the engine counts about itself.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+/// What a shard counts. Shards share these.
+#[derive(Clone, Debug, Default)]
+pub struct ShardInstruments {
+    /// `tidewatch_engine_samples_applied_total`: samples that went through the operators.
+    pub samples_applied: Counter,
+    /// `tidewatch_engine_samples_late_total`: samples not later than their series' last one: stored, not scored.
+    pub samples_late: Counter,
+    /// `tidewatch_engine_onsets_total`: samples whose severity was an onset.
+    pub onsets: Counter,
+}
+
+impl ShardInstruments {
+    /// Puts the instruments into `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "tidewatch_engine_samples_applied",
+            "Samples that went through the operators",
+            self.samples_applied.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_samples_late",
+            "Samples not later than their series' last one: stored, not scored",
+            self.samples_late.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_onsets",
+            "Samples whose severity was an onset",
+            self.onsets.clone(),
+        );
+    }
+}
+
+/// What the committer counts.
+#[derive(Clone, Debug, Default)]
+pub struct CommitterInstruments {
+    /// `tidewatch_engine_groups_total`: groups of records that were synced together.
+    pub groups: Counter,
+    /// `tidewatch_engine_records_total`: records that were synced.
+    pub records: Counter,
+    /// `tidewatch_engine_records_refused_total`: records that the log had no room for.
+    pub refused: Counter,
+}
+
+impl CommitterInstruments {
+    /// Puts the instruments into `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "tidewatch_engine_groups",
+            "Groups of records that were synced together",
+            self.groups.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_records",
+            "Records that were synced",
+            self.records.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_records_refused",
+            "Records that the log had no room for",
+            self.refused.clone(),
+        );
+    }
+}
+
+/// What the outbox counts.
+#[derive(Clone, Debug, Default)]
+pub struct OutboxInstruments {
+    /// `tidewatch_engine_transitions_total`: transitions that were logged.
+    pub transitions: Counter,
+    /// `tidewatch_engine_dead_letters_total`: messages that were given up.
+    pub dead_letters: Counter,
+}
+
+impl OutboxInstruments {
+    /// Puts the instruments into `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "tidewatch_engine_transitions",
+            "Transitions that were logged",
+            self.transitions.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_dead_letters",
+            "Messages that were given up",
+            self.dead_letters.clone(),
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! The engine: conducts ingest, shards, recovery and the outbox over the log.
+//!
+//! Three functions conduct, and nothing calls them back: [`ingest::Ingest::write_lines`],
+//! [`shard::Shard::step`] and, between them, [`committer::Committer::commit`]. They are plain steps;
+//! `threads` runs them in the process, the crash laboratory runs them one by one.
+
+mod admission;
+mod bytes;
+pub mod committer;
+mod config;
+pub mod dispatch;
+mod engine;
+mod error;
+mod flusher;
+mod hashes;
+pub mod ingest;
+mod instruments;
+pub mod limits;
+mod line_cache;
+mod locals;
+mod outbox;
+mod progress;
+pub mod record;
+mod recovery;
+mod replayer;
+mod segment_sums;
+pub mod shard;
+mod threads;
+mod verify;
+mod verify_shard;
+
+/// Version of the operators: replays are compared only where it is equal. It changes whenever the
+/// same log would give other severities, windows or alerts.
+pub const OPERATORS_VERSION: u32 = 1;
+
+pub use admission::{Admission, Permit};
+pub use config::EngineConfig;
+pub use engine::{Engine, EngineHome};
+pub use error::{EngineError, ErrorKind};
+pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine};
+pub use outbox::{EventTail, Outbox};
+pub use recovery::RecoveryState;
+pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

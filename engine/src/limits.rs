@@ -1,0 +1,25 @@
+//! What the engine holds at most.
+
+/// Bytes of one group of records that are synced together.
+pub const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Records of one group.
+pub const GROUP_RECORDS_MAX: usize = 4_096;
+/// Requests between the door and the shards.
+pub const REQUESTS_MAX: u64 = 4_096;
+/// Records that wait for the committer: every admitted request, and what the outbox adds.
+pub const COMMIT_QUEUE_MAX: usize = 8_192;
+/// Messages that wait for a shard.
+pub const SHARD_QUEUE_MAX: usize = 16_384;
+/// Frozen heads of one shard that wait for their flush; beyond, writes are answered 429.
+pub const FROZEN_HEADS_MAX: usize = 3;
+/// Messages that wait for one sink; beyond, the oldest become dead letters.
+pub const OUTBOX_MESSAGES_MAX: usize = 100_000;
+/// Lines, or sets of field names, that one cache of raw keys holds.
+pub const CACHED_LINES_MAX: usize = 2_000_000;
+/// Log time moves on after this, while samples arrive.
+pub const TICK_NANOS: i64 = 1_000_000_000;
+/// Samples after which a tick asks for an output hash.
+pub const HASH_TICK_ROWS: u64 = 1_000_000;
+
+const _: () = assert!(SHARD_QUEUE_MAX as u64 > 2 * REQUESTS_MAX);
+const _: () = assert!(COMMIT_QUEUE_MAX as u64 > REQUESTS_MAX);

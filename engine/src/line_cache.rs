@@ -1,0 +1,201 @@
+//! From the raw bytes of a protocol line to its series, without computing the canonical form again.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use tidewatch_connectors::decode::{LineBatch, series_labels, unescape_field};
+use tidewatch_metrics::{MetricsError, SeriesCatalog, SeriesEntry, SeriesKey, SeriesRef, Slot};
+
+use crate::limits::CACHED_LINES_MAX;
+
+/// A series as a row needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    name: u32,
+    pub(crate) series: SeriesRef,
+    pub(crate) slot: Slot,
+    logged: bool,
+}
+
+/// Series that a record must register, in the order in which they were met.
+pub(crate) type Registrations = Vec<(SeriesRef, Arc<SeriesEntry>)>;
+
+/// Raw line keys seen before, each with the fields seen with it.
+///
+/// A line is known by the seeded 128-bit hash of its raw key, a field by its bytes. Bounded: beyond
+/// the limit everything is forgotten and learnt again.
+#[derive(Debug)]
+pub(crate) struct LineCache {
+    catalog: Arc<SeriesCatalog>,
+    lines: HashMap<u128, Line, BuildHasherDefault<KeyHasher>>,
+    targets: Vec<Target>,
+    names: Vec<Box<[u8]>>,
+    name_of: HashMap<Box<[u8]>, u32, foldhash::fast::FixedState>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    start: u32,
+    count: u32,
+}
+
+/// The key is a good hash already.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for (shift, byte) in bytes.iter().take(8).enumerate() {
+            self.0 ^= u64::from(*byte) << (8 * shift);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        let [a, b, c, d, e, f, g, h, ..] = key.to_le_bytes();
+        self.0 = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl LineCache {
+    pub(crate) fn new(catalog: Arc<SeriesCatalog>) -> Self {
+        Self {
+            catalog,
+            lines: HashMap::default(),
+            targets: Vec::new(),
+            names: Vec::new(),
+            name_of: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+        }
+    }
+
+    /// Writes the targets of one line's samples to `out`, in their order.
+    ///
+    /// # Errors
+    /// Why the catalog refuses one of the line's series.
+    pub(crate) fn resolve(
+        &mut self,
+        source: &Source<'_>,
+        line: usize,
+        out: &mut Vec<Target>,
+        fresh: &mut Registrations,
+    ) -> Result<(), MetricsError> {
+        out.clear();
+        let Source { batch, body, .. } = *source;
+        let key = batch.key_hashes()[line];
+        let fields = &batch.fields()[batch.samples_of(line)];
+        let known = self.lines.get(&key).copied().unwrap_or(Line { start: 0, count: 0 });
+        let start = known.start as usize;
+        for (position, field) in fields.iter().enumerate() {
+            let name = field.of(body);
+            // Fields mostly come in the order in which they came the first time.
+            let guess = position < known.count as usize;
+            let found =
+                if guess && *self.names[self.targets[start + position].name as usize] == *name {
+                    Some(start + position)
+                } else {
+                    (start..start + known.count as usize)
+                        .find(|at| *self.names[self.targets[*at].name as usize] == *name)
+                };
+            match found {
+                Some(at) => {
+                    if !self.targets[at].logged {
+                        self.check_logged(at, fresh);
+                    }
+                    out.push(self.targets[at]);
+                }
+                None => return self.learn(source, line, out, fresh),
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers the series of all of a line's fields, and notes them with those known of the line.
+    #[cold]
+    fn learn(
+        &mut self,
+        source: &Source<'_>,
+        line: usize,
+        out: &mut Vec<Target>,
+        fresh: &mut Registrations,
+    ) -> Result<(), MetricsError> {
+        out.clear();
+        let Source { batch, body, db } = *source;
+        let key = batch.key_hashes()[line];
+        let parsed = series_labels(batch.keys()[line].of(body))
+            .expect("the decoder accepted the line's key");
+        let known = self.lines.get(&key).copied().unwrap_or(Line { start: 0, count: 0 });
+        let known = known.start as usize..(known.start + known.count) as usize;
+        let mut all: Vec<Target> = self.targets[known].to_vec();
+        for field in &batch.fields()[batch.samples_of(line)] {
+            let name = self.name(field.of(body));
+            if let Some(target) = all.iter().find(|target| target.name == name) {
+                out.push(*target);
+                continue;
+            }
+            let field = unescape_field(field.of(body));
+            let series = SeriesKey::new(db, &parsed.measurement, &field, parsed.labels.clone())?;
+            let (series, entry) = self.catalog.register(&series)?;
+            let logged = entry.is_logged();
+            let target = Target { name, series, slot: entry.id.slot(), logged };
+            if !logged {
+                fresh.push((series, entry));
+            }
+            all.push(target);
+            out.push(target);
+        }
+        self.note(key, &all);
+        Ok(())
+    }
+
+    fn note(&mut self, key: u128, all: &[Target]) {
+        if self.lines.len() >= CACHED_LINES_MAX || self.targets.len() >= 16 * CACHED_LINES_MAX {
+            self.lines.clear();
+            self.targets.clear();
+        }
+        let line = Line {
+            start: u32::try_from(self.targets.len()).expect("bounded above"),
+            count: u32::try_from(all.len()).expect("a line's fields are bounded by its bytes"),
+        };
+        self.targets.extend_from_slice(all);
+        self.lines.insert(key, line);
+    }
+
+    fn name(&mut self, name: &[u8]) -> u32 {
+        if let Some(&known) = self.name_of.get(name) {
+            return known;
+        }
+        if self.names.len() >= CACHED_LINES_MAX {
+            // Names are addressed by their place, so they can only be forgotten with the lines.
+            self.lines.clear();
+            self.targets.clear();
+            self.names.clear();
+            self.name_of.clear();
+        }
+        let fresh = u32::try_from(self.names.len()).expect("bounded above");
+        self.names.push(name.into());
+        self.name_of.insert(name.into(), fresh);
+        fresh
+    }
+
+    #[cold]
+    fn check_logged(&mut self, at: usize, fresh: &mut Registrations) {
+        let target = &mut self.targets[at];
+        let entry = self.catalog.get(target.series).expect("a target is a registered series");
+        target.logged = entry.is_logged();
+        if !target.logged {
+            fresh.push((target.series, entry));
+        }
+    }
+}
+
+/// A decoded body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) batch: &'a LineBatch,
+    pub(crate) body: &'a [u8],
+    pub(crate) db: &'a str,
+}

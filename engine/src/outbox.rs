@@ -1,0 +1,322 @@
+//! Transitions on their way out: fired by a shard, logged, released to the sinks, reported.
+//!
+//! A transition is released only when its record, and so the record of the samples that caused it, is
+//! durable. What a crash cuts off between those steps, replay fires again with the same key and body.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tidewatch_metrics::{AlertKey, Lsn, Transition, TransitionKind, TransitionTimes, UnixNanos};
+use tidewatch_segments::{AlertRow, DeliveryRow};
+use tidewatch_sinks::Message;
+
+use crate::admission::Permit;
+use crate::instruments::OutboxInstruments;
+use crate::limits::OUTBOX_MESSAGES_MAX;
+use crate::progress::Progress;
+use crate::record::TransitionRecord;
+
+/// The last word on a message: a sink took it.
+pub(crate) const DELIVERED: &str = "delivered";
+/// The last word on a message: it was given up.
+pub(crate) const DEAD_LETTER: &str = "dead_letter";
+
+/// A transition as a shard put it out.
+#[derive(Debug)]
+pub struct Fired {
+    /// The transition.
+    pub transition: Transition,
+    /// The record that caused it.
+    pub cause: Lsn,
+    /// When the sample had its severity.
+    pub scored: UnixNanos,
+    /// When the rule put the transition out.
+    pub fired: UnixNanos,
+    /// Held until the transition is logged: bounds what waits here.
+    pub permit: Option<Arc<Permit>>,
+}
+
+/// Transitions and attempts that may not be in files yet.
+#[derive(Clone, Debug, Default)]
+pub struct EventTail {
+    /// Transitions.
+    pub alerts: Vec<AlertRow>,
+    /// Attempts to deliver them.
+    pub deliveries: Vec<DeliveryRow>,
+    /// The last record of either.
+    pub last_lsn: Lsn,
+}
+
+/// One per transition.
+type DedupeKey = (AlertKey, TransitionKind);
+
+/// Transitions on their way out, and what `tidewatch.alerts` and `tidewatch.deliveries` show of them.
+#[derive(Debug)]
+pub struct Outbox {
+    state: Mutex<State>,
+    changed: Condvar,
+    instruments: OutboxInstruments,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fired: VecDeque<Fired>,
+    reports: VecDeque<DeliveryRow>,
+    queues: Vec<SinkQueue>,
+    alerts: Vec<AlertRow>,
+    deliveries: Vec<(Lsn, DeliveryRow)>,
+    recovery: Option<Recovery>,
+    /// Something for the outbox's thread to do.
+    woken: bool,
+}
+
+#[derive(Debug)]
+struct SinkQueue {
+    sink: String,
+    messages: VecDeque<Arc<Message>>,
+}
+
+/// What replay has fired and what the log holds of it, until both are matched.
+#[derive(Debug, Default)]
+struct Recovery {
+    fired: BTreeMap<DedupeKey, Fired>,
+    logged: BTreeSet<DedupeKey>,
+    finished: BTreeMap<String, BTreeSet<DedupeKey>>,
+}
+
+impl Outbox {
+    /// An empty outbox, which takes what recovery finds until [`Outbox::finish_recovery`].
+    #[must_use]
+    pub fn new(instruments: OutboxInstruments) -> Self {
+        let state = State { recovery: Some(Recovery::default()), ..State::default() };
+        Self { state: Mutex::new(state), changed: Condvar::new(), instruments }
+    }
+
+    /// A shard: transitions that the rules put out, in the order of their series.
+    pub fn push_fired(&self, fired: impl Iterator<Item = Fired>) {
+        let mut state = self.lock();
+        for one in fired {
+            match &mut state.recovery {
+                None => state.fired.push_back(one),
+                Some(recovery) => {
+                    let key = (one.transition.key, one.transition.kind);
+                    if !recovery.logged.remove(&key) {
+                        recovery.fired.insert(key, one);
+                    }
+                }
+            }
+        }
+        self.wake(state);
+    }
+
+    /// Recovery: the log holds this transition.
+    pub fn restore_transition(&self, lsn: Lsn, record: TransitionRecord) {
+        let mut state = self.lock();
+        let key = (record.transition.key, record.transition.kind);
+        if let Some(recovery) = &mut state.recovery
+            && recovery.fired.remove(&key).is_none()
+        {
+            recovery.logged.insert(key);
+        }
+        let TransitionRecord { transition, times, .. } = record;
+        state.alerts.push(AlertRow { transition, times, lsn });
+    }
+
+    /// Recovery: the log holds this attempt.
+    pub fn restore_delivery(&self, lsn: Lsn, row: DeliveryRow) {
+        let mut state = self.lock();
+        if let Some(recovery) = &mut state.recovery
+            && is_last_word(&row.outcome)
+        {
+            let finished = recovery.finished.entry(row.sink.clone()).or_default();
+            finished.insert((row.key, row.transition));
+        }
+        state.deliveries.push((lsn, row));
+    }
+
+    /// Replay is over: what it fired and the log does not hold is fired now, and what no sink has
+    /// finished is queued again. `sinks` are the configured ones, each with the start since which it
+    /// was configured without a break: older transitions are not for it.
+    ///
+    /// Returns the number of transitions that the log holds and replay did not fire: 0, unless the log
+    /// was written by other operators.
+    pub fn finish_recovery(&self, sinks: &[(String, Lsn)]) -> usize {
+        let mut state = self.lock();
+        let recovery = state.recovery.take().unwrap_or_default();
+        let mut fired: Vec<Fired> = recovery.fired.into_values().collect();
+        fired.sort_by_key(|one| (one.cause, one.transition.event, one.transition.kind));
+        state.fired.extend(fired);
+        let alerts = std::mem::take(&mut state.alerts);
+        for (sink, since) in sinks {
+            let finished = recovery.finished.get(sink);
+            let open = alerts.iter().filter(|alert| {
+                let key = (alert.transition.key, alert.transition.kind);
+                alert.lsn > *since && finished.is_none_or(|keys| !keys.contains(&key))
+            });
+            let open = open.filter(|alert| is_for_sinks(&alert.transition));
+            let messages = open.map(|alert| message(&alert.transition, alert.times)).collect();
+            state.queues.push(SinkQueue { sink: sink.clone(), messages });
+        }
+        state.alerts = alerts;
+        self.wake(state);
+        recovery.logged.len()
+    }
+
+    /// Takes the fired transitions whose cause is durable, with their times.
+    #[must_use]
+    pub fn take_releasable(&self, progress: &Progress) -> Vec<TransitionRecord> {
+        let mut state = self.lock();
+        if state.recovery.is_some() {
+            return Vec::new();
+        }
+        let durable = progress.durable();
+        let mut released = Vec::new();
+        while let Some(one) = state.fired.pop_front_if(|one| one.cause <= durable) {
+            let times = TransitionTimes {
+                durable: progress.durable_time(one.cause).unwrap_or(one.fired),
+                scored: one.scored,
+                fired: one.fired,
+            };
+            released.push(TransitionRecord { cause: one.cause, times, transition: one.transition });
+        }
+        released
+    }
+
+    /// The cause that the next fired transition waits for.
+    #[must_use]
+    pub fn next_cause(&self) -> Option<Lsn> {
+        self.lock().fired.front().map(|one| one.cause)
+    }
+
+    /// The committer: the transition's record is durable. It goes to the sinks.
+    pub fn logged(&self, lsn: Lsn, record: TransitionRecord) {
+        let mut state = self.lock();
+        self.instruments.transitions.inc();
+        if is_for_sinks(&record.transition) {
+            let message = message(&record.transition, record.times);
+            for queue in &mut state.queues {
+                queue.messages.push_back(Arc::clone(&message));
+            }
+        }
+        let TransitionRecord { transition, times, .. } = record;
+        state.alerts.push(AlertRow { transition, times, lsn });
+        self.wake(state);
+    }
+
+    /// Hands messages to the sinks as long as `push` takes them; what is beyond the limit becomes a
+    /// dead letter, oldest first, so that a sink that is down never stops ingest.
+    pub fn pump(&self, now: UnixNanos, mut push: impl FnMut(&str, &Arc<Message>) -> bool) {
+        let mut state = self.lock();
+        let State { queues, reports, .. } = &mut *state;
+        for queue in queues {
+            while queue.messages.front().is_some_and(|message| push(&queue.sink, message)) {
+                queue.messages.pop_front();
+            }
+            while queue.messages.len() > OUTBOX_MESSAGES_MAX {
+                let given_up =
+                    queue.messages.pop_front().map(|m| dead_letter(&queue.sink, &m, now));
+                reports.extend(given_up);
+            }
+        }
+    }
+
+    /// A sink: how an attempt ended.
+    pub fn report(&self, row: DeliveryRow) {
+        let mut state = self.lock();
+        state.reports.push_back(row);
+        self.wake(state);
+    }
+
+    /// Takes the reports that wait to be logged.
+    #[must_use]
+    pub fn take_reports(&self) -> Vec<DeliveryRow> {
+        self.lock().reports.drain(..).collect()
+    }
+
+    /// The committer: the report is in the log.
+    pub fn reported(&self, lsn: Lsn, row: DeliveryRow) {
+        if row.outcome == DEAD_LETTER {
+            self.instruments.dead_letters.inc();
+        }
+        self.lock().deliveries.push((lsn, row));
+    }
+
+    /// Transitions and attempts of records later than `after`, in the log's order.
+    #[must_use]
+    pub fn tail(&self, after: Lsn) -> EventTail {
+        let state = self.lock();
+        let alerts = state.alerts.iter().filter(|alert| alert.lsn > after);
+        let deliveries = state.deliveries.iter().filter(|(lsn, _)| *lsn > after);
+        let last_alert = state.alerts.last().map(|alert| alert.lsn);
+        let last_delivery = state.deliveries.last().map(|(lsn, _)| *lsn);
+        EventTail {
+            alerts: alerts.cloned().collect(),
+            deliveries: deliveries.map(|(_, row)| row.clone()).collect(),
+            last_lsn: last_alert.max(last_delivery).unwrap_or_default(),
+        }
+    }
+
+    /// Transitions and attempts of records up to `upto` are in files: nobody asks for them here.
+    pub fn forget(&self, upto: Lsn) {
+        let mut state = self.lock();
+        state.alerts.retain(|alert| alert.lsn > upto);
+        state.deliveries.retain(|(lsn, _)| *lsn > upto);
+    }
+
+    /// Messages that no sink has taken yet.
+    #[must_use]
+    pub fn undelivered(&self) -> usize {
+        self.lock().queues.iter().map(|queue| queue.messages.len()).sum()
+    }
+
+    /// Whether nothing fired or reported waits for the log.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let state = self.lock();
+        state.fired.is_empty() && state.reports.is_empty()
+    }
+
+    /// Waits until there is something to do, at most for `timeout`.
+    pub fn wait(&self, timeout: Duration) {
+        let state = self.lock();
+        let waited = self.changed.wait_timeout_while(state, timeout, |state| !state.woken);
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0.woken = false;
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        state.woken = true;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn is_last_word(outcome: &str) -> bool {
+    outcome == DELIVERED || outcome == DEAD_LETTER
+}
+
+fn is_for_sinks(transition: &Transition) -> bool {
+    transition.kind.is_delivered() && !transition.historical
+}
+
+fn message(transition: &Transition, times: TransitionTimes) -> Arc<Message> {
+    Arc::new(Message { transition: transition.clone(), times })
+}
+
+fn dead_letter(sink: &str, message: &Message, now: UnixNanos) -> DeliveryRow {
+    DeliveryRow {
+        key: message.transition.key,
+        transition: message.transition.kind,
+        sink: sink.to_owned(),
+        attempt: 0,
+        outcome: DEAD_LETTER.to_owned(),
+        status: None,
+        started: now,
+        finished: now,
+        error: format!("more than {OUTBOX_MESSAGES_MAX} messages wait for this sink"),
+    }
+}

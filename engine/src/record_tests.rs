@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+use tidewatch_metrics::SeriesId;
+
+use super::*;
+
+fn transition(value: f64) -> Transition {
+    Transition {
+        key: AlertKey(7),
+        rule: "checkout slow".to_owned(),
+        rule_version: "0123456789abcdef".to_owned(),
+        priority: "page".to_owned(),
+        series_id: SeriesId::new(9),
+        db: "default".to_owned(),
+        metric: "latency_ms".to_owned(),
+        labels: vec![("host".to_owned(), "a".to_owned())],
+        kind: TransitionKind::Firing,
+        reason: "severity 7.2 > 6".to_owned(),
+        historical: true,
+        onset: EventTime::new(-5),
+        event: EventTime::new(6),
+        severity: Severity::from_steps(461),
+        value,
+        expected: f64::NAN,
+        lower: -0.0,
+        upper: f64::INFINITY,
+        channel: Channel::Deviation,
+        received: UnixNanos::new(11),
+        sparkline: "▁█".to_owned(),
+    }
+}
+
+#[test]
+fn a_transition_comes_back_bit_for_bit() {
+    let times = TransitionTimes {
+        durable: UnixNanos::new(1),
+        scored: UnixNanos::new(2),
+        fired: UnixNanos::new(3),
+    };
+    let record = TransitionRecord { cause: Lsn::new(4), times, transition: transition(f64::NAN) };
+    let bytes = record.encode();
+    let Some(LogRecord::Transition(back)) = decode(KIND_TRANSITION, &bytes) else {
+        panic!("a transition is decoded as one")
+    };
+    assert_eq!(back.encode(), bytes);
+    assert_eq!((back.cause, back.times), (record.cause, record.times));
+}
+
+#[test]
+fn a_record_that_is_cut_or_too_long_is_no_record() {
+    let times = TransitionTimes::default();
+    let record = TransitionRecord { cause: Lsn::new(4), times, transition: transition(1.0) };
+    let mut bytes = record.encode();
+    for cut in 0..bytes.len() {
+        assert!(decode(KIND_TRANSITION, &bytes[..cut]).is_none(), "cut at {cut}");
+    }
+    bytes.push(0);
+    assert!(decode(KIND_TRANSITION, &bytes).is_none());
+    assert!(decode(99, &[]).is_none());
+}
+
+#[test]
+fn starts_ticks_deliveries_and_hashes_come_back() {
+    let start = StartRecord {
+        version: "0.1.0".to_owned(),
+        operators: 1,
+        time: UnixNanos::new(5),
+        alerts_max_age_nanos: 6,
+        rules: "rules".to_owned(),
+        sinks: vec!["a".to_owned(), "b".to_owned()],
+    };
+    let Some(LogRecord::Start(back)) = decode(KIND_START, &start.encode()) else { panic!() };
+    assert_eq!(back, start);
+    let tick = TickRecord { time: UnixNanos::new(8), rows: 9, hashed: true };
+    let Some(LogRecord::Tick(back)) = decode(KIND_TICK, &tick.encode()) else { panic!() };
+    assert_eq!(back, tick);
+    let row = DeliveryRow {
+        key: AlertKey(3),
+        transition: TransitionKind::Resolved,
+        sink: "oncall".to_owned(),
+        attempt: 2,
+        outcome: "retry".to_owned(),
+        status: Some(500),
+        started: UnixNanos::new(1),
+        finished: UnixNanos::new(2),
+        error: "answered 500".to_owned(),
+    };
+    let encoded = encode_delivery(&row);
+    let Some(LogRecord::Delivery(back)) = decode(KIND_DELIVERY, &encoded) else { panic!() };
+    assert_eq!(back, row);
+    let hash = OutputHash { samples: 1, severities: 2, alerts: 3 };
+    let record = OutputHashRecord { at: Lsn::new(4), hash };
+    let Some(LogRecord::OutputHash(back)) = decode(KIND_OUTPUT_HASH, &record.encode()) else {
+        panic!()
+    };
+    assert_eq!(back, record);
+}
+
+proptest! {
+    #[test]
+    fn samples_come_back(
+        rows in proptest::collection::vec((0_u32..50, -3_i64..4, any::<f64>()), 0..200),
+        received in any::<i64>(),
+    ) {
+        let mut part = SampleBatch::default();
+        for (series, time, value) in &rows {
+            part.push(SeriesRef(*series), EventTime::new(*time), *value);
+        }
+        let key = SeriesKey::new("d", "m", "f", vec![]).unwrap();
+        let canonical = key.canonical();
+        let fresh = [(SeriesRef(3), key.measurement_bytes(), &*canonical)];
+        let bytes = encode_samples(UnixNanos::new(received), &fresh, &[&part, &part]);
+        let Some(LogRecord::Samples(back)) = decode(KIND_SAMPLES, &bytes) else {
+            return Err(TestCaseError::fail("samples are decoded as such"));
+        };
+        prop_assert_eq!(back.received.nanos(), received);
+        prop_assert_eq!(&back.registrations, &[(SeriesRef(3), key)]);
+        prop_assert_eq!(back.parts.len(), 2);
+        for back in &back.parts {
+            prop_assert_eq!(back.series(), part.series());
+            prop_assert_eq!(back.times(), part.times());
+            let bits = |batch: &SampleBatch| -> Vec<u64> {
+                batch.values().iter().map(|value| value.to_bits()).collect()
+            };
+            prop_assert_eq!(bits(back), bits(&part));
+        }
+    }
+
+    #[test]
+    fn foreign_payloads_never_panic(kind in 15_u8..23, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+        drop(decode(kind, &payload));
+    }
+}

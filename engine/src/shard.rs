@@ -1,0 +1,212 @@
+//! A shard: the only writer of its slots' operator state and head.
+
+use std::sync::Arc;
+
+use tidewatch_env::Clock;
+use tidewatch_metrics::series::SLOTS;
+use tidewatch_metrics::{Flags, Lsn, SampleBatch, SeriesCatalog, UnixNanos};
+use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, Run};
+use tidewatch_segments::{FrozenHead, Head, Published, RowColumns};
+
+use crate::admission::Permit;
+use crate::instruments::ShardInstruments;
+use crate::locals::Locals;
+use crate::outbox::{Fired, Outbox};
+use crate::progress::Progress;
+use crate::record::TickRecord;
+
+/// Rows of one record that belong to one shard.
+#[derive(Debug)]
+pub struct ShardRows {
+    /// The record.
+    pub lsn: Lsn,
+    /// When its request was received.
+    pub received: UnixNanos,
+    /// The rows.
+    pub batch: SampleBatch,
+    /// Held until the rows are applied and their transitions logged.
+    pub permit: Option<Arc<Permit>>,
+}
+
+/// What every shard shares with the others.
+#[derive(Clone, Debug)]
+pub struct ShardShared {
+    /// All series.
+    pub catalog: Arc<SeriesCatalog>,
+    /// What queries may see.
+    pub published: Arc<Published>,
+    /// How far the log is durable and applied.
+    pub progress: Arc<Progress>,
+    /// Where transitions go.
+    pub outbox: Arc<Outbox>,
+    /// For the times that alerts tell; nothing that is put out depends on it.
+    pub clock: Arc<dyn Clock>,
+    /// The last record whose rows of a slot are in segments, per slot, when the engine opened.
+    pub flushed: Arc<[Lsn; SLOTS]>,
+}
+
+/// One shard: state and head of the series in its slots.
+#[derive(Debug)]
+pub struct Shard {
+    index: usize,
+    shared: ShardShared,
+    locals: Locals,
+    pipeline: Pipeline,
+    head: Head,
+    emitted: Emitted,
+    scratch: Vec<u32>,
+    flushed_max: Lsn,
+    instruments: ShardInstruments,
+}
+
+impl Shard {
+    /// An empty shard that writes `head`.
+    #[must_use]
+    pub fn new(
+        index: usize,
+        shared: ShardShared,
+        head: Head,
+        config: PipelineConfig,
+        instruments: ShardInstruments,
+    ) -> Self {
+        let flushed_max = shared.flushed.iter().copied().max().unwrap_or_default();
+        Self {
+            index,
+            locals: Locals::new(Arc::clone(&shared.catalog)),
+            pipeline: Pipeline::new(config),
+            head,
+            emitted: Emitted::default(),
+            scratch: Vec::new(),
+            flushed_max,
+            shared,
+            instruments,
+        }
+    }
+
+    /// Takes the rows of one record through the operators and into the head.
+    ///
+    /// Cannot fail: whatever could be refused was refused before the record was appended.
+    pub fn step(&mut self, rows: ShardRows) {
+        let batch = &rows.batch;
+        self.locals.resolve(batch.series(), &mut self.pipeline, &mut self.scratch);
+        self.emitted.clear();
+        let run = Run { end: batch.len(), lsn: rows.lsn, received: rows.received };
+        let columns = Rows {
+            series: &self.scratch,
+            times: batch.times(),
+            values: batch.values(),
+            runs: &[run],
+        };
+        self.pipeline.apply(&columns, &mut self.emitted);
+        self.append(rows.lsn, batch);
+        // ORDER: after the append, so that no reader sees a sample before its severity.
+        self.head.publish(rows.lsn);
+        self.count(batch);
+        self.release(rows.lsn, rows.permit.as_ref());
+    }
+
+    /// Log time moves on; what the operators had put out so far is returned where the tick asks.
+    pub fn tick(&mut self, tick: TickRecord) -> Option<tidewatch_operators::OutputHash> {
+        self.pipeline.tick(tick.time);
+        tick.hashed.then(|| self.pipeline.output_hash())
+    }
+
+    /// The rules of a start come into force.
+    pub fn set_rules(&mut self, lsn: Lsn, rules: &crate::dispatch::RulesInForce) {
+        self.emitted.clear();
+        self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
+        self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
+        self.release(lsn, None);
+    }
+
+    /// Every record up to `lsn` has been applied.
+    pub fn advance(&mut self, lsn: Lsn) {
+        self.head.publish(lsn);
+        self.head.forget_marks_below(self.shared.progress.durable());
+        self.shared.progress.set_applied(self.index, lsn);
+    }
+
+    /// Which shard it is.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Rows in the head.
+    #[must_use]
+    pub fn head_rows(&self) -> usize {
+        self.head.rows()
+    }
+
+    /// Takes the head's rows for a flush; readers go on seeing them.
+    pub fn freeze(&mut self) -> Option<Arc<FrozenHead>> {
+        self.shared.published.freeze(self.index, &mut self.head)
+    }
+
+    /// Hash of all operator state: equal for equal logs, whatever the number of shards.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        self.pipeline.state_hash()
+    }
+
+    /// Hash of all that the operators put out.
+    #[must_use]
+    pub fn output_hash(&self) -> tidewatch_operators::OutputHash {
+        self.pipeline.output_hash()
+    }
+
+    fn append(&mut self, lsn: Lsn, batch: &SampleBatch) {
+        let columns = RowColumns {
+            series: batch.series(),
+            times: batch.times(),
+            values: batch.values(),
+            severities: &self.emitted.severities,
+            flags: &self.emitted.flags,
+        };
+        if lsn > self.flushed_max {
+            self.head.append(&columns);
+        } else {
+            append_unflushed(&mut self.head, &self.shared, lsn, &columns);
+        }
+    }
+
+    fn count(&self, batch: &SampleBatch) {
+        let late = self.emitted.flags.iter().filter(|flags| flags.is_late()).count();
+        self.instruments.samples_applied.inc_by(u64::try_from(batch.len()).unwrap_or(u64::MAX));
+        self.instruments.samples_late.inc_by(u64::try_from(late).unwrap_or(u64::MAX));
+        let onsets = self.emitted.flags.iter().filter(|flags| Flags::is_onset(**flags)).count();
+        self.instruments.onsets.inc_by(u64::try_from(onsets).unwrap_or(u64::MAX));
+    }
+
+    fn release(&mut self, cause: Lsn, permit: Option<&Arc<Permit>>) {
+        if self.emitted.transitions.is_empty() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let fired = self.emitted.transitions.drain(..).map(|transition| Fired {
+            transition,
+            cause,
+            scored: now,
+            fired: now,
+            permit: permit.cloned(),
+        });
+        self.shared.outbox.push_fired(fired);
+    }
+}
+
+/// Replay of what segments may hold already: only rows of slots that were not flushed so far.
+fn append_unflushed(head: &mut Head, shared: &ShardShared, lsn: Lsn, columns: &RowColumns<'_>) {
+    for (row, series) in columns.series.iter().enumerate() {
+        let entry = shared.catalog.get(*series).expect("applied rows are registered");
+        if lsn > shared.flushed[usize::from(entry.id.slot().0)] {
+            let one = row..row + 1;
+            head.append(&RowColumns {
+                series: &columns.series[one.clone()],
+                times: &columns.times[one.clone()],
+                values: &columns.values[one.clone()],
+                severities: &columns.severities[one.clone()],
+                flags: &columns.flags[one],
+            });
+        }
+    }
+}

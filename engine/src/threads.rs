@@ -1,0 +1,274 @@
+//! The loops around the steps: committer, shards, flusher, outbox. Only here does the engine wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use tidewatch_metrics::Lsn;
+use tracing::warn;
+
+use crate::EngineError;
+use crate::committer::{Append, Committer, CommitterMessage};
+use crate::dispatch::{Dispatch, RulesInForce};
+use crate::flusher::{Flusher, SegmentWriter};
+use crate::hashes::Hashes;
+use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX};
+use crate::outbox::Outbox;
+use crate::progress::Progress;
+use crate::record::{KIND_DELIVERY, KIND_OUTPUT_HASH, KIND_TRANSITION, encode_delivery};
+use crate::shard::{Shard, ShardRows};
+
+/// Pause after a flush that failed, for example for want of space.
+const FLUSH_RETRY: Duration = Duration::from_secs(1);
+
+/// What a shard's thread is told.
+#[derive(Debug)]
+pub(crate) enum ShardMessage {
+    Rows(ShardRows),
+    Tick(Lsn, crate::record::TickRecord),
+    Rules(Lsn, RulesInForce),
+    Advance(Lsn),
+    /// Freeze the head now, whatever its size, and answer.
+    Freeze(Sender<()>),
+    /// Answer with the hash of all operator state.
+    StateHash(Sender<u64>),
+    /// Nothing more comes.
+    Stop,
+}
+
+/// Hands records to the shards' threads.
+#[derive(Debug)]
+pub(crate) struct ChannelDispatch {
+    senders: Vec<Sender<ShardMessage>>,
+}
+
+impl ChannelDispatch {
+    pub(crate) fn new(senders: Vec<Sender<ShardMessage>>) -> Self {
+        Self { senders }
+    }
+
+    /// A shard's thread ends only when its channel does, or with the process.
+    fn send(&self, shard: usize, message: ShardMessage) {
+        self.senders[shard].send(message).expect("a shard outlives the committer");
+    }
+}
+
+impl Dispatch for ChannelDispatch {
+    fn shards(&self) -> usize {
+        self.senders.len()
+    }
+
+    fn rows(&mut self, shard: usize, rows: ShardRows) {
+        self.send(shard, ShardMessage::Rows(rows));
+    }
+
+    fn tick(&mut self, lsn: Lsn, tick: crate::record::TickRecord) {
+        for shard in 0..self.senders.len() {
+            self.send(shard, ShardMessage::Tick(lsn, tick));
+        }
+    }
+
+    fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
+        for shard in 0..self.senders.len() {
+            self.send(shard, ShardMessage::Rules(lsn, rules.clone()));
+        }
+    }
+
+    fn advance(&mut self, lsn: Lsn) {
+        for shard in 0..self.senders.len() {
+            self.send(shard, ShardMessage::Advance(lsn));
+        }
+    }
+}
+
+/// When a shard's head is frozen for a flush.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlushPolicy {
+    pub(crate) rows: usize,
+    pub(crate) interval: Duration,
+}
+
+/// One shard, until its channel ends.
+pub(crate) fn run_shard(
+    mut shard: Shard,
+    messages: &Receiver<ShardMessage>,
+    hashes: &Hashes,
+    flusher: &Flusher,
+    policy: FlushPolicy,
+) {
+    let mut head_since = flusher.monotonic();
+    loop {
+        let now = flusher.monotonic();
+        let due = now.saturating_sub(head_since) >= policy.interval;
+        if shard.head_rows() == 0 {
+            head_since = now;
+        } else if due || shard.head_rows() >= policy.rows {
+            flusher.take(&mut shard);
+            head_since = now;
+        }
+        match messages.recv_timeout(policy.interval.min(Duration::from_secs(1))) {
+            Ok(ShardMessage::Rows(rows)) => shard.step(rows),
+            Ok(ShardMessage::Tick(lsn, tick)) => {
+                if let Some(hash) = shard.tick(tick) {
+                    hashes.add(lsn, hash);
+                }
+            }
+            Ok(ShardMessage::Rules(lsn, rules)) => shard.set_rules(lsn, &rules),
+            Ok(ShardMessage::Advance(lsn)) => shard.advance(lsn),
+            Ok(ShardMessage::Freeze(done)) => {
+                flusher.take(&mut shard);
+                answer(&done, ());
+            }
+            Ok(ShardMessage::StateHash(done)) => answer(&done, shard.state_hash()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(ShardMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Whoever asked may have gone; that is no concern of the shard.
+fn answer<T>(asked: &Sender<T>, reply: T) {
+    drop(asked.send(reply));
+}
+
+/// The committer, until it is told to stop.
+///
+/// # Errors
+/// The first failed write or sync: the process must end.
+pub(crate) fn run_committer(
+    committer: &mut Committer<ChannelDispatch>,
+    queue: &Receiver<CommitterMessage>,
+    idle_mark: Duration,
+    mut watch: impl FnMut(&Committer<ChannelDispatch>),
+) -> Result<(), EngineError> {
+    let mut group = Vec::new();
+    let mut idle = true;
+    loop {
+        let first = if idle {
+            queue.recv().map_err(|_gone| RecvTimeoutError::Disconnected)
+        } else {
+            queue.recv_timeout(idle_mark)
+        };
+        let last = match first {
+            Ok(CommitterMessage::Append(append)) => {
+                let last = gather(append, queue, &mut group);
+                committer.commit(&mut group)?;
+                idle = false;
+                last
+            }
+            Ok(other) => Some(other),
+            Err(RecvTimeoutError::Timeout) => {
+                committer.idle()?;
+                idle = true;
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        match last {
+            Some(CommitterMessage::Stop) => return Ok(()),
+            Some(CommitterMessage::Tick(done)) => committer.tick(done)?,
+            Some(CommitterMessage::Append(_)) | None => {}
+        }
+        watch(committer);
+    }
+}
+
+/// Takes what waits already into the group; what is no record ends it and is given back.
+fn gather(
+    first: Append,
+    queue: &Receiver<CommitterMessage>,
+    group: &mut Vec<Append>,
+) -> Option<CommitterMessage> {
+    let mut bytes = first.payload.len();
+    group.push(first);
+    while bytes < GROUP_BYTES_MAX && group.len() < GROUP_RECORDS_MAX {
+        match queue.try_recv() {
+            Ok(CommitterMessage::Append(append)) => {
+                bytes += append.payload.len();
+                group.push(append);
+            }
+            Ok(other) => return Some(other),
+            Err(_empty) => return None,
+        }
+    }
+    None
+}
+
+/// Writes frozen heads until it is told to stop.
+pub(crate) fn run_flusher(flusher: &Flusher, writer: &SegmentWriter, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        let Some(frozen) = flusher.next(Duration::from_millis(200)) else { continue };
+        match writer.write(&frozen, Duration::from_millis(200)) {
+            Ok(true) => flusher.done(),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(%error, shard = frozen.shard, "a head could not be flushed; trying again");
+                std::thread::park_timeout(FLUSH_RETRY);
+            }
+        }
+    }
+}
+
+/// What the outbox's thread works between.
+#[derive(Clone, Debug)]
+pub(crate) struct Notary {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) hashes: Arc<Hashes>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) queue: Sender<CommitterMessage>,
+}
+
+/// Moves transitions, reports and output hashes into the log, and messages to the sinks.
+pub(crate) fn run_outbox(notary: &Notary, stop: &AtomicBool, mut pump: impl FnMut(&Outbox)) {
+    let Notary { outbox, progress, .. } = notary;
+    while !stop.load(Ordering::Acquire) {
+        pump(outbox);
+        if let Some(cause) = outbox.next_cause() {
+            // Fired transitions wait for their cause; a closed engine lets them be: replay fires them again.
+            if !progress.wait_durable(cause, Duration::from_millis(100)) {
+                continue;
+            }
+        } else {
+            outbox.wait(Duration::from_millis(100));
+        }
+        if !notary.note_all() {
+            return;
+        }
+    }
+}
+
+impl Notary {
+    /// One step of the outbox: everything that waits for the log is handed to the committer.
+    ///
+    /// `false` when the committer is gone.
+    pub(crate) fn note_all(&self) -> bool {
+        let Self { outbox, hashes, progress, queue } = self;
+        let mut notes = Vec::new();
+        for record in outbox.take_releasable(progress) {
+            let (outbox, payload) = (Arc::clone(outbox), record.encode());
+            notes.push(Append::note(
+                KIND_TRANSITION,
+                payload,
+                Box::new(move |ack| {
+                    if let Ok(ack) = ack {
+                        outbox.logged(ack.lsn, record);
+                    }
+                }),
+            ));
+        }
+        for row in outbox.take_reports() {
+            let (outbox, payload) = (Arc::clone(outbox), encode_delivery(&row));
+            let done = Box::new(move |ack: Result<crate::Ack, EngineError>| {
+                if let Ok(ack) = ack {
+                    outbox.reported(ack.lsn, row);
+                }
+            });
+            notes.push(Append::note(KIND_DELIVERY, payload, done));
+        }
+        for hash in hashes.take_complete() {
+            notes.push(Append::note(KIND_OUTPUT_HASH, hash.encode(), Box::new(drop)));
+        }
+        notes.into_iter().all(|note| queue.send(CommitterMessage::Append(note)).is_ok())
+    }
+}

@@ -1,0 +1,106 @@
+//! Refusals, in the product's envelope: `{"error":{"code","message","details"}}`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tidewatch_engine::{EngineError, ErrorKind};
+
+/// A refusal: status, code and a message that says what to do.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// For programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// Seconds after which to try again.
+    pub retry_after_s: Option<u32>,
+}
+
+impl ApiError {
+    /// A refusal that trying again does not change.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after_s: None }
+    }
+
+    /// 400.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message)
+    }
+
+    /// The same refusal, worth trying again after some seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// 503 while the log is being replayed.
+    pub fn recovering() -> Self {
+        let message = "the log is being replayed; /readyz tells how far it is";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message).retry_after(1)
+    }
+
+    /// 413.
+    pub fn too_large(bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "REQUEST_TOO_LARGE",
+            format!("the body is larger than {bytes_max} bytes, decompressed; send smaller batches"),
+        )
+    }
+
+    /// Adds `Retry-After` where there is one.
+    pub fn decorate(&self, mut response: Response) -> Response {
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        let message = chain(&error);
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match error.kind() {
+            ErrorKind::Invalid => Self::invalid(message),
+            ErrorKind::Unavailable => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
+                    .retry_after(1)
+            }
+            ErrorKind::Full => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", message).retry_after(30)
+            }
+            ErrorKind::Closed | ErrorKind::InUse => {
+                Self::new(unavailable, "SERVICE_UNAVAILABLE", message).retry_after(5)
+            }
+            ErrorKind::Corrupt | ErrorKind::Internal => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORAGE_ERROR", message)
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "error": {"code": self.code, "message": self.message, "details": {}}
+        });
+        let headers = [(header::CONTENT_TYPE, "application/json")];
+        self.decorate((self.status, headers, body.to_string()).into_response())
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,99 @@
+//! Is it alive, is it ready, what does it count.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::{ApiError, App};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `GET /healthz`: the process answers.
+pub async fn healthz() -> &'static str {
+    "OK"
+}
+
+/// `GET /readyz`: writes and queries are taken.
+pub async fn readyz(State(app): State<Arc<App>>) -> Response {
+    if app.running.get().is_some() {
+        return "READY".into_response();
+    }
+    let (done, target) = (app.recovery.done_lsn(), app.recovery.target_lsn());
+    json_response(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &json!({ "state": "recovering", "done_lsn": done, "target_lsn": target }),
+    )
+}
+
+/// `GET /startupz`.
+pub async fn startupz(State(app): State<Arc<App>>) -> Response {
+    match app.running.get() {
+        Some(_) => "STARTED".into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "NOT STARTED").into_response(),
+    }
+}
+
+/// `GET /api/v1/health`: the parts of the product, each with its state.
+pub async fn health(State(app): State<Arc<App>>) -> Response {
+    let Some(running) = app.running.get() else {
+        let body = json!({ "status": "unhealthy", "components": [
+            { "name": "log", "status": "unhealthy", "message": "being replayed" }
+        ]});
+        return json_response(StatusCode::SERVICE_UNAVAILABLE, &body);
+    };
+    let engine = &running.engine;
+    let behind = engine.is_behind();
+    let part = |name: &str, good: bool, message: String| -> Value {
+        json!({ "name": name, "status": if good { "healthy" } else { "degraded" },
+                "message": message })
+    };
+    let components = vec![
+        part("log", true, format!("durable up to record {}", engine.durable())),
+        part("shards", true, format!("applied up to record {}", engine.applied())),
+        part("segments", !behind, if behind { "flushes are behind" } else { "" }.to_owned()),
+        part("sinks", true, format!("{} messages wait", engine.outbox().undelivered())),
+    ];
+    let status = if behind { "degraded" } else { "healthy" };
+    json_response(StatusCode::OK, &json!({ "status": status, "components": components,
+        "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `GET /api/v1/version`.
+pub async fn version() -> Response {
+    json_response(
+        StatusCode::OK,
+        &json!({ "name": "tidewatch", "version": env!("CARGO_PKG_VERSION") }),
+    )
+}
+
+/// `GET /metrics`: the process' instruments as OpenMetrics text.
+pub async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let Some(running) = app.running.get() else {
+        return ApiError::recovering().into_response();
+    };
+    match running.instruments() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_ERROR",
+            format!("the instruments could not be written: {error}"),
+        )
+        .into_response(),
+    }
+}
+
+/// Everything else.
+pub async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "NOT_FOUND",
+        format!("nothing is served at {}; write to /write, ask at /api/v3/query_sql", uri.path()),
+    )
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}

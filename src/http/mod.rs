@@ -1,0 +1,57 @@
+//! The HTTP face: writes, queries, health, instruments.
+
+mod body;
+mod error;
+mod health;
+mod influx;
+mod query;
+mod server;
+mod write;
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::routing::{any, get, post};
+
+use crate::assemble::Running;
+use tidewatch_engine::RecoveryState;
+
+pub use self::error::ApiError;
+pub use self::server::{Server, ServerConfig};
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct App {
+    /// Set once recovery is over and writes are accepted.
+    pub running: OnceLock<Arc<Running>>,
+    /// How far recovery has come.
+    pub recovery: Arc<RecoveryState>,
+    /// The largest decompressed body.
+    pub body_bytes_max: usize,
+}
+
+impl App {
+    /// The running product, or 503 while it recovers.
+    fn running(&self) -> Result<&Arc<Running>, ApiError> {
+        self.running.get().ok_or_else(ApiError::recovering)
+    }
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/write", post(write::v1))
+        .route("/api/v2/write", post(write::v2))
+        .route("/query", any(influx::query))
+        .route("/ping", get(influx::ping).head(influx::ping))
+        .route("/api/v3/query_sql", any(query::query_sql))
+        .route("/health", get(influx::health))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/startupz", get(health::startupz))
+        .route("/api/v1/health", get(health::health))
+        .route("/api/v1/version", get(health::version))
+        .route("/metrics", get(health::metrics))
+        .fallback(health::not_found)
+        .with_state(app)
+}
