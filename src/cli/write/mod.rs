@@ -1,6 +1,6 @@
 //! `tidewatch write`: files into a running server, in order within a file, several files at once.
 //!
-//! [`run`] conducts; a [`Source`](source::Source) cuts one file into batches, which are line
+//! [`run()`] conducts; a [`Source`](source::Source) cuts one file into batches, which are line
 //! protocol in both formats: a CSV row becomes the line `metric,label=… value=<value> <time>`.
 
 mod csv_lines;
