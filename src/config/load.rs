@@ -122,15 +122,11 @@ fn read_flush(mut section: Section<'_>) -> FlushConfig {
 
 fn read_query(mut section: Section<'_>) -> QueryConfig {
     let mut query = QueryConfig::default();
-    section.duration("timeout", &mut query.timeout, &seconds(1..=3_600));
-    section.duration("timeout_max", &mut query.timeout_max, &seconds(1..=3_600));
+    section.duration("timeout", &mut query.timeout, &seconds(1..=30));
     let bounds = Bounds { min: 16 * MIB, max: 16 * TIB, zero: None };
     section.bytes("memory_bytes_max", &mut query.memory_bytes_max, &bounds);
     let bounds = Bounds { min: 1, max: 1_000_000_000, zero: None };
     section.number("rows_max", &mut query.rows_max, &bounds);
-    if query.timeout > query.timeout_max {
-        section.problem("timeout", "is longer than query.timeout_max");
-    }
     section.finish();
     query
 }

@@ -40,11 +40,11 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 #[test]
 fn sizes_and_times_have_units() {
     let toml = "[limits]\nmemory_bytes_max = \"2GiB\"\n[wal]\nsegment_bytes_max = 1048576\n\
-                [query]\ntimeout = \"1m30s\"\ntimeout_max = \"2m\"\n";
+                [query]\ntimeout = \"1s500ms\"\n";
     let config = load(toml, &[], &["query.memory_bytes_max=64MiB"]).expect("good");
     assert_eq!(config.limits.memory_bytes_max, 2 << 30);
     assert_eq!(config.wal.segment_bytes_max, 1 << 20);
-    assert_eq!(config.query.timeout, Duration::from_secs(90));
+    assert_eq!(config.query.timeout, Duration::from_millis(1_500));
     assert_eq!(config.query.memory_bytes_max, 64 << 20);
 }
 
@@ -53,7 +53,7 @@ fn all_problems_are_told_at_once_in_the_users_words() {
     let toml = "[wal]\nsegment_bytes_max = 1\nidle_mark_ms = 60000\n\
                 [limits]\nmemory_bytes_max = \"lots\"\nseries_max = -1\n\
                 [http]\nlisten = \"localhost\"\npublic_url = 5\n\
-                [query]\ntimeout = 30\ntimeout_max = \"5s\"\n";
+                [query]\ntimeout = 30\nrows_max = \"5s\"\n";
     assert_eq!(
         problems(toml, &[("TIDEWATCH__FLUSH__ROWS_MAX", "1")], &["alerts.max_age=soon"]),
         [
@@ -68,7 +68,7 @@ fn all_problems_are_told_at_once_in_the_users_words() {
             "flush.rows_max is 1, but must be between 1000 and 64000000 (set by \
              TIDEWATCH__FLUSH__ROWS_MAX)",
             "query.timeout is 30, but must be a time with its unit such as \"90s\" or \"1h30m\"",
-            "query.timeout is longer than query.timeout_max",
+            "query.rows_max is \"5s\", but must be a whole number",
             "alerts.max_age is \"soon\", but must be a time with its unit such as \"90s\" or \
              \"1h30m\" (set by --set)",
         ]

@@ -76,10 +76,8 @@ pub(crate) struct FlushConfig {
 /// What one statement may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueryConfig {
-    /// Time, where the request does not say.
+    /// Time, where the request does not say; no request gets more than 30 s.
     pub(crate) timeout: Duration,
-    /// The longest time that a request may ask for.
-    pub(crate) timeout_max: Duration,
     /// Memory of all running statements in bytes.
     pub(crate) memory_bytes_max: u64,
     /// Rows of one answer.
@@ -119,12 +117,7 @@ impl Default for FlushConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(10),
-            timeout_max: Duration::from_secs(30),
-            memory_bytes_max: 512 << 20,
-            rows_max: 1_000_000,
-        }
+        Self { timeout: Duration::from_secs(10), memory_bytes_max: 512 << 20, rows_max: 1_000_000 }
     }
 }
 
