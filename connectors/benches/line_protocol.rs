@@ -10,25 +10,30 @@ struct Load {
     name: &'static str,
     hosts: usize,
     fields: usize,
-    tags: &'static str,
+    /// Tags before the host's.
+    before: &'static str,
+    /// Tags behind it.
+    after: &'static str,
 }
 
 const LOADS: [Load; 4] = [
-    Load { name: "10 fields x 100 hosts", hosts: 100, fields: 10, tags: "" },
-    Load { name: "1 field x 5000 hosts", hosts: 5_000, fields: 1, tags: "" },
+    Load { name: "10 fields x 100 hosts", hosts: 100, fields: 10, before: "", after: "" },
+    Load { name: "1 field x 5000 hosts", hosts: 5_000, fields: 1, before: "", after: "" },
     Load {
         name: "10 fields, 10 sorted tags",
         hosts: 500,
         fields: 10,
-        tags: ",arch=x64,datacenter=eu-central-1a,os=Ubuntu16.10,rack=67,region=eu-central-1,\
-               service=7,service_environment=test,service_version=1,team=SF",
+        before: ",arch=x64,datacenter=eu-central-1a",
+        after: ",os=Ubuntu16.10,rack=67,region=eu-central-1,service=7,service_environment=test,\
+                service_version=1,team=SF",
     },
     Load {
         name: "10 fields, 10 unsorted tags",
         hosts: 500,
         fields: 10,
-        tags: ",region=eu-central-1,datacenter=eu-central-1a,rack=67,os=Ubuntu16.10,arch=x64,team=SF,\
-               service=7,service_version=1,service_environment=test",
+        before: "",
+        after: ",region=eu-central-1,datacenter=eu-central-1a,rack=67,os=Ubuntu16.10,arch=x64,team=SF,\
+                service=7,service_version=1,service_environment=test",
     },
 ];
 
@@ -55,7 +60,7 @@ fn body(load: &Load) -> String {
         state >> 33
     };
     for host in 0..load.hosts {
-        write!(out, "cpu,host=host_{host}{} ", load.tags).expect("memory");
+        write!(out, "cpu{},host=host_{host}{} ", load.before, load.after).expect("memory");
         for (index, field) in FIELDS.iter().take(load.fields).enumerate() {
             let comma = if index == 0 { "" } else { "," };
             match next() % 4 {
