@@ -63,6 +63,7 @@ const PROFILE_INTERVAL_MAX: f32 = 2.0 * 3_600.0;
 /// Samples for which an onset must be exceeded, see DETECTION step 7.
 const HOLD_SAMPLES: u8 = 100;
 const NANO: f64 = 1e-9;
+const SLOT_SHARE: f64 = 1.0 / (SLOT_NANOS as f64);
 
 /// What a series is expected to be, and what it was.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -231,7 +232,7 @@ impl Light {
         learn_near(s, distance, still, fresh, view);
         learn_far(s, departure, dt, alone, view);
         s.hour_samples = s.hour_samples.saturating_add(1);
-        s.hour_mean += f64::from(narrow(heard - s.hour_mean)) / f64::from(s.hour_samples);
+        s.hour_mean += f64::from(narrow(heard - s.hour_mean) / f32::from(s.hour_samples));
         s.last_value = x;
         s.samples = s.samples.saturating_add(1);
         s.quiet = s.quiet.saturating_sub(1);
@@ -412,7 +413,7 @@ fn learn_near(s: &mut SeriesState, distance: f32, still: bool, fresh: bool, view
 }
 
 fn learn_far(s: &mut SeriesState, departure: f32, dt: f32, alone: bool, view: View) {
-    let steady = larger(smaller(dt / SLOW_SECONDS, SLOW_RATE_MAX), 0.0);
+    let steady = smaller(dt * (1.0 / SLOW_SECONDS), SLOW_RATE_MAX);
     let rate = if view.severity < HOT && s.heat <= 0.0 {
         if s.is(SEASONAL) { steady } else { larger(steady, recency(s.samples, 0.0, u32::MAX)) }
     } else if is_accepted(s) {
@@ -422,13 +423,15 @@ fn learn_far(s: &mut SeriesState, departure: f32, dt: f32, alone: bool, view: Vi
     };
     s.slow += f64::from(rate * departure);
     let count = u32::from(s.far_samples);
-    let rate =
-        larger(smaller(dt / FAR_SCALE_SECONDS, FAR_SCALE_RATE_MAX), recency(count, 0.0, 4_096));
+    let rate = larger(
+        smaller(dt * (1.0 / FAR_SCALE_SECONDS), FAR_SCALE_RATE_MAX),
+        recency(count, 0.0, 4_096),
+    );
     s.far.learn_scale(s.drift.abs(), rate, count >= NEAR_SAMPLES);
     if count >= SETTLED_SAMPLES && teaches(view.far, alone) {
         // A drift's samples resemble each other: an hour of them says as much as one. So does an anomaly
         // that comes after an hour of calm.
-        let share = if view.far < HOT { smaller(dt / FAR_TAIL_SECONDS, 1.0) } else { 1.0 };
+        let share = if view.far < HOT { smaller(dt * (1.0 / FAR_TAIL_SECONDS), 1.0) } else { 1.0 };
         s.far.learn_tail(view.z_far, share);
     }
     s.far_samples = s.far_samples.saturating_add(1);
@@ -454,7 +457,7 @@ fn season(s: &SeriesState, time: EventTime) -> f32 {
     if !s.is(SEASONAL) {
         return 0.0;
     }
-    let within = narrow(nanos_f64(time.nanos().rem_euclid(SLOT_NANOS)) / nanos_f64(SLOT_NANOS));
+    let within = narrow(nanos_f64(time.nanos().rem_euclid(SLOT_NANOS)) * SLOT_SHARE);
     let here = s.season.here;
     if within < 0.5 {
         here + (s.season.before - here) * (0.5 - within)
