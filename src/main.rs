@@ -1,2 +1,21 @@
-//! To be described.
-fn main() {}
+//! Tidewatch: a durable stream-processing engine for metrics.
+//!
+//! Samples arrive by HTTP into a write-ahead log, online operators give every one a severity,
+//! compacted Parquet segments are queried in SQL together with what arrived a moment ago, and
+//! anomalies become alerts. This crate is the product's face: command line, HTTP, configuration,
+//! and [`assemble`], which alone knows all parts.
+
+mod assemble;
+mod cli;
+mod config;
+mod http;
+mod logs;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,7 +1,6 @@
 //! The engine as a whole: opens, runs its threads, stops.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tidewatch_env::{Clock, Disk, LockGuard};
+use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{Lsn, SeriesCatalog};
 use tidewatch_operators::PipelineConfig;
 use tidewatch_segments::{Manifest, Published, SegmentsInstruments, Snapshot, remove_orphans};
@@ -19,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::committer::{Append, Committer, CommitterMessage};
 use crate::config::EngineConfig;
+use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
 use crate::flusher::Flusher;
 use crate::hashes::Hashes;
@@ -79,7 +79,7 @@ pub struct Engine {
     threads: Mutex<Vec<JoinHandle<()>>>,
     instruments: EngineInstruments,
     home: EngineHome,
-    _lock: Box<dyn LockGuard>,
+    _data_dir: DataDir,
 }
 
 /// What the engine's parts count.
@@ -101,11 +101,12 @@ impl Engine {
     pub fn open(
         config: &EngineConfig,
         home: EngineHome,
+        data_dir: DataDir,
         state: &RecoveryState,
     ) -> Result<Self, EngineError> {
-        let lock = lock(config, &*home.disk)?;
         let instruments = EngineInstruments::default();
-        let opened = Opened::new(config, &home, &instruments)?;
+        let counted = (instruments.shard.clone(), instruments.outbox.clone());
+        let opened = Opened::new(config, &home.disk, &home.clock, counted)?;
         let (senders, receivers): (Vec<_>, Vec<_>) =
             opened.shards.iter().map(|_| bounded(SHARD_QUEUE_MAX)).unzip();
         let (queue, commits) = bounded(COMMIT_QUEUE_MAX);
@@ -130,7 +131,7 @@ impl Engine {
             threads: Mutex::default(),
             instruments,
             home,
-            _lock: lock,
+            _data_dir: data_dir,
         };
         engine.start_shards(opened.shards, receivers, config)?;
         engine.start_flusher(config)?;
@@ -462,38 +463,39 @@ impl Engine {
 }
 
 /// The parts that exist before the log is read.
-struct Opened {
-    shards: Vec<Shard>,
-    shared: ShardShared,
+pub(crate) struct Opened {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) shared: ShardShared,
 }
 
 impl Opened {
-    fn new(
+    pub(crate) fn new(
         config: &EngineConfig,
-        home: &EngineHome,
-        instruments: &EngineInstruments,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+        (shard_instruments, outbox_instruments): (ShardInstruments, OutboxInstruments),
     ) -> Result<Self, EngineError> {
         let dir = config.segments_dir();
-        let manifest = Manifest::open(&*home.disk, &dir)?;
-        let removed = remove_orphans(&*home.disk, &dir, &manifest)?;
+        let manifest = Manifest::open(&**disk, &dir)?;
+        let removed = remove_orphans(&**disk, &dir, &manifest)?;
         if removed > 0 {
             info!(removed, "files that a crash left behind were removed");
         }
         let catalog = Arc::new(SeriesCatalog::new(config.series_max));
         let flushed = Arc::new(*manifest.flushed());
         let (heads, published) =
-            crate::flusher::publish(&home.disk, &dir, manifest, &catalog, config.shards);
+            crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
         let shared = ShardShared {
             catalog,
             published,
             progress: Arc::new(Progress::new(config.shards)),
-            outbox: Arc::new(Outbox::new(instruments.outbox.clone())),
-            clock: Arc::clone(&home.clock),
+            outbox: Arc::new(Outbox::new(outbox_instruments)),
+            clock: Arc::clone(clock),
             flushed,
         };
         let shards = heads.into_iter().enumerate().map(|(index, head)| {
             let pipeline = PipelineConfig::default();
-            Shard::new(index, shared.clone(), head, pipeline, instruments.shard.clone())
+            Shard::new(index, shared.clone(), head, pipeline, shard_instruments.clone())
         });
         Ok(Self { shards: shards.collect(), shared: shared.clone() })
     }
@@ -511,17 +513,6 @@ impl Drop for PanicGuard {
             (self.fatal)(&format!("the thread \"{}\" panicked", self.name));
         }
     }
-}
-
-fn lock(config: &EngineConfig, disk: &dyn Disk) -> Result<Box<dyn LockGuard>, EngineError> {
-    let dir = &config.data_dir;
-    let failed = |action: &'static str| {
-        let path = dir.clone();
-        move |source: io::Error| EngineError::Io { action, path, source: Arc::new(source) }
-    };
-    disk.create_dir_all(dir).map_err(failed("create"))?;
-    let lock = disk.lock(&dir.join("lock")).map_err(failed("lock"))?;
-    lock.ok_or_else(|| EngineError::InUse { dir: dir.clone() })
 }
 
 pub(crate) fn start_record(config: &EngineConfig, clock: &dyn Clock) -> StartRecord {

@@ -27,6 +27,11 @@ impl Progress {
         progress
     }
 
+    /// Counts records of a log whose length is not known beforehand.
+    pub(crate) fn records() -> Self {
+        Self::new(None, "{spinner} {human_pos} records {per_sec}")
+    }
+
     fn new(total: Option<u64>, template: &str) -> Self {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(5));
         let style = ProgressStyle::with_template(template);

@@ -22,17 +22,17 @@ const UNDECLARED_BYTES: u64 = 64 * 1024;
 
 /// A body in memory and the permit that covers it.
 #[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// The decompressed bytes.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Covers them.
-    pub permit: Permit,
+    pub(crate) permit: Permit,
 }
 
 /// Reads a request's body, decompressed as its `Content-Encoding` says.
 ///
 /// The permit is taken before the first byte is read.
-pub async fn read(
+pub(crate) async fn read(
     ingest: &Ingest,
     headers: &HeaderMap,
     body: Body,

@@ -12,12 +12,12 @@ use super::{ApiError, App};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /healthz`: the process answers.
-pub async fn healthz() -> &'static str {
+pub(crate) async fn healthz() -> &'static str {
     "OK"
 }
 
 /// `GET /readyz`: writes and queries are taken.
-pub async fn readyz(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
     if app.running.get().is_some() {
         return "READY".into_response();
     }
@@ -29,7 +29,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /startupz`.
-pub async fn startupz(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn startupz(State(app): State<Arc<App>>) -> Response {
     match app.running.get() {
         Some(_) => "STARTED".into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "NOT STARTED").into_response(),
@@ -37,7 +37,7 @@ pub async fn startupz(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /api/v1/health`: the parts of the product, each with its state.
-pub async fn health(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let Some(running) = app.running.get() else {
         let body = json!({ "status": "unhealthy", "components": [
             { "name": "log", "status": "unhealthy", "message": "being replayed" }
@@ -62,7 +62,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /api/v1/version`.
-pub async fn version() -> Response {
+pub(crate) async fn version() -> Response {
     json_response(
         StatusCode::OK,
         &json!({ "name": "tidewatch", "version": env!("CARGO_PKG_VERSION") }),
@@ -70,7 +70,7 @@ pub async fn version() -> Response {
 }
 
 /// `GET /metrics`: the process' instruments as OpenMetrics text.
-pub async fn metrics(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let Some(running) = app.running.get() else {
         return ApiError::recovering().into_response();
     };
@@ -86,7 +86,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Everything else.
-pub async fn not_found(uri: Uri) -> ApiError {
+pub(crate) async fn not_found(uri: Uri) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "NOT_FOUND",

@@ -17,13 +17,13 @@ const INFLUX_VERSION: &str = concat!("1.8.0-tidewatch.", env!("CARGO_PKG_VERSION
 const FORM_BYTES_MAX: usize = 64 * 1024;
 
 /// `GET|HEAD /ping`.
-pub async fn ping() -> Response {
+pub(crate) async fn ping() -> Response {
     let headers = [("x-influxdb-version", INFLUX_VERSION), ("x-influxdb-build", "Tidewatch")];
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 /// `GET /health`, as Influx v2 clients read it.
-pub async fn health(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let ready = app.running.get().is_some();
     let (status, word, message) = if ready {
         (StatusCode::OK, "pass", "ready for queries and writes")
@@ -38,7 +38,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET|POST /query`: `CREATE DATABASE`, which v1 clients send before they write.
-pub async fn query(
+pub(crate) async fn query(
     State(app): State<Arc<App>>,
     Query(parameters): Query<HashMap<String, String>>,
     request: Request,

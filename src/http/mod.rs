@@ -16,18 +16,18 @@ use axum::routing::{any, get, post};
 use crate::assemble::Running;
 use tidewatch_engine::RecoveryState;
 
-pub use self::error::ApiError;
-pub use self::server::{Server, ServerConfig};
+pub(crate) use self::error::{ApiError, chain};
+pub(crate) use self::server::{Server, ServerConfig};
 
 /// What the handlers share.
 #[derive(Debug)]
-pub struct App {
+pub(crate) struct App {
     /// Set once recovery is over and writes are accepted.
-    pub running: OnceLock<Arc<Running>>,
+    pub(crate) running: OnceLock<Arc<Running>>,
     /// How far recovery has come.
-    pub recovery: Arc<RecoveryState>,
+    pub(crate) recovery: Arc<RecoveryState>,
     /// The largest decompressed body.
-    pub body_bytes_max: usize,
+    pub(crate) body_bytes_max: usize,
 }
 
 impl App {
@@ -38,7 +38,7 @@ impl App {
 }
 
 /// All routes.
-pub fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/write", post(write::v1))
         .route("/api/v2/write", post(write::v2))

@@ -25,7 +25,7 @@ struct Parameters {
 }
 
 /// `GET|POST /api/v3/query_sql`.
-pub async fn query_sql(
+pub(crate) async fn query_sql(
     State(app): State<Arc<App>>,
     Query(parameters): Query<HashMap<String, String>>,
     request: Request,
@@ -52,7 +52,7 @@ async fn conduct(
     };
     let sql = parameters.q.ok_or_else(|| ApiError::invalid("parameter \"q\" is missing"))?;
     let format = parameters.format.as_deref().unwrap_or("json");
-    let format = Format::parse(format).ok_or_else(|| {
+    let format = Format::from_name(format).ok_or_else(|| {
         ApiError::invalid(format!("format {format:?} is not known; json, jsonl, csv, pretty are"))
     })?;
     let request = QueryRequest {
@@ -111,7 +111,13 @@ async fn from_body(
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        let message = super::error::chain(&error);
+        Self::from(&error)
+    }
+}
+
+impl From<&QueryError> for ApiError {
+    fn from(error: &QueryError) -> Self {
+        let message = super::error::chain(error);
         let (status, code) = match error.kind() {
             QueryErrorKind::Invalid => (StatusCode::BAD_REQUEST, "INVALID_QUERY"),
             QueryErrorKind::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),

@@ -26,16 +26,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the server listens.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     /// Where to listen; port 0 lets the system choose.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Connections at a time; more wait to be accepted.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
 }
 
 /// A bound listener.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
     connections: Arc<Semaphore>,
 }
@@ -45,7 +45,7 @@ impl Server {
     ///
     /// # Errors
     /// What the system says, for example that the address is in use.
-    pub async fn bind(config: ServerConfig) -> io::Result<Self> {
+    pub(crate) async fn bind(config: ServerConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
         Ok(Self { listener, connections: Arc::new(Semaphore::new(config.connections_max)) })
     }
@@ -54,12 +54,12 @@ impl Server {
     ///
     /// # Errors
     /// What the system says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// Answers until `stop` changes, then lets the requests in hand finish.
-    pub async fn run(self, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, app: Arc<App>, mut stop: watch::Receiver<bool>) {
         let service = TowerToHyperService::new(super::router(app));
         let mut http = Builder::new(TokioExecutor::new()).http1_only();
         http.http1()

@@ -20,7 +20,7 @@ const INLINE_BYTES_MAX: usize = 1 << 20;
 type Parameters = Query<HashMap<String, String>>;
 
 /// `POST /write`.
-pub async fn v1(
+pub(crate) async fn v1(
     State(app): State<Arc<App>>,
     Query(parameters): Parameters,
     request: Request,
@@ -29,7 +29,7 @@ pub async fn v1(
 }
 
 /// `POST /api/v2/write`.
-pub async fn v2(
+pub(crate) async fn v2(
     State(app): State<Arc<App>>,
     Query(parameters): Parameters,
     request: Request,

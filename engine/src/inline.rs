@@ -1,0 +1,47 @@
+//! Shards without threads: each record is applied where it is handed over.
+
+use std::sync::Arc;
+
+use tidewatch_metrics::Lsn;
+
+use crate::dispatch::{Dispatch, RulesInForce};
+use crate::hashes::Hashes;
+use crate::record::TickRecord;
+use crate::shard::{Shard, ShardRows};
+
+/// Shards in the caller's thread, for what reads a stopped directory and for simulations.
+#[derive(Debug)]
+pub(crate) struct InlineDispatch {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) hashes: Arc<Hashes>,
+}
+
+impl Dispatch for InlineDispatch {
+    fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn rows(&mut self, shard: usize, rows: ShardRows) {
+        self.shards[shard].step(rows);
+    }
+
+    fn tick(&mut self, lsn: Lsn, tick: TickRecord) {
+        for shard in &mut self.shards {
+            if let Some(hash) = shard.tick(tick) {
+                self.hashes.add(lsn, hash);
+            }
+        }
+    }
+
+    fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
+        for shard in &mut self.shards {
+            shard.set_rules(lsn, rules);
+        }
+    }
+
+    fn advance(&mut self, lsn: Lsn) {
+        for shard in &mut self.shards {
+            shard.advance(lsn);
+        }
+    }
+}

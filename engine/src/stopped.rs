@@ -1,0 +1,127 @@
+//! A stopped data directory, read without changing its log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewatch_env::Clock;
+use tidewatch_env::Disk;
+use tidewatch_metrics::{Lsn, UnixNanos};
+use tidewatch_segments::Snapshot;
+use tidewatch_wal::{KIND_CALLER_MIN, Record, SegmentState, WalReader, WalSegmentInfo};
+
+use crate::config::EngineConfig;
+use crate::data_dir::DataDir;
+use crate::dispatch::Dispatch;
+use crate::engine::Opened;
+use crate::hashes::Hashes;
+use crate::inline::InlineDispatch;
+use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::outbox::EventTail;
+use crate::record::LogRecord;
+use crate::replayer::Replayer;
+use crate::shard::ShardShared;
+use crate::EngineError;
+
+/// Records after which the rows so far become visible.
+const ADVANCE_RECORDS: u64 = 256;
+
+/// All that a stopped data directory holds: segments, and what only the log has, replayed into memory.
+#[derive(Debug)]
+pub struct Stopped {
+    shared: ShardShared,
+    last: Lsn,
+    files: Vec<WalSegmentInfo>,
+    _shards: InlineDispatch,
+    _data_dir: DataDir,
+}
+
+impl Stopped {
+    /// Reads the directory; `watch` is told the number of each record.
+    ///
+    /// # Errors
+    /// Damage, and what the disk reports.
+    pub fn open(
+        config: &EngineConfig,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+        data_dir: DataDir,
+        mut watch: impl FnMut(Lsn),
+    ) -> Result<Self, EngineError> {
+        let instruments = (ShardInstruments::default(), OutboxInstruments::default());
+        let opened = Opened::new(config, disk, clock, instruments)?;
+        let shared = opened.shared;
+        let hashes = Arc::new(Hashes::new(config.shards));
+        let mut dispatch = InlineDispatch { shards: opened.shards, hashes };
+        let mut replayer = Replayer::new(Arc::clone(&shared.catalog));
+        let mut reader = WalReader::open(Arc::clone(disk), &config.wal_dir(), Lsn::ZERO)?;
+        let mut last = Lsn::ZERO;
+        let mut files: Vec<WalSegmentInfo> = Vec::new();
+        let mut visited = 0_u64;
+        while let Some(record) = reader.next_record()? {
+            last = record.lsn;
+            match files.last_mut() {
+                Some(file) if *file.file == *record.file => file.last_lsn = last,
+                _ => files.push(file_of(&**disk, config, &record)?),
+            }
+            if record.kind < KIND_CALLER_MIN {
+                continue;
+            }
+            match replayer.replay(last, record.kind, record.payload, &mut dispatch)? {
+                Some(LogRecord::Transition(transition)) => {
+                    shared.outbox.restore_transition(last, *transition);
+                }
+                Some(LogRecord::Delivery(row)) => shared.outbox.restore_delivery(last, row),
+                Some(_) | None => {}
+            }
+            watch(last);
+            visited += 1;
+            if visited.is_multiple_of(ADVANCE_RECORDS) {
+                shared.progress.set_durable(last, UnixNanos::default());
+                dispatch.advance(last);
+            }
+        }
+        shared.progress.set_durable(last, UnixNanos::default());
+        dispatch.advance(last);
+        Ok(Self { shared, last, files, _shards: dispatch, _data_dir: data_dir })
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let visible = self.shared.progress.wait_visible(self.last, Duration::ZERO);
+        visible.then(|| self.shared.published.snapshot(self.last)).flatten()
+    }
+
+    /// Transitions and attempts that no file holds.
+    #[must_use]
+    pub fn event_tail(&self) -> EventTail {
+        self.shared.outbox.tail(self.shared.published.manifest().events_lsn())
+    }
+
+    /// The files of the log.
+    #[must_use]
+    pub fn wal_segments(&self) -> &[WalSegmentInfo] {
+        &self.files
+    }
+}
+
+/// The file of the log in which this is the first record.
+fn file_of(
+    disk: &dyn Disk,
+    config: &EngineConfig,
+    record: &Record<'_>,
+) -> Result<WalSegmentInfo, EngineError> {
+    let path = config.wal_dir().join(record.file);
+    let bytes = disk.len(&path);
+    Ok(WalSegmentInfo {
+        file: record.file.into(),
+        first_lsn: record.lsn,
+        last_lsn: record.lsn,
+        bytes: bytes.map_err(|source| EngineError::Io {
+            action: "measure",
+            path,
+            source: Arc::new(source),
+        })?,
+        state: SegmentState::Sealed,
+    })
+}

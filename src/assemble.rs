@@ -1,0 +1,211 @@
+//! Puts the parts together. The only file that knows all of them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tidewatch_engine::{
+    DataDir, Engine, EngineConfig, EngineError, EngineHome, RecoveryState, Stopped,
+};
+use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
+use tidewatch_query::{QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow};
+use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
+use tidewatch_wal::{SegmentState, WalSegmentInfo};
+
+use crate::config::Config;
+
+/// Series that one GiB of the memory budget allows: 1.5 kB each, with names, index and detector.
+const SERIES_PER_GIB: u64 = 700_000;
+
+/// The running product.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) query: QueryEngine,
+    registry: Registry,
+}
+
+impl Running {
+    /// Opens the data directory, replays the log, starts everything. Blocks until writes are taken.
+    ///
+    /// # Errors
+    /// What the engine says of its data directory.
+    pub(crate) fn start(
+        config: &EngineConfig,
+        query: &crate::config::QueryConfig,
+        recovery: &RecoveryState,
+        data_dir: DataDir,
+        fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<Self, StartError> {
+        let home = EngineHome {
+            disk: Arc::new(RealDisk),
+            clock: Arc::new(RealClock::new()),
+            seed: seed(),
+            fatal,
+        };
+        let engine = Arc::new(Engine::open(config, home, data_dir, recovery)?);
+        let instruments = QueryInstruments::default();
+        let mut registry = Registry::default();
+        engine.register(&mut registry);
+        instruments.register(&mut registry);
+        let source = Arc::new(EngineSource { engine: Arc::clone(&engine) });
+        let query = QueryEngine::new(source, query_limits(query), instruments)?;
+        Ok(Self { engine, query, registry })
+    }
+
+    /// The process' instruments as OpenMetrics text.
+    pub(crate) fn instruments(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Why the product does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The query engine.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+/// The engine as queries see it.
+#[derive(Debug)]
+struct EngineSource {
+    engine: Arc<Engine>,
+}
+
+/// A stopped data directory as queries see it.
+#[derive(Debug)]
+struct StoppedSource {
+    stopped: Stopped,
+}
+
+/// Answers queries from a data directory that no process works on.
+///
+/// # Errors
+/// What the engine says of the directory.
+pub(crate) fn stopped_query(
+    config: &Config,
+    data_dir: PathBuf,
+    watch: impl FnMut(tidewatch_metrics::Lsn),
+) -> Result<QueryEngine, StartError> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let lock = DataDir::lock(&*disk, &data_dir)?;
+    let mut engine = engine_config(config, None);
+    engine.data_dir = data_dir;
+    let stopped = Stopped::open(&engine, &disk, &clock, lock, watch)?;
+    let source = Arc::new(StoppedSource { stopped });
+    Ok(QueryEngine::new(source, query_limits(&config.query), QueryInstruments::default())?)
+}
+
+impl Source for StoppedSource {
+    fn snapshot(&self, _timeout: Duration) -> Result<Snapshot, QueryError> {
+        self.stopped.snapshot().ok_or(QueryError::NotReady)
+    }
+
+    fn wal_segments(&self) -> Vec<WalSegmentRow> {
+        wal_rows(self.stopped.wal_segments())
+    }
+
+    fn alerts(&self) -> Vec<AlertRow> {
+        self.stopped.event_tail().alerts
+    }
+
+    fn deliveries(&self) -> Vec<DeliveryRow> {
+        self.stopped.event_tail().deliveries
+    }
+}
+
+impl Source for EngineSource {
+    fn snapshot(&self, timeout: Duration) -> Result<Snapshot, QueryError> {
+        self.engine.snapshot(timeout).ok_or(QueryError::NotReady)
+    }
+
+    fn wal_segments(&self) -> Vec<WalSegmentRow> {
+        wal_rows(&self.engine.wal_segments())
+    }
+
+    fn alerts(&self) -> Vec<AlertRow> {
+        self.engine.outbox().tail(tidewatch_metrics::Lsn::ZERO).alerts
+    }
+
+    fn deliveries(&self) -> Vec<DeliveryRow> {
+        self.engine.outbox().tail(tidewatch_metrics::Lsn::ZERO).deliveries
+    }
+}
+
+fn wal_rows(segments: &[WalSegmentInfo]) -> Vec<WalSegmentRow> {
+    let rows = segments.iter().map(|segment| WalSegmentRow {
+        file: segment.file.to_string(),
+        first_lsn: Some(segment.first_lsn),
+        last_lsn: Some(segment.last_lsn).filter(|last| *last >= segment.first_lsn),
+        bytes: segment.bytes,
+        state: match segment.state {
+            SegmentState::Active => "active".to_owned(),
+            SegmentState::Sealed => "sealed".to_owned(),
+        },
+    });
+    rows.collect()
+}
+
+/// The engine's configuration from the product's.
+pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineConfig {
+    let mut engine = EngineConfig::new(PathBuf::clone(&config.storage.data_dir));
+    if let Some(shards) = shards {
+        engine.shards = shards;
+    }
+    let memory = memory_bytes_max(config.limits.memory_bytes_max);
+    engine.wal.segment_bytes_max = config.wal.segment_bytes_max;
+    engine.wal.frame_bytes_max =
+        engine.wal.frame_bytes_max.min(config.wal.segment_bytes_max.saturating_sub(4_096));
+    engine.idle_mark = Duration::from_millis(config.wal.idle_mark_ms);
+    engine.flush_rows = usize::try_from(config.flush.rows_max).unwrap_or(usize::MAX);
+    engine.flush_interval = config.flush.interval;
+    engine.series_max = usize::try_from(match config.limits.series_max {
+        0 => (memory >> 20) * SERIES_PER_GIB / 1_024,
+        series => series,
+    })
+    .unwrap_or(usize::MAX);
+    engine.ingest.bytes_max = (memory / 8).clamp(64 << 20, 1 << 30);
+    engine.ingest.key_seed = seed();
+    engine.rules = Arc::new(config.rules.clone());
+    engine.alerts_max_age = config.alerts.max_age;
+    engine.sinks.clone_from(&config.sinks);
+    engine.public_url.clone_from(&config.http.public_url);
+    engine
+}
+
+fn query_limits(config: &crate::config::QueryConfig) -> QueryLimits {
+    let memory = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
+    QueryLimits {
+        timeout: config.timeout,
+        memory_bytes_max: memory,
+        query_memory_bytes_max: memory / 2,
+        rows_max: usize::try_from(config.rows_max).unwrap_or(usize::MAX),
+        ..QueryLimits::default()
+    }
+}
+
+/// The configured budget, or half of the machine's memory.
+fn memory_bytes_max(configured: u64) -> u64 {
+    if configured > 0 {
+        return configured;
+    }
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map_or(4 << 30, |kib| kib * 512)
+}
+
+/// A number that clients cannot know, another one at each start.
+fn seed() -> u64 {
+    // The standard library's hasher takes its keys from the system's random numbers.
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,236 @@
+//! `tidewatch wal`: looks into the log of a data directory.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidewatch_engine::record::{LogRecord, decode};
+use tidewatch_env::RealDisk;
+use tidewatch_metrics::Lsn;
+use tidewatch_wal::{KIND_CALLER_MIN, WalError, WalReader};
+
+use crate::cli::error::CliError;
+
+/// Samples of one record that `dump` shows.
+const SAMPLES_SHOWN: usize = 5;
+
+/// `tidewatch wal`
+#[derive(Debug, clap::Subcommand)]
+#[command(about = "Look into the log of a data directory")]
+pub(crate) enum WalCommand {
+    /// Read every record and check it; exit code 5 if one is damaged
+    Verify {
+        /// The data directory
+        dir: PathBuf,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the files of the log with their records
+    Ls {
+        /// The data directory
+        dir: PathBuf,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print records, one JSON document per line
+    #[command(after_help = "Example:\n  tidewatch wal dump ./tidewatch-data --from 100 --limit 10")]
+    Dump {
+        /// The data directory
+        dir: PathBuf,
+        /// The first record
+        #[arg(long, default_value_t = 1, value_name = "LSN")]
+        from: u64,
+        /// How many records
+        #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+        limit: u64,
+    },
+}
+
+/// Runs the command. Nothing is changed; the server may be running.
+///
+/// # Errors
+/// If the log is damaged or cannot be read.
+pub(crate) fn run(command: &WalCommand, out: &mut dyn Write) -> Result<(), CliError> {
+    match command {
+        WalCommand::Verify { dir, json } => verify(dir, *json, out),
+        WalCommand::Ls { dir, json } => ls(dir, *json, out),
+        WalCommand::Dump { dir, from, limit } => dump(dir, Lsn::new(*from), *limit, out),
+    }
+}
+
+fn verify(dir: &PathBuf, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+    let report = tidewatch_wal::verify(&RealDisk, &dir.join("wal")).map_err(|e| failed(e, dir))?;
+    let problems: Vec<Value> = report
+        .problems
+        .iter()
+        .map(|p| json!({ "file": p.file, "offset": p.offset, "message": p.message }))
+        .collect();
+    let text = if json {
+        let document = json!({
+            "ok": report.ok(), "records": report.records, "last_lsn": report.last_lsn.get(),
+            "problems": problems,
+        });
+        format!("{document}\n")
+    } else {
+        let mut text =
+            format!("{} records, the last one is {}\n", report.records, report.last_lsn);
+        for problem in &report.problems {
+            text.push_str(&format!(
+                "{} at byte {}: {}\n",
+                problem.file, problem.offset, problem.message
+            ));
+        }
+        text
+    };
+    out.write_all(text.as_bytes()).map_err(CliError::output)?;
+    match report.problems.first() {
+        None => Ok(()),
+        Some(problem) => Err(CliError::Corrupt {
+            path: dir.join("wal").join(&problem.file),
+            problem: problem.message.clone(),
+        }),
+    }
+}
+
+/// A file of the log as `ls` shows it.
+struct FileLine {
+    file: String,
+    first: Lsn,
+    last: Lsn,
+    records: u64,
+}
+
+fn ls(dir: &PathBuf, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+    let mut reader = open(dir, Lsn::ZERO)?;
+    let mut files: Vec<FileLine> = Vec::new();
+    while let Some(record) = reader.next_record().map_err(|e| failed(e, dir))? {
+        match files.last_mut() {
+            Some(file) if file.file == record.file => {
+                file.last = record.lsn;
+                file.records += 1;
+            }
+            _ => files.push(FileLine {
+                file: record.file.to_owned(),
+                first: record.lsn,
+                last: record.lsn,
+                records: 1,
+            }),
+        }
+    }
+    let rows = files.iter().map(|file| {
+        let bytes = std::fs::metadata(dir.join("wal").join(&file.file)).map_or(0, |m| m.len());
+        json!({
+            "file": file.file, "first_lsn": file.first.get(), "last_lsn": file.last.get(),
+            "records": file.records, "bytes": bytes,
+        })
+    });
+    let rows: Vec<Value> = rows.collect();
+    let text = if json { format!("{}\n", Value::Array(rows)) } else { table(&rows) };
+    out.write_all(text.as_bytes()).map_err(CliError::output)
+}
+
+/// JSON objects with the same keys as a table for people.
+pub(crate) fn table(rows: &[Value]) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    for (index, row) in rows.iter().enumerate() {
+        let Value::Object(cells) = row else { continue };
+        if index == 0 {
+            table.set_header(cells.keys());
+        }
+        table.add_row(cells.values().map(|cell| match cell {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }));
+    }
+    format!("{table}\n")
+}
+
+fn dump(dir: &PathBuf, from: Lsn, limit: u64, out: &mut dyn Write) -> Result<(), CliError> {
+    let mut reader = open(dir, from)?;
+    let mut shown = 0;
+    while let Some(record) = reader.next_record().map_err(|e| failed(e, dir))? {
+        if shown == limit {
+            break;
+        }
+        shown += 1;
+        let mut document = json!({
+            "lsn": record.lsn.get(), "kind": record.kind, "bytes": record.payload.len(),
+            "file": record.file, "offset": record.offset,
+        });
+        if record.kind < KIND_CALLER_MIN {
+            document["mark"] = json!(true);
+        } else if let Some(record) = decode(record.kind, record.payload) {
+            describe(&record, &mut document);
+        }
+        writeln!(out, "{document}").map_err(CliError::output)?;
+    }
+    Ok(())
+}
+
+fn describe(record: &LogRecord, document: &mut Value) {
+    match record {
+        LogRecord::Samples(samples) => {
+            let rows = samples.parts.iter().flat_map(|part| {
+                part.series().iter().zip(part.times()).zip(part.values())
+            });
+            let first = rows.clone().take(SAMPLES_SHOWN).map(|((series, time), value)| {
+                json!({ "series": series.0, "time": time.nanos(), "value": value })
+            });
+            let registered = samples.registrations.iter().map(|(series, key)| {
+                json!({ "series": series.0, "db": key.db(), "metric": key.metric(),
+                        "labels": key.labels() })
+            });
+            document["samples"] = json!({
+                "received": samples.received.nanos(),
+                "rows": rows.count(),
+                "first": first.collect::<Vec<_>>(),
+                "registered": registered.collect::<Vec<_>>(),
+            });
+        }
+        LogRecord::Start(start) => {
+            document["start"] = json!({
+                "version": start.version, "operators": start.operators,
+                "time": start.time.nanos(), "rules": start.rules, "sinks": start.sinks,
+            });
+        }
+        LogRecord::Tick(tick) => {
+            document["tick"] =
+                json!({ "time": tick.time.nanos(), "rows": tick.rows, "hashed": tick.hashed });
+        }
+        LogRecord::Transition(record) => {
+            document["transition"] = json!({
+                "key": record.transition.dedupe_key(), "rule": record.transition.rule,
+                "cause": record.cause.get(), "reason": record.transition.reason,
+            });
+        }
+        LogRecord::Delivery(row) => {
+            document["delivery"] = json!({
+                "key": format!("{}:{}", row.key, row.transition.name()), "sink": row.sink,
+                "attempt": row.attempt, "outcome": row.outcome, "status": row.status,
+            });
+        }
+        LogRecord::OutputHash(record) => {
+            document["output_hash"] = json!({
+                "at": record.at.get(), "samples": record.hash.samples,
+                "severities": record.hash.severities, "alerts": record.hash.alerts,
+            });
+        }
+    }
+}
+
+fn open(dir: &PathBuf, from: Lsn) -> Result<WalReader, CliError> {
+    WalReader::open(Arc::new(RealDisk), &dir.join("wal"), from).map_err(|e| failed(e, dir))
+}
+
+fn failed(error: WalError, dir: &PathBuf) -> CliError {
+    match error {
+        WalError::Io { action, path, source } => {
+            CliError::File { action, path, source: source.into() }
+        }
+        error => CliError::Corrupt { path: dir.clone(), problem: error.to_string() },
+    }
+}
