@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, StringViewArray,
+    TimestampNanosecondArray,
+};
+use arrow::datatypes::Int64Type;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+
+use super::*;
+
+fn memory() -> MemoryReservation {
+    let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 30));
+    MemoryConsumer::new("test").register(&pool)
+}
+
+fn batch() -> RecordBatch {
+    let times = TimestampNanosecondArray::from(vec![0, 250_000_000]).with_timezone("UTC");
+    let list =
+        ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None]), None]);
+    RecordBatch::try_from_iter_with_nullable([
+        ("time", Arc::new(times) as ArrayRef, true),
+        ("a \"b\"", Arc::new(StringViewArray::from(vec![Some("x,\"y\"\n"), None])), true),
+        ("f", Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(1.5)])), true),
+        ("s", Arc::new(Float32Array::from(vec![0.1, f32::INFINITY])), true),
+        ("n", Arc::new(Int64Array::from(vec![Some(-7), None])), true),
+        ("b", Arc::new(BooleanArray::from(vec![true, false])), true),
+        ("l", Arc::new(list), true),
+    ])
+    .unwrap()
+}
+
+fn write(format: Format, batches: &[RecordBatch]) -> String {
+    let mut writer = AnswerWriter::new(format, &batch().schema(), (100, 10_000), memory());
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    String::from_utf8(writer.finish().unwrap().0.to_vec()).unwrap()
+}
+
+#[test]
+fn json_has_null_for_what_is_no_number() {
+    let first = r#"{"time":"1970-01-01T00:00:00Z","a \"b\"":"x,\"y\"\n","f":null,"s":0.1,"n":-7,"b":true,"l":[1,null]}"#;
+    let second = r#"{"time":"1970-01-01T00:00:00.25Z","a \"b\"":null,"f":1.5,"s":null,"n":null,"b":false,"l":null}"#;
+    assert_eq!(write(Format::Json, &[batch()]), format!("[{first},{second}]"));
+    assert_eq!(write(Format::JsonLines, &[batch()]), format!("{first}\n{second}\n"));
+    let parsed: serde_json::Value =
+        serde_json::from_str(&write(Format::Json, &[batch(), batch()])).unwrap();
+    assert_eq!(parsed.as_array().unwrap().len(), 4, "batches are joined");
+}
+
+#[test]
+fn an_answer_without_rows_keeps_its_form() {
+    assert_eq!(write(Format::Json, &[]), "[]");
+    assert_eq!(write(Format::JsonLines, &[]), "");
+    assert_eq!(write(Format::Csv, &[]), "time,\"a \"\"b\"\"\",f,s,n,b,l\n");
+    assert!(write(Format::Pretty, &[]).contains("| time | a \"b\" |"));
+}
+
+#[test]
+fn csv_quotes_what_must_be_quoted() {
+    assert_eq!(
+        write(Format::Csv, &[batch()]),
+        "time,\"a \"\"b\"\"\",f,s,n,b,l\n\
+         1970-01-01T00:00:00Z,\"x,\"\"y\"\"\n\",NaN,0.1,-7,true,\"[1,null]\"\n\
+         1970-01-01T00:00:00.25Z,,1.5,inf,,false,\n"
+    );
+}
+
+#[test]
+fn a_table_for_people_is_aligned() {
+    let columns = [0, 4];
+    let narrow = batch().project(&columns).unwrap();
+    let mut writer = AnswerWriter::new(Format::Pretty, &narrow.schema(), (9, 9_999), memory());
+    writer.write(&narrow).unwrap();
+    let (table, rows) = writer.finish().unwrap();
+    assert_eq!(rows, 2);
+    assert_eq!(
+        std::str::from_utf8(&table).unwrap(),
+        "+-------------------------+----+\n\
+         | time                    |  n |\n\
+         +-------------------------+----+\n\
+         | 1970-01-01T00:00:00Z    | -7 |\n\
+         | 1970-01-01T00:00:00.25Z |    |\n\
+         +-------------------------+----+\n"
+    );
+}
+
+#[test]
+fn rows_and_bytes_are_limited() {
+    for (format, limits) in [
+        (Format::Json, (3, 10_000)),
+        (Format::Json, (100, 200)),
+        (Format::Csv, (100, 100)),
+        (Format::Pretty, (100, 400)),
+    ] {
+        let mut writer = AnswerWriter::new(format, &batch().schema(), limits, memory());
+        let first = writer.write(&batch());
+        let error = first.and_then(|()| writer.write(&batch())).err();
+        let error = error.or_else(|| writer.finish().err()).expect("beyond a limit");
+        let error = QueryError::of(error);
+        assert!(matches!(error, QueryError::Limit { .. }), "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Refuses what a plan would do without bound.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, WindowFunctionDefinition};
+
+use crate::error::QueryError;
+use crate::guard::Refusal;
+
+/// Functions whose second argument is a regular expression.
+const REGEX_FUNCTIONS: [&str; 5] =
+    ["regexp_count", "regexp_instr", "regexp_like", "regexp_match", "regexp_replace"];
+/// Aggregates that keep all values: over a window, each row would keep all rows before it.
+const COLLECTING: [&str; 2] = ["array_agg", "string_agg"];
+
+/// Refuses a plan that writes, compiles a pattern per row, or collects values over windows.
+pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
+    let checked = plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Ddl(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::Statement(_) => {
+                let statement = node.display().to_string();
+                return Err(QueryError::from(Refusal::Forbidden { statement }).into());
+            }
+            LogicalPlan::RecursiveQuery(_) => return Err(not_offered("WITH RECURSIVE")),
+            _ => {}
+        }
+        node.apply_expressions(|expr| expr.apply(check_expr))?;
+        Ok(TreeNodeRecursion::Continue)
+    });
+    match checked {
+        Ok(_recursion) => Ok(()),
+        Err(error) => Err(QueryError::of(error)),
+    }
+}
+
+fn check_expr(expr: &Expr) -> Result<TreeNodeRecursion> {
+    let pattern = match expr {
+        Expr::BinaryExpr(BinaryExpr {
+            op:
+                Operator::RegexMatch
+                | Operator::RegexIMatch
+                | Operator::RegexNotMatch
+                | Operator::RegexNotIMatch,
+            right,
+            ..
+        }) => Some(&**right),
+        Expr::SimilarTo(similar) => Some(&*similar.pattern),
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if REGEX_FUNCTIONS.contains(&func.name()) =>
+        {
+            args.get(1)
+        }
+        Expr::WindowFunction(window) if collects(window) => {
+            return Err(not_offered("array_agg or string_agg over a window"));
+        }
+        _ => None,
+    };
+    match pattern {
+        Some(pattern) if !pattern.column_refs().is_empty() => {
+            Err(not_offered("a regular expression that differs from row to row"))
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    }
+}
+
+fn collects(window: &WindowFunction) -> bool {
+    matches!(
+        &window.fun,
+        WindowFunctionDefinition::AggregateUDF(function) if COLLECTING.contains(&function.name())
+    )
+}
+
+fn not_offered(what: &'static str) -> datafusion::error::DataFusionError {
+    QueryError::from(Refusal::NotOffered { what }).into()
+}

@@ -1,0 +1,58 @@
+//! Where guards stand in a physical plan.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::Result;
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec,
+    SymmetricHashJoinExec,
+};
+use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+
+use crate::plan::guard_exec::{Duty, GuardExec};
+use crate::scan::Progress;
+
+/// Puts guards into a plan that is ready to run.
+pub(crate) fn add_guards(
+    plan: Arc<dyn ExecutionPlan>,
+    progress: &Arc<Progress>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let guarded = plan.transform_up(|node| {
+        let guard = |node: Arc<dyn ExecutionPlan>, duty: Duty| -> Arc<dyn ExecutionPlan> {
+            Arc::new(GuardExec::new(node, duty, Arc::clone(progress)))
+        };
+        if node.children().is_empty() {
+            return Ok(Transformed::yes(guard(node, Duty::Stop)));
+        }
+        let Some(duty) = duty_below(&*node) else { return Ok(Transformed::no(node)) };
+        let children = node.children().into_iter();
+        let children = children.map(|child| guard(Arc::clone(child), duty.clone())).collect();
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        let node = node.replace_children(children, options)?;
+        Ok(Transformed::yes(guard(node, Duty::Stop)))
+    })?;
+    Ok(guarded.data)
+}
+
+/// What must be seen to below an operator, if anything.
+fn duty_below(node: &dyn ExecutionPlan) -> Option<Duty> {
+    let is_join = node.is::<HashJoinExec>()
+        || node.is::<NestedLoopJoinExec>()
+        || node.is::<CrossJoinExec>()
+        || node.is::<SortMergeJoinExec>()
+        || node.is::<SymmetricHashJoinExec>()
+        || node.is::<PiecewiseMergeJoinExec>();
+    let is_window = node.is::<WindowAggExec>() || node.is::<BoundedWindowAggExec>();
+    if is_join {
+        Some(Duty::Narrow)
+    } else if is_window {
+        Some(Duty::Hold)
+    } else {
+        let unnest = node.downcast_ref::<UnnestExec>()?;
+        let lists = unnest.list_column_indices().iter();
+        Some(Duty::Split(lists.map(|list| list.index_in_input_schema).collect()))
+    }
+}

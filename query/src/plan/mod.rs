@@ -1,0 +1,12 @@
+//! What is added to DataFusion's plans so that a query stays within its bounds.
+//!
+//! A logical plan is held against what cannot be bounded ([`check`]); in a physical plan, operators
+//! that put out more than they take in, or that hold what the memory pool does not know of, are
+//! guarded ([`guards`], [`guard_exec`]).
+
+mod check;
+mod guard_exec;
+mod guards;
+
+pub(crate) use check::check_plan;
+pub(crate) use guards::add_guards;

@@ -1,0 +1,289 @@
+//! Divides a scan into parts: what each thread reads, and what must be merged.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use tidewatch_metrics::EventTime;
+use tidewatch_segments::{ChunkView, LateHours, MetricName, Predicate, Segment, Snapshot};
+
+use crate::error::QueryError;
+use crate::limits::MERGE_SOURCES_MAX;
+use crate::scan::cursor::{SegmentPart, Wanted};
+use crate::scan::hours::Hours;
+use crate::scan::progress::Progress;
+use crate::scan::series_index::SeriesIndex;
+
+/// Which columns a scan needs, beside the series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Columns {
+    pub(crate) time: bool,
+    pub(crate) value: bool,
+    pub(crate) severity: bool,
+    pub(crate) flags: bool,
+}
+
+/// Whether superseded rows are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Superseded {
+    /// One row of each series and time.
+    Hidden,
+    /// Every arrival.
+    Shown,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct ScanRequest {
+    pub(crate) index: Arc<SeriesIndex>,
+    /// The metrics of the series; all if `None`.
+    pub(crate) metrics: Option<BTreeSet<MetricName>>,
+    pub(crate) times: RangeInclusive<i64>,
+    pub(crate) columns: Columns,
+    pub(crate) superseded: Superseded,
+    /// Parts that are read at the same time.
+    pub(crate) threads: usize,
+}
+
+/// A scan in parts.
+#[derive(Clone, Debug)]
+pub(crate) struct Scan {
+    pub(crate) wanted: Wanted,
+    pub(crate) times: RangeInclusive<i64>,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// What one thread reads, one after the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) plain: Vec<Plain>,
+    pub(crate) slabs: Vec<Slab>,
+    rows: u64,
+}
+
+/// Rows that are read as they come.
+#[derive(Clone, Debug)]
+pub(crate) struct Plain {
+    pub(crate) rows: PlainRows,
+    pub(crate) hours: Hours,
+}
+
+/// Where plain rows come from.
+#[derive(Clone, Debug)]
+pub(crate) enum PlainRows {
+    Segment(SegmentPart),
+    Head(Vec<ChunkView>),
+}
+
+/// Hours that are merged together; sources in the order of arrival.
+#[derive(Clone, Debug)]
+pub(crate) struct Slab {
+    pub(crate) hours: Hours,
+    pub(crate) segments: Vec<SegmentPart>,
+    pub(crate) heads: Vec<Vec<ChunkView>>,
+}
+
+impl Columns {
+    pub(crate) const ALL: Self = Self { time: true, value: true, severity: true, flags: true };
+
+    /// Bytes of memory that a decoded row of a segment takes.
+    pub(crate) fn row_bytes(self) -> usize {
+        let value = if self.value { 8 } else { 0 };
+        let severity = if self.severity { 2 } else { 0 };
+        4 + 8 + value + severity + usize::from(self.flags)
+    }
+}
+
+impl Scan {
+    /// Finds what must be read. Reads footers of segments.
+    pub(crate) fn plan(
+        snapshot: &Snapshot,
+        request: ScanRequest,
+        progress: Arc<Progress>,
+    ) -> Result<Self, QueryError> {
+        let mut planner = Planner {
+            snapshot,
+            predicate: Predicate {
+                metrics: request.metrics,
+                times: EventTime::new(*request.times.start())
+                    ..=EventTime::new(*request.times.end()),
+            },
+            times: request.times.clone(),
+            parts: vec![Part::default(); request.threads.max(1)],
+            read: BTreeSet::new(),
+        };
+        let late = match request.superseded {
+            Superseded::Shown => LateHours::NONE,
+            Superseded::Hidden => planner.late_hours(),
+        };
+        if !request.times.is_empty() {
+            match late {
+                LateHours::All => planner.slab(Hours::All)?,
+                LateHours::Listed(hours) if hours.is_empty() => planner.plain(&Hours::All)?,
+                LateHours::Listed(hours) => {
+                    planner.slabs(&hours)?;
+                    planner.plain(&Hours::Except(Arc::new(hours)))?;
+                }
+            }
+        }
+        let segments = snapshot.segments.len();
+        progress.pruned(segments as u64, (segments - planner.read.len()) as u64);
+        let mut parts = planner.parts;
+        parts.retain(|part| part.rows > 0);
+        if parts.is_empty() {
+            parts.push(Part::default());
+        }
+        let wanted = Wanted { index: request.index, columns: request.columns, progress };
+        Ok(Self { wanted, times: request.times, parts })
+    }
+}
+
+struct Planner<'a> {
+    snapshot: &'a Snapshot,
+    predicate: Predicate,
+    times: RangeInclusive<i64>,
+    parts: Vec<Part>,
+    /// Segments that are read, by position.
+    read: BTreeSet<usize>,
+}
+
+impl Planner<'_> {
+    /// Hours with late rows that lie in the time range.
+    fn late_hours(&self) -> LateHours {
+        let mut late = LateHours::NONE;
+        for segment in &self.snapshot.segments {
+            if segment.meta().overlaps(&self.predicate.times) {
+                late.extend(&segment.meta().late_hours);
+            }
+        }
+        self.snapshot.heads.iter().for_each(|head| late.extend(head.late_hours()));
+        if let LateHours::Listed(hours) = &mut late {
+            let first = LateHours::hour_of(*self.predicate.times.start());
+            let last = LateHours::hour_of(*self.predicate.times.end());
+            hours.retain(|hour| (first..=last).contains(hour));
+        }
+        late
+    }
+
+    /// Rows that are read as they come: every row group and chunk goes to the part with least to do.
+    fn plain(&mut self, hours: &Hours) -> Result<(), QueryError> {
+        for position in 0..self.snapshot.segments.len() {
+            let segment = Arc::clone(&self.snapshot.segments[position]);
+            for (group, rows) in self.groups(position, hours)? {
+                let part = self.least();
+                part.rows += rows.max(1);
+                match part.plain.last_mut() {
+                    Some(Plain { rows: PlainRows::Segment(last), .. })
+                        if Arc::ptr_eq(&last.segment, &segment) =>
+                    {
+                        last.groups.push(group);
+                    }
+                    _ => part.plain.push(Plain {
+                        rows: PlainRows::Segment(SegmentPart {
+                            segment: Arc::clone(&segment),
+                            groups: vec![group],
+                        }),
+                        hours: hours.clone(),
+                    }),
+                }
+            }
+        }
+        for head in &self.snapshot.heads {
+            for chunk in self.chunks(head.chunks(), hours) {
+                let part = self.least();
+                part.rows += chunk.rows() as u64;
+                let rows = PlainRows::Head(vec![chunk]);
+                part.plain.push(Plain { rows, hours: hours.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hours with late rows, as many together as have few enough sources.
+    fn slabs(&mut self, hours: &BTreeSet<i64>) -> Result<(), QueryError> {
+        let mut slab: BTreeSet<i64> = BTreeSet::new();
+        let mut sources: BTreeSet<usize> = BTreeSet::new();
+        for hour in hours {
+            let only = Hours::Only(Arc::new([*hour].into()));
+            let segments = self.snapshot.segments.iter().enumerate();
+            let of_hour = segments.filter(|(_, segment)| may_take(segment, &only));
+            let of_hour: BTreeSet<usize> = of_hour.map(|(position, _)| position).collect();
+            let together = sources.union(&of_hour).count();
+            if together > MERGE_SOURCES_MAX && !slab.is_empty() {
+                self.slab(Hours::Only(Arc::new(std::mem::take(&mut slab))))?;
+                sources.clear();
+            }
+            slab.insert(*hour);
+            sources.extend(of_hour);
+        }
+        if !slab.is_empty() {
+            self.slab(Hours::Only(Arc::new(slab)))?;
+        }
+        Ok(())
+    }
+
+    fn slab(&mut self, hours: Hours) -> Result<(), QueryError> {
+        let mut rows = 0;
+        let mut segments = Vec::new();
+        for position in 0..self.snapshot.segments.len() {
+            let groups = self.groups(position, &hours)?;
+            if groups.is_empty() {
+                continue;
+            }
+            rows += groups.iter().map(|(_, rows)| rows).sum::<u64>();
+            let segment = Arc::clone(&self.snapshot.segments[position]);
+            let groups = groups.into_iter().map(|(group, _)| group).collect();
+            segments.push(SegmentPart { segment, groups });
+        }
+        let heads = self.snapshot.heads.iter();
+        let mut heads: Vec<_> = heads.map(|head| self.chunks(head.chunks(), &hours)).collect();
+        heads.retain(|chunks| !chunks.is_empty());
+        rows += heads.iter().flatten().map(|chunk| chunk.rows() as u64).sum::<u64>();
+        if rows > 0 {
+            let part = self.least();
+            part.rows += rows;
+            part.slabs.push(Slab { hours, segments, heads });
+        }
+        Ok(())
+    }
+
+    /// Row groups of a segment that may hold rows asked for, with their rows.
+    fn groups(&mut self, position: usize, hours: &Hours) -> Result<Vec<(usize, u64)>, QueryError> {
+        let segment = &self.snapshot.segments[position];
+        if !segment.meta().overlaps(&self.predicate.times) || !may_take(segment, hours) {
+            return Ok(Vec::new());
+        }
+        let reader =
+            segment.reader().map_err(|source| QueryError::Segments { source: Box::new(source) })?;
+        let mut groups = Vec::new();
+        for group in reader.row_groups(&self.predicate) {
+            let Some(meta) = reader.groups().get(group) else { continue };
+            if hours.may_take(&(meta.time_min.nanos()..=meta.time_max.nanos())) {
+                groups.push((group, meta.rows));
+            }
+        }
+        if !groups.is_empty() {
+            self.read.insert(position);
+        }
+        Ok(groups)
+    }
+
+    fn chunks(&self, chunks: &[ChunkView], hours: &Hours) -> Vec<ChunkView> {
+        let taken = chunks.iter().filter(|chunk| {
+            let (first, last) = (chunk.time_min().nanos(), chunk.time_max().nanos());
+            first <= *self.times.end()
+                && *self.times.start() <= last
+                && hours.may_take(&(first..=last))
+        });
+        taken.cloned().collect()
+    }
+
+    fn least(&mut self) -> &mut Part {
+        self.parts.iter_mut().min_by_key(|part| part.rows).expect("there is a part at least")
+    }
+}
+
+fn may_take(segment: &Segment, hours: &Hours) -> bool {
+    let meta = segment.meta();
+    hours.may_take(&(meta.time_min.nanos()..=meta.time_max.nanos()))
+}

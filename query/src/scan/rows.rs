@@ -1,0 +1,109 @@
+//! Rows in columns, on their way from a segment or a head to a table.
+
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::ArrowNativeType;
+
+use crate::scan::hours::TimeTest;
+use crate::scan::series_index::{NO_SERIES, SeriesIndex};
+
+/// Rows in columns of equal length; a column that nobody asked for is empty.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    /// The place of the series in the table.
+    pub(crate) places: Vec<u32>,
+    pub(crate) times: ScalarBuffer<i64>,
+    pub(crate) values: ScalarBuffer<f64>,
+    pub(crate) severities: ScalarBuffer<u16>,
+    pub(crate) flags: ScalarBuffer<u8>,
+}
+
+/// Which of some rows are taken, in ascending order.
+#[derive(Debug, Default)]
+pub(crate) struct Picks {
+    rows: Vec<u32>,
+    places: Vec<u32>,
+}
+
+impl Rows {
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.places.truncate(rows);
+        cut(&mut self.times, rows);
+        cut(&mut self.values, rows);
+        cut(&mut self.severities, rows);
+        cut(&mut self.flags, rows);
+    }
+}
+
+fn cut<T: ArrowNativeType>(column: &mut ScalarBuffer<T>, rows: usize) {
+    if column.len() > rows {
+        *column = column.slice(0, rows);
+    }
+}
+
+impl Picks {
+    /// Picks rows of series that are asked for, at times that pass; all times without `times`.
+    pub(crate) fn pick(
+        &mut self,
+        index: &SeriesIndex,
+        series: &[u32],
+        times: Option<(&[i64], &mut TimeTest)>,
+    ) {
+        self.rows.clear();
+        self.places.clear();
+        let mut last = NO_SERIES;
+        let mut place = index.place(last);
+        let mut picked = |row: usize, of: u32, passes: bool| {
+            if of != last {
+                last = of;
+                place = index.place(of);
+            }
+            if place != NO_SERIES && passes {
+                self.rows.push(u32::try_from(row).expect("a batch has fewer rows"));
+                self.places.push(place);
+            }
+        };
+        match times {
+            None => series.iter().enumerate().for_each(|(row, of)| picked(row, *of, true)),
+            Some((times, test)) => {
+                for (row, (of, time)) in series.iter().zip(times).enumerate() {
+                    picked(row, *of, test.takes(*time));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The places of the picked rows' series.
+    pub(crate) fn take_places(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.places)
+    }
+
+    pub(crate) fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    pub(crate) fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// The picked rows of a column, of which row 0 is at `start`. Copies only where rows are missing.
+    pub(crate) fn gather<T: ArrowNativeType>(
+        &self,
+        column: &ScalarBuffer<T>,
+        start: usize,
+    ) -> ScalarBuffer<T> {
+        match (self.rows.first(), self.rows.last()) {
+            (Some(first), Some(last)) if (last - first) as usize + 1 == self.rows.len() => {
+                column.slice(start + *first as usize, self.rows.len())
+            }
+            _ => self.rows.iter().map(|row| column[start + *row as usize]).collect(),
+        }
+    }
+}

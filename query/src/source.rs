@@ -1,0 +1,44 @@
+//! Where queries find rows.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use tidewatch_metrics::Lsn;
+use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
+
+use crate::QueryError;
+
+/// Where queries find rows. All calls may block for a while; they come from threads of queries.
+pub trait Source: Send + Sync + Debug {
+    /// All rows of records that are acknowledged at the time of the call, and perhaps later ones.
+    /// Waits for them at most `timeout`.
+    ///
+    /// # Errors
+    /// [`QueryError::NotReady`] where they cannot be shown in time, [`QueryError::Closed`].
+    fn snapshot(&self, timeout: Duration) -> Result<Snapshot, QueryError>;
+
+    /// The files of the log.
+    fn wal_segments(&self) -> Vec<WalSegmentRow>;
+
+    /// Transitions of alerts that no file may hold yet. A query takes them before its snapshot and
+    /// leaves out those that a file of the snapshot holds.
+    fn alerts(&self) -> Vec<AlertRow>;
+
+    /// Attempts to deliver that no file may hold yet, taken likewise.
+    fn deliveries(&self) -> Vec<DeliveryRow>;
+}
+
+/// A row of `tidewatch.wal_segments`: one file of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalSegmentRow {
+    /// The file's name.
+    pub file: String,
+    /// Its first record; `None` while it has none.
+    pub first_lsn: Option<Lsn>,
+    /// Its last record; `None` while it has none.
+    pub last_lsn: Option<Lsn>,
+    /// Length of the file.
+    pub bytes: u64,
+    /// What the log does with the file.
+    pub state: String,
+}

@@ -1,0 +1,58 @@
+//! What all tables of one query share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
+
+use crate::error::QueryError;
+use crate::limits::LOOKUPS_MAX;
+use crate::scan::Progress;
+use crate::source::Source;
+use crate::tables::labels::LabelCache;
+
+/// What all tables of one query share: one moment of all rows.
+#[derive(Debug)]
+pub(crate) struct QueryContext {
+    pub(crate) snapshot: Snapshot,
+    /// Taken before the snapshot: what is in neither of both is later than the query.
+    pub(crate) alerts: Vec<AlertRow>,
+    pub(crate) deliveries: Vec<DeliveryRow>,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) labels: Arc<LabelCache>,
+    pub(crate) progress: Arc<Progress>,
+    /// Parts of a scan that are read at the same time.
+    pub(crate) threads: usize,
+    lookups: AtomicUsize,
+}
+
+impl QueryContext {
+    pub(crate) fn new(
+        source: Arc<dyn Source>,
+        timeout: std::time::Duration,
+        labels: Arc<LabelCache>,
+        progress: Arc<Progress>,
+        threads: usize,
+    ) -> Result<Self, QueryError> {
+        // ORDER: the rows in memory first. What a flush moves to a file in between is in both, and
+        // told apart by its key; the other way round it would be in neither.
+        let alerts = source.alerts();
+        let deliveries = source.deliveries();
+        let snapshot = source.snapshot(timeout)?;
+        let lookups = AtomicUsize::new(0);
+        Ok(Self { snapshot, alerts, deliveries, source, labels, progress, threads, lookups })
+    }
+
+    /// Counts a table that is looked up, so that `information_schema` stays bounded.
+    pub(crate) fn look_up(&self) -> Result<(), QueryError> {
+        self.progress.check()?;
+        if self.lookups.fetch_add(1, Ordering::Relaxed) < LOOKUPS_MAX {
+            return Ok(());
+        }
+        Err(QueryError::Limit {
+            what: "the tables that this statement looks up",
+            max: LOOKUPS_MAX as u64,
+            hint: "tidewatch.series lists all metrics with their labels",
+        })
+    }
+}

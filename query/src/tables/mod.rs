@@ -1,0 +1,22 @@
+//! The tables that statements can name.
+//!
+//! A metric is a table of its own, in the schema of its database ([`metric`]); the schema
+//! `tidewatch` holds the product's own tables. Tables are made when a statement names them
+//! ([`catalog`]), so that a metric that nobody asks for costs nothing.
+
+mod catalog;
+mod columns;
+mod context;
+mod events;
+mod files;
+mod labels;
+mod leaf;
+mod metric;
+mod predicate;
+mod samples;
+mod series;
+mod series_names;
+
+pub(crate) use catalog::{Catalog, TIDEWATCH};
+pub(crate) use context::QueryContext;
+pub(crate) use labels::LabelCache;
