@@ -114,7 +114,7 @@ fn precision(
     parameters: &HashMap<String, String>,
 ) -> Result<Precision, ApiError> {
     match parameters.get("precision") {
-        None => Ok(Precision::Ns),
+        None => Ok(Precision::Nanoseconds),
         Some(text) => Precision::parse(api, text).ok_or_else(|| {
             ApiError::invalid(format!("precision {text:?} is not known; ns, us, ms and s are"))
         }),
