@@ -16,10 +16,10 @@ use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig, SinkIn
 use tidewatch_wal::{Preallocator, WalError, WalHome, WalInstruments, WalSegmentInfo};
 use tracing::{error, info, warn};
 
+use crate::EngineError;
 use crate::committer::{Append, Committer, CommitterMessage};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
-use crate::dispatch::Dispatch;
 use crate::flusher::Flusher;
 use crate::hashes::Hashes;
 use crate::ingest::Ingest;
@@ -27,14 +27,11 @@ use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::limits::{COMMIT_QUEUE_MAX, SHARD_QUEUE_MAX};
 use crate::outbox::Outbox;
 use crate::progress::Progress;
-use crate::record::{KIND_START, StartRecord};
 use crate::recovery::{Recovery, RecoveryState};
-use crate::replayer::rules_of;
 use crate::shard::{Shard, ShardShared};
 use crate::threads::{
     ChannelDispatch, FlushPolicy, Notary, ShardMessage, run_committer, run_outbox, run_shard,
 };
-use crate::{EngineError, OPERATORS_VERSION};
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -357,41 +354,21 @@ impl Engine {
             epoch_seed: self.home.seed,
         };
         let mut dispatch = ChannelDispatch::new(senders);
-        let recovered = recovery.replay(home, self.instruments.wal.clone(), &mut dispatch)?;
-        let mut wal = recovered.wal;
-        self.progress.wait_applied(wal.last_lsn());
-        let due = recovery.compare(&recovered.logged_hashes);
-        let start = self.append_start(config, &mut wal, &mut dispatch)?;
-        recovery.finish(&recovered.sinks_since, start);
+        let started = recovery.start(home, self.instruments.wal.clone(), &mut dispatch)?;
+        let mut wal = started.wal;
         if let Some(preallocator) = wal.take_preallocator() {
             let stop = Arc::clone(&self.stop);
             self.spawn("preallocator", move || preallocate(preallocator, &stop))?;
         }
         let clock = Arc::clone(&self.home.clock);
         let progress = Arc::clone(&self.progress);
-        let committer = Committer::new(wal, dispatch, clock, progress, recovered.position);
+        let committer = Committer::new(wal, dispatch, clock, progress, started.position);
         self.instruments.committer = committer.instruments().clone();
-        for hash in due {
+        for hash in started.due {
             let note = Append::note(crate::record::KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
             drop(self.queue.send(CommitterMessage::Append(note)));
         }
         self.start_committer(committer, commits, config.idle_mark)
-    }
-
-    /// The first record of each start: what is in force from here on.
-    fn append_start(
-        &self,
-        config: &EngineConfig,
-        wal: &mut tidewatch_wal::Wal,
-        dispatch: &mut ChannelDispatch,
-    ) -> Result<Lsn, EngineError> {
-        let start = start_record(config, &*self.home.clock);
-        let lsn = wal.append(KIND_START, &[&start.encode()], None)?;
-        wal.sync()?;
-        self.progress.set_durable(lsn, self.home.clock.now());
-        dispatch.rules(lsn, &rules_of(lsn, &start)?);
-        dispatch.advance(lsn);
-        Ok(lsn)
     }
 
     fn start_committer(
@@ -515,18 +492,8 @@ impl Drop for PanicGuard {
     }
 }
 
-pub(crate) fn start_record(config: &EngineConfig, clock: &dyn Clock) -> StartRecord {
-    StartRecord {
-        version: config.version.clone(),
-        operators: OPERATORS_VERSION,
-        time: clock.now(),
-        alerts_max_age_nanos: i64::try_from(config.alerts_max_age.as_nanos()).unwrap_or(i64::MAX),
-        rules: config.rules.canonical_text(),
-        sinks: config.sink_names().map(str::to_owned).collect(),
-    }
-}
-
-fn delivery_row(report: DeliveryReport) -> tidewatch_segments::DeliveryRow {
+/// An attempt as `tidewatch.deliveries` shows it.
+pub(crate) fn delivery_row(report: DeliveryReport) -> tidewatch_segments::DeliveryRow {
     tidewatch_segments::DeliveryRow {
         key: report.key,
         transition: report.kind,

@@ -22,7 +22,7 @@ impl Dispatch for InlineDispatch {
     }
 
     fn rows(&mut self, shard: usize, rows: ShardRows) {
-        self.shards[shard].step(rows);
+        self.shards[shard].step(&rows);
     }
 
     fn tick(&mut self, lsn: Lsn, tick: TickRecord) {

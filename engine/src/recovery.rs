@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidewatch_env::Disk;
+use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{Lsn, SeriesCatalog};
 use tidewatch_wal::{Record, Wal, WalHome, WalInstruments, WalReader};
 use tracing::{error, info, warn};
 
-use crate::EngineError;
 use crate::committer::LogPosition;
 use crate::config::EngineConfig;
 use crate::dispatch::Dispatch;
 use crate::hashes::Hashes;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
-use crate::record::{LogRecord, OutputHashRecord};
-use crate::replayer::Replayer;
+use crate::record::{KIND_START, LogRecord, OutputHashRecord, StartRecord};
+use crate::replayer::{Replayer, rules_of};
+use crate::{EngineError, OPERATORS_VERSION};
 
 /// Records after which the shards are told how far replay has come.
 const ADVANCE_RECORDS: u64 = 256;
@@ -56,17 +56,59 @@ pub(crate) struct Recovery<'a> {
 
 /// The log, ready for more, and what it told.
 #[derive(Debug)]
-pub(crate) struct Recovered {
+struct Recovered {
+    wal: Wal,
+    position: LogPosition,
+    /// The start since which each sink has been configured without a break.
+    sinks_since: BTreeMap<String, Lsn>,
+    logged_hashes: Vec<OutputHashRecord>,
+}
+
+/// A log that takes records, behind the record of this start.
+#[derive(Debug)]
+pub(crate) struct Started {
     pub(crate) wal: Wal,
     pub(crate) position: LogPosition,
-    /// The start since which each sink has been configured without a break.
-    pub(crate) sinks_since: BTreeMap<String, Lsn>,
-    pub(crate) logged_hashes: Vec<OutputHashRecord>,
+    /// Output hashes that the log does not hold yet.
+    pub(crate) due: Vec<OutputHashRecord>,
 }
 
 impl Recovery<'_> {
+    /// Replays the log, compares, and notes in it what is in force from here on.
+    pub(crate) fn start(
+        &self,
+        home: WalHome,
+        instruments: WalInstruments,
+        dispatch: &mut impl Dispatch,
+    ) -> Result<Started, EngineError> {
+        let clock = Arc::clone(&home.clock);
+        let recovered = self.replay(home, instruments, dispatch)?;
+        let mut wal = recovered.wal;
+        self.progress.wait_applied(wal.last_lsn());
+        let due = self.compare(&recovered.logged_hashes);
+        let start = self.append_start(&mut wal, &*clock, dispatch)?;
+        self.finish(&recovered.sinks_since, start);
+        Ok(Started { wal, position: recovered.position, due })
+    }
+
+    /// The first record of each start: what is in force from here on.
+    fn append_start(
+        &self,
+        wal: &mut Wal,
+        clock: &dyn Clock,
+        dispatch: &mut impl Dispatch,
+    ) -> Result<Lsn, EngineError> {
+        let start = start_record(self.config, clock);
+        let lsn = wal.append(KIND_START, &[&start.encode()], None)?;
+        wal.sync()?;
+        self.progress.set_durable(lsn, clock.now());
+        dispatch.rules(lsn, &rules_of(lsn, &start)?);
+        dispatch.advance(lsn);
+        Ok(lsn)
+    }
+
     /// Reads the log back; everything is handed to `dispatch` on return, but perhaps not applied.
-    pub(crate) fn replay(
+    fn replay(
         &self,
         home: WalHome,
         instruments: WalInstruments,
@@ -115,7 +157,7 @@ impl Recovery<'_> {
     /// After all shards have applied the log: compares what they put out with what it noted.
     ///
     /// Hashes that the log does not hold yet are given back: they are due to be logged.
-    pub(crate) fn compare(&self, logged: &[OutputHashRecord]) -> Vec<OutputHashRecord> {
+    fn compare(&self, logged: &[OutputHashRecord]) -> Vec<OutputHashRecord> {
         let logged: BTreeMap<Lsn, &OutputHashRecord> =
             logged.iter().map(|record| (record.at, record)).collect();
         let mut due = Vec::new();
@@ -134,7 +176,7 @@ impl Recovery<'_> {
     }
 
     /// Ends the outbox's recovery.
-    pub(crate) fn finish(&self, sinks_since: &BTreeMap<String, Lsn>, end: Lsn) {
+    fn finish(&self, sinks_since: &BTreeMap<String, Lsn>, end: Lsn) {
         let since = |sink: &str| sinks_since.get(sink).copied().unwrap_or(end);
         let sinks: Vec<_> =
             self.config.sink_names().map(|sink| (sink.to_owned(), since(sink))).collect();
@@ -158,4 +200,15 @@ fn last_lsn(disk: &Arc<dyn Disk>, config: &EngineConfig) -> Result<Lsn, EngineEr
         last = record.lsn;
     }
     Ok(last)
+}
+
+fn start_record(config: &EngineConfig, clock: &dyn Clock) -> StartRecord {
+    StartRecord {
+        version: config.version.clone(),
+        operators: OPERATORS_VERSION,
+        time: clock.now(),
+        alerts_max_age_nanos: i64::try_from(config.alerts_max_age.as_nanos()).unwrap_or(i64::MAX),
+        rules: config.rules.canonical_text(),
+        sinks: config.sink_names().map(str::to_owned).collect(),
+    }
 }

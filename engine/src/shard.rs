@@ -86,7 +86,7 @@ impl Shard {
     /// Takes the rows of one record through the operators and into the head.
     ///
     /// Cannot fail: whatever could be refused was refused before the record was appended.
-    pub fn step(&mut self, rows: ShardRows) {
+    pub fn step(&mut self, rows: &ShardRows) {
         let batch = &rows.batch;
         self.locals.resolve(batch.series(), &mut self.pipeline, &mut self.scratch);
         self.emitted.clear();

@@ -108,7 +108,7 @@ pub(crate) fn run_shard(
             head_since = now;
         }
         match messages.recv_timeout(policy.interval.min(Duration::from_secs(1))) {
-            Ok(ShardMessage::Rows(rows)) => shard.step(rows),
+            Ok(ShardMessage::Rows(rows)) => shard.step(&rows),
             Ok(ShardMessage::Tick(lsn, tick)) => {
                 if let Some(hash) = shard.tick(tick) {
                     hashes.add(lsn, hash);
