@@ -11,6 +11,8 @@ mod query;
 mod replay;
 mod segments;
 mod serve;
+mod service;
+mod signals;
 mod stop;
 mod wal;
 mod write;

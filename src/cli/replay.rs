@@ -11,7 +11,7 @@ use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
-use crate::cli::serve::start_error;
+use crate::cli::service::start_error;
 
 const EXAMPLES: &str = "\
 Examples:

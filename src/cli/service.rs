@@ -1,0 +1,195 @@
+//! The server within this process: from the bound port to the orderly stop.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::json;
+use tidewatch_engine::{DataDir, EngineConfig, EngineError, ErrorKind, RecoveryState};
+use tidewatch_env::RealDisk;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::error;
+
+use crate::assemble::{Running, StartError};
+use crate::cli::error::{Cause, CliError};
+use crate::config::QueryConfig;
+use crate::http::{App, Server, ServerConfig};
+
+/// Decompressed bytes of one body.
+const BODY_BYTES_MAX: usize = 32 << 20;
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 4_096;
+/// Where the address stands while the server runs.
+const LISTEN_FILE: &str = "listen.json";
+/// After a fatal error the process ends within this, whatever its threads do.
+const FATAL_GRACE: Duration = Duration::from_millis(500);
+
+/// A server that takes writes and answers statements.
+#[derive(Debug)]
+pub(crate) struct Service {
+    running: Arc<Running>,
+    listening: Listening,
+    data_dir: PathBuf,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    failed: mpsc::Receiver<String>,
+}
+
+impl Service {
+    /// Locks the data directory, listens, replays the log; ready when it returns.
+    ///
+    /// # Errors
+    /// Whatever keeps the server from starting.
+    pub(crate) async fn start(
+        engine: &EngineConfig,
+        query: &QueryConfig,
+        listen: SocketAddr,
+    ) -> Result<Self, CliError> {
+        let lock = DataDir::lock(&RealDisk, &engine.data_dir)
+            .map_err(|error| start_error(error.into(), &engine.data_dir))?;
+        let config = ServerConfig { listen, connections_max: CONNECTIONS_MAX };
+        let server = Server::bind(config).await.map_err(|source| CliError::File {
+            action: "listen on",
+            path: listen.to_string().into(),
+            source: source.into(),
+        })?;
+        let address = server.address().map_err(|source| internal("listening", source))?;
+        let app = Arc::new(App {
+            running: OnceLock::new(),
+            recovery: Arc::new(RecoveryState::default()),
+            body_bytes_max: BODY_BYTES_MAX,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(server.run(Arc::clone(&app), stopped));
+        let (fatal, failed) = mpsc::channel::<String>(1);
+        let listening = Listening::announce(&engine.data_dir, address)?;
+        let running = start(engine, query, &app, lock, fatal).await?;
+        app.running.set(Arc::clone(&running)).expect("the product starts once");
+        let data_dir = engine.data_dir.clone();
+        Ok(Self { running, listening, data_dir, stop, serving, failed })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listening.address
+    }
+
+    /// The line that tells where it listens.
+    pub(crate) fn line(&self) -> String {
+        self.listening.line(&self.data_dir)
+    }
+
+    /// Waits until the log or a shard has failed; gives the reason.
+    pub(crate) async fn failed(&mut self) -> String {
+        match self.failed.recv().await {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets the requests in hand finish and stops the engine.
+    pub(crate) async fn stop(self) {
+        self.stop.send(true).ok();
+        self.serving.await.ok();
+        let engine = Arc::clone(&self.running.engine);
+        tokio::task::spawn_blocking(move || engine.stop()).await.ok();
+        self.listening.end();
+    }
+}
+
+/// Starts the product on a thread of its own: replaying the log may take a while.
+async fn start(
+    engine: &EngineConfig,
+    query: &QueryConfig,
+    app: &Arc<App>,
+    data_dir: DataDir,
+    fatal: mpsc::Sender<String>,
+) -> Result<Arc<Running>, CliError> {
+    let fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |reason: &str| {
+        // The first reason counts.
+        fatal.try_send(reason.to_owned()).ok();
+    });
+    let (engine, query, recovery) = (engine.clone(), query.clone(), Arc::clone(&app.recovery));
+    let path = engine.data_dir.clone();
+    let started = tokio::task::spawn_blocking(move || {
+        Running::start(&engine, &query, &recovery, data_dir, fatal)
+    });
+    let started = started.await.map_err(|panic| internal("starting", panic))?;
+    started.map(Arc::new).map_err(|error| start_error(error, &path))
+}
+
+/// The exit code that a failed start has.
+pub(crate) fn start_error(error: StartError, data_dir: &Path) -> CliError {
+    let kind = match &error {
+        StartError::Engine(error) => error.kind(),
+        StartError::Query(_) => ErrorKind::Internal,
+    };
+    let path = data_dir.to_owned();
+    match (kind, error) {
+        (ErrorKind::InUse, _) => CliError::InUse { path },
+        (ErrorKind::Corrupt, error) => {
+            CliError::Corrupt { path, problem: crate::http::chain(&error) }
+        }
+        (_, StartError::Engine(EngineError::Io { action, path, source })) => {
+            CliError::File { action, path, source: Box::new(source) }
+        }
+        (_, error) => CliError::Internal { action: "starting", source: error.into() },
+    }
+}
+
+/// The error of a failed engine; sees to it that the process ends.
+pub(crate) fn fatal_error(reason: String) -> CliError {
+    error!(reason, "the process ends; a restart recovers what the disk has");
+    // The committer's thread may hang in a system call: the process must not wait for it.
+    let end = std::thread::Builder::new().name("end".to_owned()).spawn(|| {
+        std::thread::park_timeout(FATAL_GRACE);
+        std::process::abort();
+    });
+    drop(end);
+    CliError::Internal { action: "the engine", source: reason.into() }
+}
+
+/// A failure that no user can do anything about.
+pub(crate) fn internal(action: &'static str, source: impl Into<Cause>) -> CliError {
+    CliError::Internal { action, source: source.into() }
+}
+
+/// The file that tells where the server listens, from when the port is bound.
+#[derive(Debug)]
+struct Listening {
+    file: PathBuf,
+    address: SocketAddr,
+}
+
+impl Listening {
+    fn announce(data_dir: &Path, address: SocketAddr) -> Result<Self, CliError> {
+        let listening = Self { file: data_dir.join(LISTEN_FILE), address };
+        let written = fs::create_dir_all(data_dir).and_then(|()| {
+            // By a rename, so that nobody reads half of it.
+            let fresh = listening.file.with_extension("json.new");
+            fs::write(&fresh, format!("{}\n", listening.line(data_dir)))?;
+            fs::rename(&fresh, &listening.file)
+        });
+        written.map_err(|source| CliError::File {
+            action: "write",
+            path: listening.file.clone(),
+            source: source.into(),
+        })?;
+        Ok(listening)
+    }
+
+    fn line(&self, data_dir: &Path) -> String {
+        json!({
+            "event": "listening", "addr": self.address.to_string(), "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"), "data_dir": data_dir,
+        })
+        .to_string()
+    }
+
+    fn end(self) {
+        drop(fs::remove_file(self.file));
+    }
+}
