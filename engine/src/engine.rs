@@ -36,7 +36,7 @@ use crate::threads::{
 /// Time that a shard or the committer gets for one answer while the engine stops.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Time that flushes get while the engine stops; what is not flushed is replayed.
-const FLUSH_MAX: Duration = Duration::from_secs(5);
+const FLUSH_MAX: Duration = Duration::from_secs(4);
 /// Between two looks for a file to ready, or for space.
 const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
 

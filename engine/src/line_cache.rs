@@ -199,3 +199,7 @@ pub(crate) struct Source<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) db: &'a str,
 }
+
+#[cfg(test)]
+#[path = "line_cache_tests.rs"]
+mod tests;

@@ -320,3 +320,7 @@ fn dead_letter(sink: &str, message: &Message, now: UnixNanos) -> DeliveryRow {
         error: format!("more than {OUTBOX_MESSAGES_MAX} messages wait for this sink"),
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_segments::Snapshot;
 use tidewatch_wal::{KIND_CALLER_MIN, Record, SegmentState, WalReader, WalSegmentInfo};
 
+use crate::EngineError;
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
@@ -20,7 +21,6 @@ use crate::outbox::EventTail;
 use crate::record::LogRecord;
 use crate::replayer::Replayer;
 use crate::shard::ShardShared;
-use crate::EngineError;
 
 /// Records after which the rows so far become visible.
 const ADVANCE_RECORDS: u64 = 256;

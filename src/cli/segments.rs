@@ -13,6 +13,10 @@ use tidewatch_segments::{FileMeta, SegmentsError};
 use crate::cli::error::CliError;
 use crate::cli::wal::table;
 
+/// What `ls` shows of a file.
+const COLUMNS: [&str; 9] =
+    ["file", "kind", "rows", "late_rows", "bytes", "first_lsn", "last_lsn", "time_min", "time_max"];
+
 /// `tidewatch segments`
 #[derive(Debug, clap::Subcommand)]
 #[command(about = "Look at the segments of a data directory")]
@@ -50,7 +54,7 @@ fn ls(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let files = tidewatch_segments::list(&RealDisk, &dir.join("segments"));
     let files = files.map_err(|error| failed(error, dir))?;
     let rows: Vec<Value> = files.iter().map(|file| row(file)).collect();
-    let text = if json { format!("{}\n", Value::Array(rows)) } else { table(&rows) };
+    let text = if json { format!("{}\n", Value::Array(rows)) } else { table(&COLUMNS, &rows) };
     out.write_all(text.as_bytes()).map_err(CliError::output)
 }
 

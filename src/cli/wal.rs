@@ -12,6 +12,8 @@ use tidewatch_wal::{KIND_CALLER_MIN, WalError, WalReader};
 
 use crate::cli::error::CliError;
 
+/// What `ls` shows of a file.
+const COLUMNS: [&str; 5] = ["file", "first_lsn", "last_lsn", "records", "bytes"];
 /// Samples of one record that `dump` shows.
 const SAMPLES_SHOWN: usize = 5;
 
@@ -75,8 +77,7 @@ fn verify(dir: &PathBuf, json: bool, out: &mut dyn Write) -> Result<(), CliError
         });
         format!("{document}\n")
     } else {
-        let mut text =
-            format!("{} records, the last one is {}\n", report.records, report.last_lsn);
+        let mut text = format!("{} records, the last one is {}\n", report.records, report.last_lsn);
         for problem in &report.problems {
             text.push_str(&format!(
                 "{} at byte {}: {}\n",
@@ -128,21 +129,18 @@ fn ls(dir: &PathBuf, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
         })
     });
     let rows: Vec<Value> = rows.collect();
-    let text = if json { format!("{}\n", Value::Array(rows)) } else { table(&rows) };
+    let text = if json { format!("{}\n", Value::Array(rows)) } else { table(&COLUMNS, &rows) };
     out.write_all(text.as_bytes()).map_err(CliError::output)
 }
 
-/// JSON objects with the same keys as a table for people.
-pub(crate) fn table(rows: &[Value]) -> String {
+/// JSON objects as a table for people, with these keys as columns.
+pub(crate) fn table(columns: &[&str], rows: &[Value]) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    for (index, row) in rows.iter().enumerate() {
-        let Value::Object(cells) = row else { continue };
-        if index == 0 {
-            table.set_header(cells.keys());
-        }
-        table.add_row(cells.values().map(|cell| match cell {
+    table.load_preset(comfy_table::presets::NOTHING).set_header(columns);
+    for row in rows {
+        table.add_row(columns.iter().map(|column| match &row[column] {
             Value::String(text) => text.clone(),
+            Value::Null => String::new(),
             other => other.to_string(),
         }));
     }
@@ -174,9 +172,10 @@ fn dump(dir: &PathBuf, from: Lsn, limit: u64, out: &mut dyn Write) -> Result<(),
 fn describe(record: &LogRecord, document: &mut Value) {
     match record {
         LogRecord::Samples(samples) => {
-            let rows = samples.parts.iter().flat_map(|part| {
-                part.series().iter().zip(part.times()).zip(part.values())
-            });
+            let rows = samples
+                .parts
+                .iter()
+                .flat_map(|part| part.series().iter().zip(part.times()).zip(part.values()));
             let first = rows.clone().take(SAMPLES_SHOWN).map(|((series, time), value)| {
                 json!({ "series": series.0, "time": time.nanos(), "value": value })
             });

@@ -17,10 +17,10 @@ use super::App;
 
 /// Time for a request's head, and so for an idle connection to ask again.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one read, and so of a request's head.
+const READ_BYTES_MAX: usize = 256 * 1024;
 /// After this a stop no longer waits for requests in hand.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,7 +65,7 @@ impl Server {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES_MAX);
+            .max_buf_size(READ_BYTES_MAX);
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {

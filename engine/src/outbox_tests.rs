@@ -1,0 +1,147 @@
+use tidewatch_metrics::{Channel, EventTime, SeriesId, Severity};
+
+use super::*;
+
+fn transition(key: u128, kind: TransitionKind) -> Transition {
+    Transition {
+        key: AlertKey(key),
+        rule: "r".to_owned(),
+        rule_version: "v".to_owned(),
+        priority: String::new(),
+        series_id: SeriesId::new(1),
+        db: "default".to_owned(),
+        metric: "m".to_owned(),
+        labels: Vec::new(),
+        kind,
+        reason: String::new(),
+        historical: false,
+        onset: EventTime::new(1),
+        event: EventTime::new(1),
+        severity: Severity::ZERO,
+        value: 1.0,
+        expected: 1.0,
+        lower: 0.0,
+        upper: 2.0,
+        channel: Channel::None,
+        received: UnixNanos::new(1),
+        sparkline: String::new(),
+    }
+}
+
+fn fired(key: u128, kind: TransitionKind, cause: u64) -> Fired {
+    Fired {
+        transition: transition(key, kind),
+        cause: Lsn::new(cause),
+        scored: UnixNanos::new(2),
+        fired: UnixNanos::new(3),
+        permit: None,
+    }
+}
+
+fn record(key: u128, kind: TransitionKind) -> TransitionRecord {
+    let times = TransitionTimes::default();
+    TransitionRecord { cause: Lsn::new(1), times, transition: transition(key, kind) }
+}
+
+fn delivered(key: u128, kind: TransitionKind, outcome: &str) -> DeliveryRow {
+    DeliveryRow {
+        key: AlertKey(key),
+        transition: kind,
+        sink: "s".to_owned(),
+        attempt: 1,
+        outcome: outcome.to_owned(),
+        status: None,
+        started: UnixNanos::new(1),
+        finished: UnixNanos::new(1),
+        error: String::new(),
+    }
+}
+
+fn waiting(outbox: &Outbox) -> Vec<String> {
+    let mut keys = Vec::new();
+    outbox.pump(UnixNanos::new(9), |sink, message| {
+        keys.push(format!("{sink} {}", message.transition.dedupe_key()));
+        true
+    });
+    keys
+}
+
+#[test]
+fn nothing_is_released_before_its_cause_is_durable() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    outbox.finish_recovery(&[("s".to_owned(), Lsn::ZERO)]);
+    outbox.push_fired([fired(7, TransitionKind::Firing, 5)].into_iter());
+    let progress = Progress::new(1);
+    progress.set_durable(Lsn::new(4), UnixNanos::new(40));
+    assert!(outbox.take_releasable(&progress).is_empty());
+    progress.set_durable(Lsn::new(5), UnixNanos::new(50));
+    let released = outbox.take_releasable(&progress);
+    assert_eq!(released.len(), 1);
+    assert_eq!(released[0].times.durable, UnixNanos::new(50));
+    assert!(waiting(&outbox).is_empty(), "not before its own record is durable");
+    outbox.logged(Lsn::new(6), released.into_iter().next().unwrap());
+    assert_eq!(waiting(&outbox).len(), 1);
+}
+
+#[test]
+fn recovery_fires_what_the_log_lacks_and_queues_what_no_sink_finished() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    let (firing, resolved) = (TransitionKind::Firing, TransitionKind::Resolved);
+    // Shards and the log are read at the same time: either may come first.
+    outbox.push_fired([fired(1, firing, 1), fired(2, firing, 2)].into_iter());
+    outbox.restore_transition(Lsn::new(10), record(1, firing));
+    outbox.restore_transition(Lsn::new(11), record(3, firing));
+    outbox.push_fired([fired(3, firing, 3), fired(1, resolved, 4)].into_iter());
+    outbox.restore_delivery(Lsn::new(12), delivered(1, firing, DELIVERED));
+    outbox.restore_delivery(Lsn::new(13), delivered(3, firing, "retry"));
+    assert_eq!(outbox.finish_recovery(&[("s".to_owned(), Lsn::ZERO)]), 0);
+    let progress = Progress::new(1);
+    progress.set_durable(Lsn::new(20), UnixNanos::new(1));
+    let due: Vec<_> =
+        outbox.take_releasable(&progress).iter().map(|r| r.transition.dedupe_key()).collect();
+    assert_eq!(
+        due,
+        [2_u128, 1]
+            .map(AlertKey)
+            .iter()
+            .zip([firing, resolved])
+            .map(|(key, kind)| format!("{key}:{}", kind.name()))
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(waiting(&outbox), [format!("s {}:firing", AlertKey(3))]);
+    assert_eq!(outbox.tail(Lsn::new(12)).deliveries.len(), 1);
+}
+
+#[test]
+fn a_new_sink_does_not_get_old_transitions() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    outbox.restore_transition(Lsn::new(10), record(1, TransitionKind::Firing));
+    outbox.finish_recovery(&[("new".to_owned(), Lsn::new(11)), ("old".to_owned(), Lsn::new(2))]);
+    assert_eq!(waiting(&outbox), [format!("old {}:firing", AlertKey(1))]);
+}
+
+#[test]
+fn pending_and_historical_transitions_are_only_stored() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    outbox.finish_recovery(&[("s".to_owned(), Lsn::ZERO)]);
+    outbox.logged(Lsn::new(1), record(1, TransitionKind::Pending));
+    let mut historical = record(2, TransitionKind::Firing);
+    historical.transition.historical = true;
+    outbox.logged(Lsn::new(2), historical);
+    assert!(waiting(&outbox).is_empty());
+    assert_eq!(outbox.tail(Lsn::ZERO).alerts.len(), 2);
+}
+
+#[test]
+fn beyond_the_limit_the_oldest_become_dead_letters() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    outbox.finish_recovery(&[("s".to_owned(), Lsn::ZERO)]);
+    for key in 0..u128::try_from(OUTBOX_MESSAGES_MAX).unwrap() + 2 {
+        outbox.logged(Lsn::new(1), record(key, TransitionKind::Firing));
+    }
+    outbox.pump(UnixNanos::new(9), |_, _| false);
+    let reports = outbox.take_reports();
+    let given_up: Vec<_> = reports.iter().map(|row| (row.key.0, row.outcome.as_str())).collect();
+    assert_eq!(given_up, [(0, DEAD_LETTER), (1, DEAD_LETTER)]);
+    assert_eq!(outbox.undelivered(), OUTBOX_MESSAGES_MAX);
+}
