@@ -17,6 +17,8 @@ mod hashes;
 pub mod ingest;
 mod inline;
 mod instruments;
+#[cfg(test)]
+mod lab;
 pub mod limits;
 mod line_cache;
 mod locals;

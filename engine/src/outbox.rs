@@ -80,9 +80,18 @@ struct SinkQueue {
 /// What replay has fired and what the log holds of it, until both are matched.
 #[derive(Debug, Default)]
 struct Recovery {
-    fired: BTreeMap<DedupeKey, Fired>,
+    fired: BTreeMap<DedupeKey, Refired>,
+    /// How many transitions replay has fired.
+    count: u64,
     logged: BTreeSet<DedupeKey>,
     finished: BTreeMap<String, BTreeSet<DedupeKey>>,
+}
+
+/// A transition that replay has fired, with its place among them.
+#[derive(Debug)]
+struct Refired {
+    place: u64,
+    fired: Fired,
 }
 
 impl Outbox {
@@ -102,7 +111,9 @@ impl Outbox {
                 Some(recovery) => {
                     let key = (one.transition.key, one.transition.kind);
                     if !recovery.logged.remove(&key) {
-                        recovery.fired.insert(key, one);
+                        let place = recovery.count;
+                        recovery.count += 1;
+                        recovery.fired.insert(key, Refired { place, fired: one });
                     }
                 }
             }
@@ -144,9 +155,10 @@ impl Outbox {
     pub fn finish_recovery(&self, sinks: &[(String, Lsn)]) -> usize {
         let mut state = self.lock();
         let recovery = state.recovery.take().unwrap_or_default();
-        let mut fired: Vec<Fired> = recovery.fired.into_values().collect();
-        fired.sort_by_key(|one| (one.cause, one.transition.event, one.transition.kind));
-        state.fired.extend(fired);
+        let mut fired: Vec<Refired> = recovery.fired.into_values().collect();
+        // ORDER: as they were fired, so that no series' transitions change places.
+        fired.sort_by_key(|one| (one.fired.cause, one.place));
+        state.fired.extend(fired.into_iter().map(|one| one.fired));
         let alerts = std::mem::take(&mut state.alerts);
         for (sink, since) in sinks {
             let finished = recovery.finished.get(sink);

@@ -1,0 +1,141 @@
+//! The log of a disk, read once more by operators without heads, segments or outbox.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidewatch_env::Disk;
+use tidewatch_metrics::{AlertKey, Lsn, SeriesCatalog, Transition, TransitionKind};
+use tidewatch_operators::OutputHash;
+use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
+
+use crate::EngineError;
+use crate::dispatch::{Dispatch, RulesInForce};
+use crate::hashes::added;
+use crate::lab::process::Proof;
+use crate::lab::script::SentRow;
+use crate::lab::world::Arrival;
+use crate::record::{LogRecord, TickRecord};
+use crate::replayer::Replayer;
+use crate::shard::ShardRows;
+use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
+
+/// A stored row: what was sent, and what the operators said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StoredRow {
+    pub(super) sent: SentRow,
+    pub(super) severity: u16,
+    pub(super) flags: u8,
+}
+
+/// All that a log says.
+#[derive(Debug)]
+pub(super) struct Replayed {
+    /// Sorted.
+    pub(super) rows: Vec<(Lsn, StoredRow)>,
+    /// As the operators put them out: in order within each series.
+    pub(super) transitions: Vec<Transition>,
+    /// As they stand in the log.
+    pub(super) logged: Vec<(AlertKey, TransitionKind)>,
+    pub(super) proof: Proof,
+}
+
+#[derive(Debug)]
+struct Shards {
+    shards: Vec<VerifyShard>,
+    seen: Seen,
+}
+
+#[derive(Debug)]
+struct Seen {
+    catalog: Arc<SeriesCatalog>,
+    rows: Vec<(Lsn, StoredRow)>,
+    transitions: Vec<Transition>,
+}
+
+impl Replayed {
+    /// Reads the log with this many shards and the rows cut anew.
+    pub(super) fn of(disk: &Arc<dyn Disk>, dir: &Path, shards: usize) -> Result<Self, EngineError> {
+        let catalog = Arc::new(SeriesCatalog::new(usize::MAX));
+        let mut replayer = Replayer::new(Arc::clone(&catalog));
+        let cut = |shard: usize| u64::try_from(shard).ok();
+        let mut dispatch = Shards {
+            shards: (0..shards).map(|s| VerifyShard::new(Arc::clone(&catalog), cut(s))).collect(),
+            seen: Seen { catalog, rows: Vec::new(), transitions: Vec::new() },
+        };
+        let mut logged = Vec::new();
+        let mut reader = WalReader::open(Arc::clone(disk), dir, Lsn::ZERO)?;
+        while let Some(record) = reader.next_record()? {
+            if record.kind < KIND_CALLER_MIN {
+                continue;
+            }
+            let noted = replayer.replay(record.lsn, record.kind, record.payload, &mut dispatch)?;
+            if let Some(LogRecord::Transition(record)) = noted {
+                logged.push((record.transition.key, record.transition.kind));
+            }
+        }
+        let Shards { mut shards, mut seen } = dispatch;
+        shards.iter_mut().for_each(|shard| shard.apply_all(&mut seen));
+        let state = shards.iter().map(VerifyShard::state_hash).fold(0, u64::wrapping_add);
+        let outputs = shards.iter().map(VerifyShard::output_hash);
+        let output = outputs.fold(OutputHash::default(), added);
+        seen.rows.sort_unstable();
+        let Seen { rows, transitions, .. } = seen;
+        Ok(Self { rows, transitions, logged, proof: Proof { state, output } })
+    }
+
+    /// The rows of records up to `last`.
+    pub(super) fn rows_to(&self, last: Lsn) -> &[(Lsn, StoredRow)] {
+        &self.rows[..self.rows.partition_point(|(lsn, _)| *lsn <= last)]
+    }
+
+    /// What each request stored, in the order of the log.
+    pub(super) fn requests(&self) -> Vec<Vec<SentRow>> {
+        let requests = self.rows.chunk_by(|a, b| a.0 == b.0);
+        requests.map(|rows| rows.iter().map(|(_, row)| row.sent).collect()).collect()
+    }
+
+    /// What sinks must have got, by series.
+    pub(super) fn due(&self) -> Vec<Arrival> {
+        let due = self.transitions.iter().filter(|t| t.kind.is_delivered() && !t.historical);
+        let mut due: Vec<_> = due.map(Arrival::of).collect();
+        due.sort_by_key(|arrival| arrival.series);
+        due
+    }
+}
+
+impl Observer for Seen {
+    fn row(&mut self, row: &ScoredRow) {
+        let entry = self.catalog.get(row.series).expect("replayed rows are registered");
+        let (time, bits) = (row.time.nanos(), row.value.to_bits());
+        let stored = StoredRow {
+            sent: SentRow { series: entry.id, time, bits },
+            severity: row.severity.steps(),
+            flags: row.flags.bits(),
+        };
+        self.rows.push((row.lsn, stored));
+    }
+
+    fn transition(&mut self, transition: Transition) {
+        self.transitions.push(transition);
+    }
+}
+
+impl Dispatch for Shards {
+    fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn rows(&mut self, shard: usize, rows: ShardRows) {
+        self.shards[shard].rows(&rows, &mut self.seen);
+    }
+
+    fn tick(&mut self, _lsn: Lsn, tick: TickRecord) {
+        self.shards.iter_mut().for_each(|shard| shard.tick(tick, &mut self.seen));
+    }
+
+    fn rules(&mut self, _lsn: Lsn, rules: &RulesInForce) {
+        self.shards.iter_mut().for_each(|shard| shard.rules(rules, &mut self.seen));
+    }
+
+    fn advance(&mut self, _lsn: Lsn) {}
+}

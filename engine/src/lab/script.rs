@@ -1,0 +1,245 @@
+//! What happens to the engine, and what clients send it: all of it from one seed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tidewatch_env::Rng;
+use tidewatch_metrics::{SeriesId, SeriesKey};
+
+use crate::ingest::Durability;
+
+/// When scripts begin, in nanoseconds of the calendar.
+pub(super) const BEGIN_NANOS: i64 = 1_700_000_000_000_000_000;
+const SECOND: i64 = 1_000_000_000;
+/// Hosts that may send, some of them only later in the script.
+const HOSTS: u64 = 9;
+
+/// One run of the engine.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) steps: Vec<Step>,
+    /// By their numbers.
+    pub(super) requests: Vec<Request>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// The process is killed, if there is one, and another one starts.
+    Start(Life),
+    /// Clients send these requests at the same time.
+    Write(Vec<usize>),
+    /// Time passes.
+    Pass(Duration),
+    /// All heads are frozen and written to segments.
+    Flush,
+    /// The outbox takes a step, and the receiver answers.
+    Outbox,
+    /// Nobody has sent anything for a while.
+    Idle,
+    /// The preallocator takes a step.
+    Preallocate,
+    /// A tick asks for an output hash.
+    Hash,
+}
+
+/// What a process is started with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) shards: usize,
+    /// Which set of rules.
+    pub(super) rules: usize,
+}
+
+/// A body of line protocol, and what it means.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    pub(super) body: String,
+    pub(super) rows: Vec<SentRow>,
+    pub(super) lines_bad: u64,
+    pub(super) durability: Durability,
+}
+
+/// A sample as a client sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SentRow {
+    pub(super) series: SeriesId,
+    pub(super) time: i64,
+    pub(super) bits: u64,
+}
+
+/// Makes a script.
+#[derive(Debug)]
+struct Writer {
+    rng: Rng,
+    now: i64,
+    /// The last time that each host sent.
+    last: BTreeMap<u64, i64>,
+    bulky: bool,
+    script: Script,
+}
+
+impl Script {
+    /// The script of a seed. Every fourth one fills files of the log.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut writer = Writer {
+            rng: Rng::from_seed(seed),
+            now: BEGIN_NANOS,
+            last: BTreeMap::new(),
+            bulky: seed % 4 == 3,
+            script: Self { steps: Vec::new(), requests: Vec::new() },
+        };
+        for life in 0..3 {
+            writer.life(life);
+        }
+        writer.probe();
+        writer.script
+    }
+
+    /// A request that no step sends: a recovered engine gets it.
+    pub(super) fn probe(&self) -> &Request {
+        self.requests.last().expect("a script ends with its probe")
+    }
+}
+
+impl Writer {
+    fn life(&mut self, number: u64) {
+        let shards = 1 + usize::try_from(self.rng.below(3)).expect("small");
+        // The second life often changes the rules, and the third changes them back.
+        let rules = usize::from(number == 1 && self.one_in(2));
+        self.step(Step::Start(Life { shards, rules }));
+        if self.one_in(2) {
+            self.step(Step::Preallocate);
+        }
+        let groups = 5 + self.rng.below(3);
+        for group in 0..groups {
+            let requests = 1 + self.rng.below(3);
+            let numbers = (0..requests).map(|_| self.request(number * 8 + group)).collect();
+            self.step(Step::Write(numbers));
+            if self.one_in(2) {
+                self.step(Step::Outbox);
+            }
+            if self.one_in(2) {
+                let pass = 300 + self.rng.below(1_500);
+                self.now += i64::try_from(pass).expect("small") * 1_000_000;
+                self.step(Step::Pass(Duration::from_millis(pass)));
+            }
+            if group == groups / 2 || group == 0 && self.one_in(2) {
+                self.step(Step::Flush);
+            }
+            if self.one_in(6) {
+                self.step(Step::Idle);
+            }
+            if self.one_in(5) {
+                self.step(Step::Preallocate);
+            }
+        }
+        self.step(Step::Outbox);
+        if self.one_in(2) {
+            self.step(Step::Hash);
+            self.step(Step::Outbox);
+        }
+    }
+
+    fn probe(&mut self) {
+        let mut probe = Request { durability: Durability::Synced, ..Request::default() };
+        for host in [0, 1, HOSTS] {
+            self.line(host, &mut probe);
+        }
+        probe.rows.sort_unstable();
+        self.script.requests.push(probe);
+    }
+
+    fn step(&mut self, step: Step) {
+        self.script.steps.push(step);
+    }
+
+    fn one_in(&mut self, of: u64) -> bool {
+        self.rng.below(of) == 0
+    }
+
+    /// `age` grows along the script, and with it the hosts that send.
+    fn request(&mut self, age: u64) -> usize {
+        let mut request = Request {
+            body: String::new(),
+            rows: Vec::new(),
+            lines_bad: 0,
+            durability: match self.rng.below(6) {
+                0 => Durability::Accepted,
+                1 => Durability::Written,
+                _ => Durability::Synced,
+            },
+        };
+        if self.bulky && age % 4 == 1 {
+            self.bulk(&mut request);
+        }
+        for _ in 0..3 + self.rng.below(5) {
+            let host = self.rng.below((3 + age / 2).min(HOSTS));
+            self.line(host, &mut request);
+            if self.one_in(12) {
+                request.lines_bad += 1;
+                request.body.push_str("this is no line\n");
+            }
+        }
+        if self.one_in(20) {
+            request.rows.clear();
+            request.lines_bad = 1;
+            request.body = "neither is this\n".to_owned();
+        }
+        request.rows.sort_unstable();
+        self.script.requests.push(request);
+        self.script.requests.len() - 1
+    }
+
+    /// Two samples of a host: mostly in order, now and then late or sent before.
+    fn line(&mut self, host: u64, request: &mut Request) {
+        let last = self.last.get(&host).copied().unwrap_or(BEGIN_NANOS);
+        let mut time = match self.rng.below(12) {
+            0 => last,
+            1 => last - 30 * SECOND,
+            _ => self.now.max(last + 1),
+        };
+        self.last.insert(host, last.max(time));
+        if host == 2 {
+            // Events of this host are too old to tell anybody of.
+            time -= 7_200 * SECOND;
+        }
+        let is_high = host.is_multiple_of(2) && self.one_in(3);
+        let level = if is_high { 150.0 } else { 50.0 };
+        let value = level + self.rng.unit_f64();
+        let load = self.rng.unit_f64();
+        writeln!(request.body, "cpu,host=h{host} value={value},load={load} {time}")
+            .expect("writing to memory does not fail");
+        for (field, number) in [("value", value), ("load", load)] {
+            let labels = vec![("host".to_owned(), format!("h{host}"))];
+            request.rows.push(sent_row("cpu", field, labels, (time, number)));
+        }
+    }
+
+    /// Series with names so long that a request fills a good part of a file of the log.
+    fn bulk(&mut self, request: &mut Request) {
+        for _ in 0..18 {
+            let name = format!("{:016x}", self.rng.next_u64());
+            let labels: Vec<_> =
+                (0..7).map(|label| (format!("l{label}"), name.repeat(250))).collect();
+            let time = self.now;
+            let tags: Vec<_> =
+                labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+            writeln!(request.body, "bulk,{} value=1 {time}", tags.join(","))
+                .expect("writing to memory does not fail");
+            request.rows.push(sent_row("bulk", "value", labels, (time, 1.0)));
+        }
+    }
+}
+
+fn sent_row(
+    measurement: &str,
+    field: &str,
+    labels: Vec<(String, String)>,
+    (time, value): (i64, f64),
+) -> SentRow {
+    let key = SeriesKey::new("default", measurement, field, labels);
+    let series = key.expect("scripts keep to the limits").id();
+    SentRow { series, time, bits: value.to_bits() }
+}

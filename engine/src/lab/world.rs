@@ -1,0 +1,103 @@
+//! What no crash of the simulated machine can touch: the clients' ledger and the alerts' receiver.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidewatch_metrics::{AlertKey, Lsn, SeriesId, Transition, TransitionKind};
+use tidewatch_sinks::{Message, body};
+
+use crate::ingest::Durability;
+use crate::lab::script::Life;
+
+/// The ledger, and where the script stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct World {
+    /// The step that the script is in.
+    pub(super) step: usize,
+    /// What is in force since the last start that was tried.
+    pub(super) life: Life,
+    /// What the engine is doing, for the table.
+    pub(super) phase: &'static str,
+    /// Requests that a record was made of, in order.
+    pub(super) sent: Vec<usize>,
+    /// Answers that clients got.
+    pub(super) acks: Vec<Acked>,
+    /// What the receiver got, repeats left out.
+    pub(super) arrivals: Vec<Arrival>,
+    /// The first promise that was seen broken.
+    pub(super) broken: Option<String>,
+}
+
+/// An answer that a client got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Acked {
+    pub(super) request: usize,
+    pub(super) lsn: Lsn,
+    pub(super) level: Durability,
+}
+
+/// An alert as its receiver knows it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) series: SeriesId,
+    pub(super) key: (AlertKey, TransitionKind),
+    pub(super) body: Vec<u8>,
+}
+
+/// The world, shared with the callbacks of the engine.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedWorld(Arc<Mutex<World>>);
+
+impl SharedWorld {
+    pub(super) fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    /// The last record that must have survived.
+    pub(super) fn promised(&self, killed: bool) -> Lsn {
+        let counts = |ack: &&Acked| killed || ack.level == Durability::Synced;
+        self.acks.iter().filter(counts).map(|ack| ack.lsn).max().unwrap_or_default()
+    }
+
+    /// A recovery has shown all that was written, so from here on no crash may take it back.
+    pub(super) fn promote(&mut self) {
+        for ack in &mut self.acks {
+            ack.level = Durability::Synced;
+        }
+    }
+
+    pub(super) fn receive(&mut self, message: &Message) {
+        let arrival = Arrival::of(&message.transition);
+        match self.arrivals.iter().find(|known| known.key == arrival.key) {
+            None => self.arrivals.push(arrival),
+            Some(known) if *known == arrival => {}
+            Some(_) => self.break_promise(format!("{:?} repeated with another body", arrival.key)),
+        }
+    }
+
+    pub(super) fn break_promise(&mut self, told: String) {
+        self.broken.get_or_insert(told);
+    }
+}
+
+impl Arrival {
+    pub(super) fn of(transition: &Transition) -> Self {
+        Self {
+            series: transition.series_id,
+            key: (transition.key, transition.kind),
+            body: body(transition, None),
+        }
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.body))
+    }
+}
