@@ -1,0 +1,54 @@
+//! Every instrument that the process shows stands in docs/instruments.md, and nothing else does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::server::{Home, Start};
+
+/// Kinds by name, counters with their `_total`, of an OpenMetrics text.
+fn shown(metrics: &str) -> BTreeMap<String, String> {
+    let types = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let named = types.map(|line| {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let ending = if kind == "counter" { "_total" } else { "" };
+        (format!("{name}{ending}"), kind.to_owned())
+    });
+    named.collect()
+}
+
+/// Kinds by name of the tables of the document.
+fn listed() -> BTreeMap<String, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/instruments.md");
+    let text = fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `tidewatch_"));
+    let named = rows.map(|row| {
+        let mut cells = row.split(" | ");
+        let name = cells.next().unwrap().trim_end_matches('`');
+        (format!("tidewatch_{name}"), cells.next().unwrap().to_owned())
+    });
+    named.collect()
+}
+
+#[test]
+fn the_instruments_are_those_of_the_document() {
+    let home = Home::new();
+    let config = home.file("tidewatch.toml");
+    let alerts = home.file("alerts.jsonl");
+    // Instruments per sink show where there is one.
+    fs::write(&config, format!("[[sink.file]]\nname = \"log\"\npath = {alerts:?}\n")).unwrap();
+    let server = Start::on(&home.data()).config(&config).up();
+    assert_eq!(server.post("/write", "cpu value=1").status, 204);
+    let metrics = server.get("/metrics");
+    assert_eq!(metrics.status, 200);
+    assert_eq!(
+        metrics.header("content-type"),
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+    let shown = shown(&metrics.body);
+    assert!(shown.len() > 30, "{shown:?}");
+    assert_eq!(shown, listed());
+    assert_eq!(server.counter("tidewatch_connectors_lines_accepted_total"), 1);
+    assert_eq!(server.stop(), 0);
+}
