@@ -108,11 +108,9 @@ impl BadDelta {
         match self {
             Self::Torn => SegmentsError::corrupt(path, 0, "it is cut or holds a lost sector"),
             Self::Damaged(reason) => SegmentsError::corrupt(path, 0, reason),
-            Self::Newer(found) => SegmentsError::NewerFormat {
-                path: path.to_owned(),
-                found,
-                known: DELTA_FORMAT,
-            },
+            Self::Newer(found) => {
+                SegmentsError::NewerFormat { path: path.to_owned(), found, known: DELTA_FORMAT }
+            }
         }
     }
 }

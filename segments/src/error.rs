@@ -95,11 +95,9 @@ impl SegmentsError {
             // What the disk said hides in the library's error; a caller must see ENOSPC.
             ParquetError::External(inner) => match inner.downcast::<io::Error>() {
                 Ok(source) => Self::Io { action, path, source: *source },
-                Err(inner) => Self::Parquet {
-                    action,
-                    path,
-                    source: Box::new(ParquetError::External(inner)),
-                },
+                Err(inner) => {
+                    Self::Parquet { action, path, source: Box::new(ParquetError::External(inner)) }
+                }
             },
             source => Self::Parquet { action, path, source: Box::new(source) },
         }

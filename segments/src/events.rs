@@ -279,4 +279,4 @@ fn times(nanos: impl Iterator<Item = i64>) -> ArrayRef {
 
 #[cfg(test)]
 #[path = "events_tests.rs"]
-mod tests;
+pub(crate) mod tests;

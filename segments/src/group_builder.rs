@@ -172,7 +172,9 @@ fn time_array(unit: TimeUnit, times: Vec<i64>) -> ArrayRef {
         TimeUnit::Second | TimeUnit::Millisecond => {
             Arc::new(TimestampMillisecondArray::from(times).with_timezone(UTC))
         }
-        TimeUnit::Microsecond => Arc::new(TimestampMicrosecondArray::from(times).with_timezone(UTC)),
+        TimeUnit::Microsecond => {
+            Arc::new(TimestampMicrosecondArray::from(times).with_timezone(UTC))
+        }
         TimeUnit::Nanosecond => Arc::new(TimestampNanosecondArray::from(times).with_timezone(UTC)),
     }
 }

@@ -36,8 +36,10 @@ mod writer;
 
 pub use chunk::{ChunkView, HeadColumns};
 pub use error::SegmentsError;
-pub use events::{AlertRow, DeliveryRow, EventFile, alerts_batch, alerts_schema, deliveries_batch,
-    deliveries_schema};
+pub use events::{
+    AlertRow, DeliveryRow, EventFile, alerts_batch, alerts_schema, deliveries_batch,
+    deliveries_schema,
+};
 pub use file_meta::{FileKind, FileMeta, MetricName, RowGroupMeta};
 pub use flush::{Events, Flush, Flushed, flush};
 pub use head::{Head, RowColumns};

@@ -221,7 +221,10 @@ impl Manifest {
         self.files.sort_by(|a, b| (a.last_lsn, &a.file).cmp(&(b.last_lsn, &b.file)));
         for flushed in &delta.flushed {
             for slot in flushed.slots.iter() {
-                self.flushed[usize::from(slot.0)] = flushed.lsn;
+                // After slots have moved between shards, a shard's flush during replay may be
+                // behind what another one had flushed of some of its slots.
+                let known = &mut self.flushed[usize::from(slot.0)];
+                *known = flushed.lsn.max(*known);
             }
         }
         self.series_end = delta.series_end;

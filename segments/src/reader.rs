@@ -160,9 +160,9 @@ impl SegmentReader {
             .build()
             .map_err(SegmentsError::parquet("read", &self.path))?;
         let batch = match batches.next() {
-            Some(batch) => batch.map_err(|error| {
-                SegmentsError::parquet("decode", &self.path)(error.into())
-            })?,
+            Some(batch) => {
+                batch.map_err(|error| SegmentsError::parquet("decode", &self.path)(error.into()))?
+            }
             None => return Err(self.corrupt(group.offset, "a row group has no rows")),
         };
         if batch.num_rows() != rows {

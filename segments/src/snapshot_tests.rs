@@ -1,1 +1,141 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::*;
+use crate::chunk::HeadColumns;
+use crate::fixtures::{Directory, append, rows_in, rows_of};
+use crate::flush::{Events, Flush, flush};
+use crate::slot_set::SlotSet;
+
+fn published(directory: &Directory, heads: Vec<Arc<HeadShared>>) -> Published {
+    let manifest = directory.manifest.clone();
+    let catalog = Arc::clone(&directory.catalog);
+    Published::new(directory.shared_disk(), directory.dir(), catalog, manifest, heads)
+}
+
+/// The seconds of all rows that a snapshot shows, sorted.
+fn seconds(snapshot: &Snapshot) -> Vec<i64> {
+    let mut out = HeadColumns::default();
+    for view in &snapshot.heads {
+        view.chunks().iter().for_each(|chunk| chunk.copy(0..chunk.rows(), &mut out));
+    }
+    let mut times = out.times;
+    for segment in &snapshot.segments {
+        times.extend(rows_in(segment).iter().map(|row| row.time));
+    }
+    times.sort_unstable();
+    times.iter().map(|time| time / 1_000_000_000).collect()
+}
+
+fn flush_of(directory: &Directory, frozen: &[Arc<FrozenHead>], base: &Manifest) -> Manifest {
+    let input = Flush {
+        frozen,
+        slots: SlotSet::ALL,
+        catalog: &directory.catalog,
+        events: Events::default(),
+    };
+    flush(&directory.shared_disk(), directory.dir(), base, &input).unwrap().manifest
+}
+
+#[test]
+fn a_snapshot_shows_frozen_before_live_rows_and_keeps_what_it_showed() {
+    let directory = Directory::new(1);
+    let (mut head, shared) = Head::new();
+    let all = published(&directory, vec![shared]);
+    append(&mut head, &rows_of(0..1, 0..3));
+    head.publish(Lsn::new(1));
+    let frozen = all.freeze(0, &mut head).unwrap();
+    append(&mut head, &rows_of(0..1, 3..5));
+    head.publish(Lsn::new(2));
+    let before = all.snapshot(Lsn::new(2)).unwrap();
+    assert_eq!(before.heads.iter().map(HeadView::rows).collect::<Vec<_>>(), [3, 2]);
+    assert_eq!(seconds(&all.snapshot(Lsn::new(1)).unwrap()), [0, 1, 2]);
+    assert_eq!(all.frozen(0).len(), 1);
+    let manifest = flush_of(&directory, &[Arc::clone(&frozen)], &all.manifest());
+    all.commit_flush(0, &[frozen], manifest);
+    let after = all.snapshot(Lsn::new(2)).unwrap();
+    assert_eq!((after.segments.len(), after.heads.len()), (1, 1));
+    assert_eq!(seconds(&after), seconds(&before));
+    assert_eq!(all.manifest().number(), 1);
+    assert!(all.freeze(0, &mut Head::new().0).is_none(), "nothing to freeze");
+}
+
+#[test]
+fn a_fence_older_than_the_segments_is_refused() {
+    let directory = Directory::new(2);
+    let (mut head, shared) = Head::new();
+    let (_other, other_shared) = Head::new();
+    let all = published(&directory, vec![shared, other_shared]);
+    assert_eq!(all.least_fence(), Lsn::ZERO);
+    append(&mut head, &rows_of(0..1, 0..3));
+    head.publish(Lsn::new(7));
+    let frozen = all.freeze(0, &mut head).unwrap();
+    let manifest = flush_of(&directory, &[Arc::clone(&frozen)], &all.manifest());
+    assert_eq!(seconds(&all.snapshot(Lsn::new(6)).unwrap()), [0_i64; 0]);
+    all.commit_flush(0, &[frozen], manifest);
+    assert_eq!(all.least_fence(), Lsn::new(7));
+    assert!(all.snapshot(Lsn::new(6)).is_none());
+    assert_eq!(seconds(&all.snapshot(Lsn::new(7)).unwrap()), [0, 1, 2]);
+}
+
+#[test]
+fn segments_are_in_the_order_of_the_log_for_every_series_after_slots_moved() {
+    let mut directory = Directory::new(3);
+    let mut manifest = directory.manifest.clone();
+    // Two shards flushed up to 100 and 50; then one shard takes all from 51 on.
+    for (last, time) in [(59_u64, 0_i64), (100, 1), (50, 2), (200, 3)] {
+        append(&mut directory.head, &rows_of(0..1, time..time + 1));
+        let (mut head, _) = Head::new();
+        std::mem::swap(&mut head, &mut directory.head);
+        head.publish(Lsn::new(last));
+        manifest = flush_of(&directory, &[head.freeze().unwrap()], &manifest);
+    }
+    directory.manifest = manifest;
+    let all = published(&directory, Vec::new());
+    let order = all.snapshot(Lsn::new(200)).unwrap().segments;
+    let order: Vec<u64> = order.iter().map(|segment| segment.meta().last_lsn.get()).collect();
+    assert_eq!(order, [50, 59, 100, 200]);
+}
+
+/// Record `n` holds the row at second `n - 1`, so a snapshot at fence `n` shows seconds `0..n`.
+#[test]
+fn while_heads_are_frozen_and_flushed_each_row_is_seen_once() {
+    const RECORDS: i64 = 400;
+    let directory = Directory::new(4);
+    let (mut head, shared) = Head::new();
+    let all = published(&directory, vec![shared]);
+    let applied = AtomicU64::new(0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while !done.load(Ordering::Acquire) || seen == 0 {
+                    let fence = applied.load(Ordering::Acquire);
+                    // A flush may overtake the fence; then a later one must do.
+                    if let Some(snapshot) = all.snapshot(Lsn::new(fence)) {
+                        let expected = 0..i64::try_from(fence).unwrap();
+                        assert!(seconds(&snapshot).into_iter().eq(expected), "fence {fence}");
+                        seen += 1;
+                    }
+                }
+            });
+        }
+        for second in 0..RECORDS {
+            append(&mut head, &rows_of(0..1, second..second + 1));
+            head.publish(Lsn::new(second.unsigned_abs() + 1));
+            applied.store(second.unsigned_abs() + 1, Ordering::Release);
+            if second % 40 == 13 {
+                all.freeze(0, &mut head).unwrap();
+            }
+            if second % 80 == 79 {
+                let frozen = all.frozen(0);
+                let manifest = flush_of(&directory, &frozen, &all.manifest());
+                all.commit_flush(0, &frozen, manifest);
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+    let last = all.snapshot(Lsn::new(RECORDS.unsigned_abs())).unwrap();
+    assert_eq!(last.segments.len(), 5);
+    assert!(seconds(&last).into_iter().eq(0..RECORDS));
+}

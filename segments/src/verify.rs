@@ -241,12 +241,7 @@ impl GroupRows {
     }
 }
 
-fn check(
-    path: &Path,
-    offset: u64,
-    good: bool,
-    reason: &'static str,
-) -> Result<(), SegmentsError> {
+fn check(path: &Path, offset: u64, good: bool, reason: &'static str) -> Result<(), SegmentsError> {
     if good { Ok(()) } else { Err(SegmentsError::corrupt(path, offset, reason)) }
 }
 

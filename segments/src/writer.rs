@@ -22,7 +22,8 @@ use crate::sort::{RowSource, SeriesRun, SortedRows};
 use crate::value_form::ValueForm;
 use crate::view::HeadView;
 
-/// Level 1: level 3 is half as fast and saves 2 % (measured by `examples/write_speed.rs`).
+/// Level 3 gives no smaller files: 1.21 against 1.19 and 0.95 against 0.96 B per decimal sample in
+/// `examples/write_speed.rs`. The delta encodings leave zstd little to find.
 const ZSTD_LEVEL: i32 = 1;
 /// Series that are looked at to choose how plain values are encoded.
 const SAMPLED_SERIES: usize = 64;
