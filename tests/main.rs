@@ -1,1 +1,8 @@
-//! To be described.
+//! The product from outside: the real process, its commands and its doors; and the rules of the house.
+
+#![expect(clippy::unwrap_used, reason = "a test fails loudly")]
+
+mod kill9;
+mod nab;
+mod server;
+mod tidy;

@@ -1,0 +1,148 @@
+//! kill -9 at random moments under eight writers, whose ledger is kept in this process: whatever was
+//! acknowledged is there, nothing is there twice, and nothing was invented.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crossbeam::channel::{Sender, bounded};
+use serde_json::Value;
+use tidewatch_env::Rng;
+
+use crate::server::{Home, Server, Start, tell};
+
+const WRITERS: u64 = 8;
+/// Rows of one request: one record, so all of them or none.
+const ROWS: u64 = 40;
+/// Requests between two kills, at most.
+const REQUESTS_MAX: u64 = 400;
+/// Acknowledgements that are told before the killer looks: writers never wait for it.
+const ACKS_MAX: usize = 100_000;
+/// The first time of a series, in seconds, and how many lie between two rows.
+const START: u64 = 1_700_000_000;
+const STEP: u64 = 10;
+
+/// What one writer knows: each request that it began, and whether it was acknowledged.
+#[derive(Debug, Default)]
+struct Ledger {
+    requests: Vec<bool>,
+}
+
+fn value(writer: u64, row: u64) -> f64 {
+    let row = u32::try_from(row).unwrap();
+    f64::from(row).mul_add(0.25, f64::from(u32::try_from(writer).unwrap()))
+}
+
+fn body(writer: u64, request: u64) -> String {
+    let rows = (request * ROWS..(request + 1) * ROWS).map(|row| {
+        format!("load,w=w{writer} value={} {}\n", value(writer, row), START + row * STEP)
+    });
+    rows.collect()
+}
+
+/// Writes until the connection breaks; every second writer is content with `written`, which a
+/// killed process must not lose either.
+fn write(server: &Server, writer: u64, ledger: &Mutex<Ledger>, acks: &Sender<()>) {
+    let level = if writer.is_multiple_of(2) { "synced" } else { "written" };
+    let path = format!("/write?precision=s&durability={level}");
+    loop {
+        let request = {
+            let mut ledger = ledger.lock().unwrap();
+            ledger.requests.push(false);
+            u64::try_from(ledger.requests.len()).unwrap() - 1
+        };
+        match server.try_send("POST", &path, &[], body(writer, request).as_bytes()) {
+            Ok(answer) => assert_eq!(answer.status, 204, "{answer:?}"),
+            Err(_) => return,
+        }
+        *ledger.lock().unwrap().requests.last_mut().unwrap() = true;
+        if acks.send(()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Lets all write, and kills the server after `requests` acknowledgements.
+fn round(server: Server, ledgers: &[Mutex<Ledger>], requests: u64) {
+    let (acks, acknowledged) = bounded(ACKS_MAX);
+    std::thread::scope(|scope| {
+        let server = &server;
+        for (writer, ledger) in (0..).zip(ledgers) {
+            let acks = acks.clone();
+            scope.spawn(move || write(server, writer, ledger, &acks));
+        }
+        drop(acks);
+        for _ in 0..requests {
+            acknowledged.recv().unwrap();
+        }
+        assert!(server.hit("KILL"), "all eight are writing");
+        // Those that were acknowledged meanwhile still tell.
+        for () in acknowledged {}
+    });
+    server.ended();
+}
+
+/// Every row of every writer, against its ledger.
+fn assert_all_there(server: &Server, ledgers: &[Mutex<Ledger>], round: u64) {
+    let answer = server.ask(&serde_json::json!({
+        "q": "SELECT w, cast(time AS bigint) / 1000000000 AS at, value FROM load ORDER BY w, time",
+        "timeout_ms": 30_000,
+    }));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let mut seen: BTreeMap<(String, u64), Value> = BTreeMap::new();
+    let rows = answer.json().as_array().unwrap().clone();
+    let count = u64::try_from(rows.len()).unwrap();
+    for row in rows {
+        let key = (row["w"].as_str().unwrap().to_owned(), row["at"].as_u64().unwrap());
+        assert!(seen.insert(key, row["value"].clone()).is_none(), "twice: {row}");
+    }
+    for (writer, ledger) in (0..).zip(ledgers) {
+        for (request, acknowledged) in (0..).zip(&ledger.lock().unwrap().requests) {
+            let mut there = 0;
+            for row in request * ROWS..(request + 1) * ROWS {
+                let key = (format!("w{writer}"), START + row * STEP);
+                if let Some(found) = seen.remove(&key) {
+                    assert_eq!(found, value(writer, row), "{key:?}");
+                    there += 1;
+                }
+            }
+            let lost = format!("round {round}: {there} rows of request {request} of {writer}");
+            assert!(there == ROWS || (there == 0 && !acknowledged), "{lost}");
+        }
+    }
+    assert!(seen.is_empty(), "round {round}: nobody sent {seen:?}");
+    assert_eq!(server.number("SELECT count(*) FROM tidewatch.arrivals"), count, "stored once");
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9_at_any_moment() {
+    let rounds = std::env::var("TIDEWATCH_KILL_ROUNDS").map_or(5, |text| text.parse().unwrap());
+    let seed = std::env::var("SEED").map_or(9, |text| text.parse().unwrap());
+    tell(&format!("kill -9: {rounds} rounds, SEED={seed} (TIDEWATCH_KILL_ROUNDS=50 for more)"));
+    let mut rng = Rng::from_seed(seed);
+    let home = Home::new();
+    let start =
+        Start::on(&home.data()).set("flush.rows_max=1000").set("wal.segment_bytes_max=1MiB");
+    let ledgers: Vec<Mutex<Ledger>> = (0..WRITERS).map(|_| Mutex::default()).collect();
+    for number in 0..rounds {
+        let requests = 1 + rng.below(REQUESTS_MAX);
+        round(start.up(), &ledgers, requests);
+        if rng.below(3) == 0 {
+            // Also right after the log was replayed, before anything is written.
+            start.up().kill9();
+        }
+        let server = start.up();
+        assert_all_there(&server, &ledgers, number);
+        server.kill9();
+    }
+    let server = start.up();
+    assert!(server.number("SELECT count(*) FROM tidewatch.segments") > 0, "flushes ran between");
+    let rows = server.number("SELECT count(*) FROM tidewatch.arrivals");
+    assert_eq!(server.stop(), 0);
+    for more in [&[][..], &["--shards", "7", "--rechunk", "1"]] {
+        let report = home.replay(more);
+        assert_eq!(
+            (&report["samples"], &report["severities_compared"]),
+            (&rows.into(), &rows.into())
+        );
+    }
+}
