@@ -9,7 +9,9 @@ use tidewatch_engine::{
     DataDir, Engine, EngineConfig, EngineError, EngineHome, RecoveryState, Stopped,
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
-use tidewatch_query::{QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow};
+use tidewatch_query::{
+    QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow,
+};
 use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
 use tidewatch_wal::{SegmentState, WalSegmentInfo};
 

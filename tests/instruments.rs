@@ -38,7 +38,8 @@ fn the_instruments_are_those_of_the_document() {
     // Instruments per sink show where there is one.
     fs::write(&config, format!("[[sink.file]]\nname = \"log\"\npath = {alerts:?}\n")).unwrap();
     let server = Start::on(&home.data()).config(&config).up();
-    assert_eq!(server.post("/write", "cpu value=1").status, 204);
+    // Rejections show by their reasons, once there is one.
+    assert_eq!(server.post("/write", "cpu value=1\nrubbish").status, 400);
     let metrics = server.get("/metrics");
     assert_eq!(metrics.status, 200);
     assert_eq!(

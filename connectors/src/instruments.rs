@@ -1,17 +1,29 @@
 //! What the decoders count about themselves.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::decode::LineBatch;
+
+/// The reason of lines whose series the data model refuses.
+const SERIES_REFUSED: &str = "series_refused";
+
+/// Why lines were refused, as a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// A word of [`LineReason::name`](crate::decode::LineReason::name), or `series_refused`.
+    pub reason: &'static str,
+}
 
 /// Counters of the line protocol decoder, counted once per body.
 #[derive(Clone, Debug, Default)]
 pub struct DecodeInstruments {
     /// `tidewatch_connectors_lines_accepted_total`: lines of line protocol that were accepted.
     pub lines_accepted: Counter,
-    /// `tidewatch_connectors_lines_rejected_total`: lines of line protocol that were refused.
-    pub lines_rejected: Counter,
+    /// `tidewatch_connectors_lines_rejected_total`: lines of line protocol that were refused, by `reason`.
+    pub lines_rejected: Family<ReasonLabel, Counter>,
     /// `tidewatch_connectors_samples_decoded_total`: samples of the accepted lines.
     pub samples_decoded: Counter,
     /// `tidewatch_connectors_strings_dropped_total`: string fields of the accepted lines, which are not stored.
@@ -23,21 +35,38 @@ impl DecodeInstruments {
     pub fn register(&self, registry: &mut Registry) {
         let counters = [
             ("lines_accepted", "Lines accepted", &self.lines_accepted),
-            ("lines_rejected", "Lines refused", &self.lines_rejected),
             ("samples_decoded", "Samples of accepted lines", &self.samples_decoded),
             ("strings_dropped", "String fields not stored", &self.strings_dropped),
         ];
         for (name, help, counter) in counters {
             registry.register(format!("tidewatch_connectors_{name}"), help, counter.clone());
         }
+        registry.register(
+            "tidewatch_connectors_lines_rejected",
+            "Lines refused",
+            self.lines_rejected.clone(),
+        );
     }
 
     /// Counts one decoded body.
     pub fn observe(&self, batch: &LineBatch) {
         self.lines_accepted.inc_by(batch.lines_accepted());
-        self.lines_rejected.inc_by(batch.errors().total());
+        for (reason, count) in batch.errors().by_reason().filter(|(_, count)| *count > 0) {
+            self.reject(reason.name(), count);
+        }
         self.samples_decoded.inc_by(u64::try_from(batch.samples()).unwrap_or(u64::MAX));
         self.strings_dropped.inc_by(batch.strings_dropped());
+    }
+
+    /// Counts decoded lines whose series were refused afterwards.
+    pub fn observe_series_refused(&self, lines: u64) {
+        if lines > 0 {
+            self.reject(SERIES_REFUSED, lines);
+        }
+    }
+
+    fn reject(&self, reason: &'static str, lines: u64) {
+        self.lines_rejected.get_or_create(&ReasonLabel { reason }).inc_by(lines);
     }
 }
 
@@ -59,7 +88,7 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("memory");
         for line in [
             "tidewatch_connectors_lines_accepted_total 3",
-            "tidewatch_connectors_lines_rejected_total 1",
+            "tidewatch_connectors_lines_rejected_total{reason=\"missing_fields\"} 1",
             "tidewatch_connectors_samples_decoded_total 3",
             "tidewatch_connectors_strings_dropped_total 2",
         ] {

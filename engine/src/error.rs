@@ -11,6 +11,8 @@ use tidewatch_wal::WalError;
 pub enum ErrorKind {
     /// Send something else.
     Invalid,
+    /// Send less at a time.
+    TooLarge,
     /// Send it again later.
     Unavailable,
     /// Send it again when there is space.
@@ -40,8 +42,8 @@ pub enum EngineError {
         /// Seconds after which to try again.
         retry_after_s: u32,
     },
-    /// The log refused.
-    #[error("the log could not take the record")]
+    /// The log.
+    #[error("the log could not be read or written")]
     Wal(#[source] std::sync::Arc<WalError>),
     /// Segments or the manifest could not be read or written.
     #[error("segments could not be read or written")]
@@ -103,6 +105,7 @@ impl EngineError {
             Self::Overloaded { .. } => ErrorKind::Unavailable,
             Self::Wal(error) => match error.as_ref() {
                 WalError::Full { .. } => ErrorKind::Full,
+                WalError::TooLarge { .. } => ErrorKind::TooLarge,
                 WalError::Corrupt { .. } => ErrorKind::Corrupt,
                 WalError::Poisoned => ErrorKind::Closed,
                 _ => ErrorKind::Internal,
@@ -110,7 +113,8 @@ impl EngineError {
             Self::BadRecord { .. } | Self::BadRegistration { .. } | Self::BadRules { .. } => {
                 ErrorKind::Corrupt
             }
-            Self::Database(_) | Self::Body(_) => ErrorKind::Invalid,
+            Self::Database(_) => ErrorKind::Invalid,
+            Self::Body(_) => ErrorKind::TooLarge,
             Self::Closed => ErrorKind::Closed,
             Self::Segments(error) => match error.as_ref() {
                 SegmentsError::Corrupt { .. } | SegmentsError::NewerFormat { .. } => {

@@ -204,6 +204,8 @@ impl Ingest {
             report.refused.sort_by_key(|line| line.line_number);
         }
         self.instruments.observe(&lane.lines);
+        self.instruments
+            .observe_series_refused(report.lines_rejected - lane.lines.errors().total());
         if parts.iter().all(SampleBatch::is_empty) {
             return Ok(report);
         }

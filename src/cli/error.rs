@@ -116,12 +116,6 @@ pub(crate) enum CliError {
         /// Why.
         reason: String,
     },
-    /// A figure misses its budget, or is worse than before.
-    #[error("{figure} misses its budget")]
-    Budget {
-        /// Which figure, with its value and its limit.
-        figure: String,
-    },
     /// The user ended it.
     #[error("interrupted")]
     Interrupted,
@@ -140,7 +134,6 @@ impl CliError {
             Self::InUse { .. } => 6,
             Self::ReplayDiffers { .. } => 7,
             Self::NotComparable { .. } => 8,
-            Self::Budget { .. } => 9,
             Self::Interrupted => 130,
         }
     }
@@ -163,7 +156,6 @@ impl CliError {
             | Self::File { .. }
             | Self::ReplayDiffers { .. }
             | Self::NotComparable { .. }
-            | Self::Budget { .. }
             | Self::Interrupted => "",
         }
     }

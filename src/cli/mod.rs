@@ -1,7 +1,9 @@
 //! The command line.
 
+mod bench;
 mod check;
 mod client;
+mod demo;
 mod error;
 #[cfg(test)]
 mod fake_server;
@@ -24,9 +26,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::error::CliError;
 
-const ABOUT: &str = "A durable stream-processing engine for metrics: write, score, ask in SQL, be alerted";
+const ABOUT: &str =
+    "A durable stream-processing engine for metrics: write, score, ask in SQL, be alerted";
 const EXAMPLES: &str = "\
 Start here:
+  tidewatch demo                                       see it at work, without configuration
   tidewatch serve                                      run the server on 127.0.0.1:8850
   curl -d 'cpu,host=a value=0.64' 127.0.0.1:8850/write   write a sample
   tidewatch query 'SELECT * FROM cpu'                  ask for it, with its severity
@@ -46,7 +50,10 @@ enum Command {
     Write(write::WriteArgs),
     Query(query::QueryArgs),
     Check(check::CheckArgs),
+    Demo(demo::DemoArgs),
     Gen(generate::GenArgs),
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     Replay(replay::ReplayArgs),
     #[command(subcommand)]
     Wal(wal::WalCommand),
@@ -59,7 +66,9 @@ enum Command {
         json: bool,
     },
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  tidewatch completions bash > /etc/bash_completion.d/tidewatch")]
+    #[command(
+        after_help = "Example:\n  tidewatch completions bash > /etc/bash_completion.d/tidewatch"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -86,7 +95,9 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Write(args) => write::run(args, out),
         Command::Query(args) => query::run(args, &mut serve::answer_locally, out),
         Command::Check(args) => check::run(args, out),
+        Command::Demo(args) => demo::run(args, out),
         Command::Gen(args) => generate::run(args, out),
+        Command::Bench(command) => bench::run(command, out),
         Command::Replay(args) => replay::run(args, out),
         Command::Wal(command) => wal::run(command, out),
         Command::Segments(command) => segments::run(command, out),

@@ -120,7 +120,11 @@ pub(crate) fn run(args: &QueryArgs, local: Local<'_>, out: &mut dyn Write) -> Re
 ///
 /// # Errors
 /// If the server is not reached, or refuses the statement.
-pub(crate) fn ask(client: &Client, statement: &Statement, out: &mut dyn Write) -> Result<(), CliError> {
+pub(crate) fn ask(
+    client: &Client,
+    statement: &Statement,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
     let Statement { sql, db, format, timeout } = statement;
     let mut body = json!({ "q": sql, "db": db, "format": format.name() });
     if let Some(timeout) = timeout {

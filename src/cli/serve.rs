@@ -97,7 +97,7 @@ async fn serve(
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let engine = engine_config(config, shards);
-    let mut service = Service::start(&engine, &config.query, config.http.listen).await?;
+    let mut service = Service::start(&engine, &config.query, &[config.http.listen]).await?;
     writeln!(out, "{}", service.line()).map_err(CliError::output)?;
     out.flush().map_err(CliError::output)?;
     let (address, data_dir) = (service.address(), engine.data_dir.display());

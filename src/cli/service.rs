@@ -39,23 +39,19 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Locks the data directory, listens, replays the log; ready when it returns.
+    /// Locks the data directory, listens on the first address that is free, replays the log; ready
+    /// when it returns.
     ///
     /// # Errors
     /// Whatever keeps the server from starting.
     pub(crate) async fn start(
         engine: &EngineConfig,
         query: &QueryConfig,
-        listen: SocketAddr,
+        listen: &[SocketAddr],
     ) -> Result<Self, CliError> {
         let lock = DataDir::lock(&RealDisk, &engine.data_dir)
             .map_err(|error| start_error(error.into(), &engine.data_dir))?;
-        let config = ServerConfig { listen, connections_max: CONNECTIONS_MAX };
-        let server = Server::bind(config).await.map_err(|source| CliError::File {
-            action: "listen on",
-            path: listen.to_string().into(),
-            source: source.into(),
-        })?;
+        let server = bind(listen).await?;
         let address = server.address().map_err(|source| internal("listening", source))?;
         let app = Arc::new(App {
             running: OnceLock::new(),
@@ -66,7 +62,13 @@ impl Service {
         let serving = tokio::spawn(server.run(Arc::clone(&app), stopped));
         let (fatal, failed) = mpsc::channel::<String>(1);
         let listening = Listening::announce(&engine.data_dir, address)?;
-        let running = start(engine, query, &app, lock, fatal).await?;
+        let running = match start(engine, query, &app, lock, fatal).await {
+            Ok(running) => running,
+            Err(error) => {
+                listening.end();
+                return Err(error);
+            }
+        };
         app.running.set(Arc::clone(&running)).expect("the product starts once");
         let data_dir = engine.data_dir.clone();
         Ok(Self { running, listening, data_dir, stop, serving, failed })
@@ -98,6 +100,22 @@ impl Service {
         tokio::task::spawn_blocking(move || engine.stop()).await.ok();
         self.listening.end();
     }
+}
+
+/// Listens on the first of the addresses that can be had; the error is the last one's.
+async fn bind(addresses: &[SocketAddr]) -> Result<Server, CliError> {
+    let mut refused = CliError::Usage { problem: "no address to listen on is given".to_owned() };
+    for listen in addresses {
+        let config = ServerConfig { listen: *listen, connections_max: CONNECTIONS_MAX };
+        match Server::bind(config).await {
+            Ok(server) => return Ok(server),
+            Err(source) => {
+                let (path, source) = (listen.to_string().into(), source.into());
+                refused = CliError::File { action: "listen on", path, source };
+            }
+        }
+    }
+    Err(refused)
 }
 
 /// Starts the product on a thread of its own: replaying the log may take a while.

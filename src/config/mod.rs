@@ -16,7 +16,4 @@ mod sinks;
 pub(crate) mod units;
 
 pub(crate) use problem::Problem;
-pub(crate) use settings::{
-    AlertsConfig, Config, FlushConfig, HttpConfig, LimitsConfig, QueryConfig, StorageConfig,
-    WalConfig,
-};
+pub(crate) use settings::{Config, HttpConfig, QueryConfig};

@@ -47,7 +47,9 @@ impl ApiError {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "REQUEST_TOO_LARGE",
-            format!("the body is larger than {bytes_max} bytes, decompressed; send smaller batches"),
+            format!(
+                "the body is larger than {bytes_max} bytes, decompressed; send smaller batches"
+            ),
         )
     }
 
@@ -66,6 +68,9 @@ impl From<EngineError> for ApiError {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match error.kind() {
             ErrorKind::Invalid => Self::invalid(message),
+            ErrorKind::TooLarge => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_TOO_LARGE", message)
+            }
             ErrorKind::Unavailable => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
                     .retry_after(1)

@@ -57,8 +57,11 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
         part("sinks", true, format!("{} messages wait", engine.outbox().undelivered())),
     ];
     let status = if behind { "degraded" } else { "healthy" };
-    json_response(StatusCode::OK, &json!({ "status": status, "components": components,
-        "version": env!("CARGO_PKG_VERSION") }))
+    json_response(
+        StatusCode::OK,
+        &json!({ "status": status, "components": components,
+        "version": env!("CARGO_PKG_VERSION") }),
+    )
 }
 
 /// `GET /api/v1/version`.

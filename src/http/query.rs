@@ -65,8 +65,7 @@ async fn conduct(
 }
 
 fn respond(answer: QueryAnswer) -> Response {
-    let mut response =
-        ([(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();
+    let mut response = ([(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();
     if let Ok(stats) = HeaderValue::from_str(&answer.stats.to_json()) {
         response.headers_mut().insert("tidewatch-stats", stats);
     }
@@ -99,8 +98,9 @@ async fn from_body(
     if body.is_empty() {
         return Ok(given);
     }
-    let sent: Parameters = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::invalid(format!("the body is not the expected JSON: {error}")))?;
+    let sent: Parameters = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::invalid(format!("the body is not the expected JSON: {error}"))
+    })?;
     Ok(Parameters {
         q: sent.q.or(given.q),
         db: sent.db.or(given.db),

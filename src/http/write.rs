@@ -109,10 +109,7 @@ async fn conduct(
     Ok(Outcome { report, durability, lsn })
 }
 
-fn precision(
-    api: WriteApi,
-    parameters: &HashMap<String, String>,
-) -> Result<Precision, ApiError> {
+fn precision(api: WriteApi, parameters: &HashMap<String, String>) -> Result<Precision, ApiError> {
     match parameters.get("precision") {
         None => Ok(Precision::Nanoseconds),
         Some(text) => Precision::parse(api, text).ok_or_else(|| {

@@ -89,6 +89,37 @@ impl LineReason {
         Self::TimeInFuture,
     ];
 
+    /// The reason as one word, for counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LineTooLong => "line_too_long",
+            Self::NotUtf8 => "not_utf8",
+            Self::ControlByte => "control_byte",
+            Self::TrailingBackslash => "trailing_backslash",
+            Self::EmptyMeasurement => "empty_measurement",
+            Self::MissingTagValue => "missing_tag_value",
+            Self::EmptyTagKey => "empty_tag_key",
+            Self::EmptyTagValue => "empty_tag_value",
+            Self::TagKeyTooLong => "tag_key_too_long",
+            Self::TagValueTooLong => "tag_value_too_long",
+            Self::TooManyTags => "too_many_tags",
+            Self::DuplicateTag => "duplicate_tag",
+            Self::SeriesTooLong => "series_too_long",
+            Self::MissingFields => "missing_fields",
+            Self::EmptyFieldKey => "empty_field_key",
+            Self::MissingFieldValue => "missing_field_value",
+            Self::MetricTooLong => "metric_too_long",
+            Self::InvalidValue => "invalid_value",
+            Self::NotFinite => "not_finite",
+            Self::IntegerTooLarge => "integer_too_large",
+            Self::UnclosedString => "unclosed_string",
+            Self::InvalidTime => "invalid_time",
+            Self::TimeOutOfRange => "time_out_of_range",
+            Self::TimeInFuture => "time_in_future",
+        }
+    }
+
     /// The reason in words, for the client.
     #[must_use]
     pub const fn text(self) -> &'static str {

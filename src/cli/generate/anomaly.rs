@@ -62,7 +62,7 @@ impl AnomalyKind {
     }
 
     /// How many samples it lasts in a plan: long enough to be seen, as long as its kind asks.
-    const fn samples(self) -> i64 {
+    pub(crate) const fn samples(self) -> i64 {
         match self {
             Self::Spike => 3,
             Self::Drop => 6,
@@ -76,9 +76,8 @@ impl AnomalyKind {
         let family = FAMILIES[series % FAMILIES.len()];
         match self {
             Self::SeasonalBreak => family.is_seasonal(),
-            Self::Spike | Self::Drop | Self::LevelShift | Self::VarianceChange | Self::Flatline => {
-                true
-            }
+            Self::VarianceChange => !family.has_bursts(),
+            Self::Spike | Self::Drop | Self::LevelShift | Self::Flatline => true,
         }
     }
 

@@ -68,6 +68,11 @@ impl Family {
         matches!(self, Self::Sessions | Self::Requests)
     }
 
+    /// Whether its health has bursts, beside which stronger noise does not show.
+    pub(crate) const fn has_bursts(self) -> bool {
+        matches!(self, Self::Latency)
+    }
+
     /// What a new series of this family is like.
     pub(crate) fn traits(self, rng: &mut Rng) -> Traits {
         let mut between = |low: f64, high: f64| low + (high - low) * rng.unit_f64();

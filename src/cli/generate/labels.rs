@@ -47,8 +47,8 @@ fn rows(generator: &Generator) -> impl Iterator<Item = Row> {
             series_id: series.key(DATABASE).id().to_string(),
             series: shown(series),
             kind: anomaly.kind.name(),
-            start: time(anomaly.onset),
-            end: time(anomaly.end),
+            start: rfc3339(anomaly.onset),
+            end: rfc3339(anomaly.end),
         }
     })
 }
@@ -59,7 +59,8 @@ fn shown(series: &GeneratedSeries) -> String {
     std::iter::once(series.metric.to_owned()).chain(labels).collect()
 }
 
-fn time(time: EventTime) -> String {
+/// `time` in UTC, with a fraction only if not zero.
+pub(crate) fn rfc3339(time: EventTime) -> String {
     DateTime::from_timestamp_nanos(time.nanos()).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 

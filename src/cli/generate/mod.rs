@@ -11,6 +11,8 @@ mod generator;
 mod labels;
 mod output;
 
-pub(crate) use anomaly::{Anomaly, AnomalyKind, Window, plan};
+pub(crate) use anomaly::{Anomaly, KINDS};
 pub(crate) use command::{GenArgs, run};
 pub(crate) use generator::{GeneratedSeries, Generator, GeneratorConfig};
+pub(crate) use labels::rfc3339;
+pub(crate) use output::{Format, TextForm};
