@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use tidewatch_metrics::{EventTime, Flags, SeriesRef, Severity};
+use tidewatch_metrics::{EventTime, Flags, SeriesRef};
 
 use crate::head::RowColumns;
 use crate::limits::CHUNK_ROWS;
@@ -192,15 +192,6 @@ impl HeadColumns {
         self.values.clear();
         self.severities.clear();
         self.flags.clear();
-    }
-
-    /// The severity of a row.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    #[must_use]
-    pub fn severity(&self, row: usize) -> Severity {
-        Severity::from_steps(self.severities[row])
     }
 }
 
