@@ -4,8 +4,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{FutureExt, StreamExt};
 use tidewatch_env::{Clock, RealClock};
@@ -20,7 +23,7 @@ use crate::instruments::QueryInstruments;
 use crate::limits::{QueryLimits, STACK_BYTES, TIMEOUT_MAX};
 use crate::memory::QueryPool;
 use crate::output::AnswerWriter;
-use crate::plan::{add_guards, check_plan};
+use crate::plan::{add_guards, check_plan, stop_in_joins};
 use crate::request::{QueryAnswer, QueryRequest, QueryStats};
 use crate::scan::Progress;
 use crate::session::SessionTemplate;
@@ -237,16 +240,29 @@ impl Shared {
         let lsn = context.snapshot.lsn;
         let all = Arc::clone(&self.memory);
         let memory = Arc::new(QueryPool::new(self.limits.query_memory_bytes_max, all));
-        let session = self
+        let mut session = self
             .template
             .session(Catalog::new(context, &request.db), &request.db, memory)
             .map_err(QueryError::of)?;
+        // What `now()` says in the whole query.
+        session.mark_start_execution();
         let logical = session.statement_to_plan(statement).await.map_err(QueryError::of)?;
         check_plan(&logical)?;
         progress.check()?;
-        let physical = session.create_physical_plan(&logical).await.map_err(QueryError::of)?;
+        let physical = physical_plan(&session, &logical, &progress).await;
+        let physical = physical.map_err(QueryError::of)?;
         progress.check()?;
         let plan = add_guards(physical, &progress).map_err(QueryError::of)?;
         Ok(Planned { plan, context: session.task_ctx(), lsn, permit })
     }
+}
+
+async fn physical_plan(
+    session: &SessionState,
+    logical: &LogicalPlan,
+    progress: &Arc<Progress>,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let optimized = stop_in_joins(session.optimize(logical)?, progress)?;
+    progress.check()?;
+    session.query_planner().create_physical_plan(&optimized, session).await
 }

@@ -29,3 +29,16 @@ pub use instruments::QueryInstruments;
 pub use limits::QueryLimits;
 pub use request::{Format, QueryAnswer, QueryRequest, QueryStats};
 pub use source::{Source, WalSegmentRow};
+
+#[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
+mod dedup_tests;
+#[cfg(test)]
+mod docs_tests;
+#[cfg(test)]
+mod engine_tests;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod slt_tests;

@@ -19,9 +19,11 @@ use crate::functions::cost::Cost;
 use crate::limits::{FUNCTION_BYTES_MAX, FUNCTION_WORK_MAX};
 
 /// The functions that can build more than they are given.
-const GROWING: [(&str, Cost); 26] = [
+const GROWING: [(&str, Cost); 28] = [
     ("array_append", Cost::Sum),
     ("array_concat", Cost::Sum),
+    ("array_has_all", Cost::Work),
+    ("array_has_any", Cost::Work),
     ("array_prepend", Cost::Sum),
     ("array_repeat", Cost::Repeat),
     ("array_replace", Cost::ReplaceElements),

@@ -40,8 +40,8 @@ pub(crate) enum Cost {
 impl Cost {
     /// Bytes (of [`Cost::Work`]: steps) that a call with these arguments takes.
     pub(crate) fn of(self, args: &[ColumnarValue], rows: usize) -> Result<usize> {
-        let bytes = |index: usize| args.get(index).map_or(Ok(Sizes::One(0)), |arg| sizes(arg));
-        let count = |index: usize| args.get(index).map_or(Ok(Sizes::One(0)), |arg| counts(arg));
+        let bytes = |index: usize| args.get(index).map_or(Ok(Sizes::One(0)), sizes);
+        let count = |index: usize| args.get(index).map_or(Ok(Sizes::One(0)), counts);
         let rows =
             if args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) { 1 } else { rows };
         Ok(match self {

@@ -6,7 +6,7 @@
 //! from above here:
 //!
 //! ```text
-//! relations(table)     = 1
+//! relations(table)     = 1, as that of a select without a table
 //! relations(name)      = relations(common table expression)
 //! relations(query)     = sum over all tables and subqueries that it reads
 //! expansion(table)     = 1
@@ -109,8 +109,11 @@ impl Names {
         for item in &select.projection {
             terms = terms.max(columns(item));
         }
-        let mut growth =
-            Growth { relations: from.relations, expansion: from.expansion.saturating_mul(terms) };
+        // A select without a table is a plan of its own too.
+        let mut growth = Growth {
+            relations: from.relations.max(1),
+            expansion: from.expansion.saturating_mul(terms),
+        };
         // Subqueries of FROM are in `from` already; those of all other clauses stand beside it.
         growth = growth.beside(self.subqueries(&select.projection)?);
         growth = growth.beside(self.subqueries(&select.selection)?);

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_wrong_statement_says_where_it_is_wrong() {
-        let error = parse("SELECT FROM WHERE").unwrap_err();
+        let error = parse("SELECT 1 + FROM cpu WHERE").unwrap_err();
         assert_eq!(error.kind(), QueryErrorKind::Invalid);
         assert!(error.to_string().contains("Expected"), "{error}");
     }

@@ -2,11 +2,14 @@
 //!
 //! A logical plan is held against what cannot be bounded ([`check`]); in a physical plan, operators
 //! that put out more than they take in, or that hold what the memory pool does not know of, are
-//! guarded ([`guards`], [`guard_exec`]).
+//! guarded ([`guards`], [`guard_exec`]). A join whose filter lets nothing through puts nothing out for
+//! hours, so that its filter itself looks whether the query was cancelled ([`join_filters`]).
 
 mod check;
 mod guard_exec;
 mod guards;
+mod join_filters;
 
 pub(crate) use check::check_plan;
 pub(crate) use guards::add_guards;
+pub(crate) use join_filters::stop_in_joins;

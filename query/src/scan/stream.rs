@@ -57,7 +57,7 @@ enum At {
 /// The leaf that reads `scan`; each part gives at most `limit` rows.
 pub(crate) fn scan_exec(
     scan: Scan,
-    to_batch: Arc<dyn RowsToBatch>,
+    to_batch: &Arc<dyn RowsToBatch>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = Arc::clone(to_batch.schema());
@@ -67,7 +67,7 @@ pub(crate) fn scan_exec(
             scan: Arc::clone(&scan),
             part,
             limit: limit.unwrap_or(usize::MAX),
-            to_batch: Arc::clone(&to_batch),
+            to_batch: Arc::clone(to_batch),
         })
     });
     let parts = parts.collect();

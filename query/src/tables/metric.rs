@@ -11,7 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use tidewatch_metrics::MetricView;
 use tidewatch_segments::MetricName;
 
-use crate::scan::{Scan, ScanRequest, SeriesIndex, Superseded, scan_exec};
+use crate::scan::{RowsToBatch, Scan, ScanRequest, SeriesIndex, Superseded, scan_exec};
 use crate::tables::columns::{Column, SeriesColumns, TableColumns, text_field, time_field};
 use crate::tables::context::QueryContext;
 use crate::tables::labels::{METRIC_COLUMNS, labels_schema};
@@ -104,6 +104,7 @@ impl TableProvider for MetricTable {
         };
         let scan = Scan::plan(&context.snapshot, request, Arc::clone(&context.progress))?;
         let series = SeriesColumns::Metric(labels);
-        scan_exec(scan, Arc::new(TableColumns { schema, columns, series }), limit)
+        let to_batch: Arc<dyn RowsToBatch> = Arc::new(TableColumns { schema, columns, series });
+        scan_exec(scan, &to_batch, limit)
     }
 }

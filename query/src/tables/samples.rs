@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::scan::{Scan, ScanRequest, Superseded, scan_exec};
+use crate::scan::{RowsToBatch, Scan, ScanRequest, Superseded, scan_exec};
 use crate::tables::columns::{Column, SeriesColumns, TableColumns, text_field, time_field};
 use crate::tables::context::QueryContext;
 use crate::tables::predicate::{push_down, sort};
@@ -102,6 +102,7 @@ impl TableProvider for SamplesTable {
         };
         let scan = Scan::plan(&context.snapshot, request, Arc::clone(&context.progress))?;
         let series = SeriesColumns::Names(names);
-        scan_exec(scan, Arc::new(TableColumns { schema, columns, series }), limit)
+        let to_batch: Arc<dyn RowsToBatch> = Arc::new(TableColumns { schema, columns, series });
+        scan_exec(scan, &to_batch, limit)
     }
 }

@@ -1,0 +1,195 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use futures::future::{join_all, select};
+
+use crate::fixtures::{Arrival, Asked, SECOND, World, request};
+use crate::{Format, QueryErrorKind, QueryLimits};
+
+fn row(world: &World, host: &str, second: i64, value: f64) -> Arrival {
+    let series = world.series("default", "cpu", &[("host", host)]);
+    Arrival { series, time: second * SECOND, value, severity: 0.0 }
+}
+
+/// Takes minutes and little memory.
+const ENDLESS: &str = "SELECT count(*) FROM range(0, 1000000000000)";
+
+#[test]
+fn an_answer_says_what_it_took_and_skips_what_it_need_not_read() {
+    let world = World::new(1);
+    for hour in 0..3 {
+        world.write(&[row(&world, "a", hour * 3_600, 1.0), row(&world, "b", hour * 3_600, 2.0)]);
+        world.flush(0);
+    }
+    world.write(&[row(&world, "a", 10_800, 4.0)]);
+    let asked = Asked::new(&world);
+    let sql =
+        "SELECT value FROM cpu WHERE host = 'a' AND time >= '1970-01-01T02:00:00Z' ORDER BY time";
+    let answer = asked.ask(request(sql, Format::Json)).unwrap();
+    assert_eq!(answer.body, r#"[{"value":1.0},{"value":4.0}]"#);
+    assert_eq!(answer.content_type, "application/json");
+    let stats = answer.stats;
+    assert_eq!((stats.rows, stats.rows_scanned), (2, 3), "{stats:?}");
+    assert_eq!((stats.segments, stats.segments_pruned), (3, 2), "{stats:?}");
+    assert_eq!(stats.lsn.get(), 4);
+    assert!(stats.bytes_scanned > 0 && stats.ms > 0.0);
+    let json: serde_json::Value = serde_json::from_str(&stats.to_json()).unwrap();
+    assert_eq!(json["segments_pruned"], 2);
+}
+
+#[test]
+fn a_limit_stops_the_scan_early() {
+    let world = World::new(1);
+    let rows: Vec<Arrival> = (0..200_000).map(|i| row(&world, "a", i, 1.0)).collect();
+    world.write(&rows);
+    world.flush(0);
+    let asked = Asked::new(&world);
+    let answer = asked.ask(request("SELECT value FROM cpu LIMIT 5", Format::Json)).unwrap();
+    assert_eq!(answer.stats.rows, 5);
+    assert!(answer.stats.rows_scanned < 200_000 || answer.stats.segments == 1);
+}
+
+#[test]
+fn all_formats_answer_the_same_rows() {
+    let world = World::new(1);
+    world.write(&[row(&world, "a", 1, 0.5)]);
+    let asked = Asked::new(&world);
+    let body = |format| asked.ask(request("SELECT host, value FROM cpu", format)).unwrap().body;
+    assert_eq!(body(Format::Json), r#"[{"host":"a","value":0.5}]"#);
+    assert_eq!(body(Format::JsonLines), "{\"host\":\"a\",\"value\":0.5}\n");
+    assert_eq!(body(Format::Csv), "host,value\na,0.5\n");
+    assert!(body(Format::Pretty).starts_with(b"+------+-------+\n| host | value |"));
+}
+
+#[test]
+fn a_query_sees_every_row_that_was_acknowledged_before_it() {
+    let world = World::new(3);
+    let asked = Asked::new(&world);
+    for i in 0..60 {
+        world.write(&[row(&world, &format!("h{}", i % 5), i, 1.0)]);
+        if i % 7 == 0 {
+            world.freeze(usize::try_from(i % 3).unwrap());
+        }
+        if i % 11 == 0 {
+            world.flush(usize::try_from(i % 3).unwrap());
+        }
+        let answer = asked.csv("SELECT count(*) AS n FROM cpu").unwrap();
+        assert_eq!(answer, format!("n\n{}\n", i + 1));
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_shown_yet_are_no_wrong_answer() {
+    let world = World::new(1);
+    world.set_ready(false);
+    let error = Asked::new(&world).csv("SELECT 1").unwrap_err();
+    assert_eq!(error.kind(), QueryErrorKind::Unavailable);
+}
+
+#[test]
+fn a_damaged_segment_is_told_and_not_skipped() {
+    let world = World::new(1);
+    world.write(&[row(&world, "a", 1, 1.0)]);
+    world.flush(0);
+    let files = std::fs::read_dir(world.dir()).unwrap().map(|entry| entry.unwrap().path());
+    let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "parquet");
+    let damaged: Vec<_> = files.filter(is_segment).collect();
+    assert!(!damaged.is_empty(), "no segment in {:?}", world.dir());
+    for path in damaged {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[10] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let error = Asked::new(&world).csv("SELECT value FROM cpu").unwrap_err();
+    assert_eq!(error.kind(), QueryErrorKind::Internal);
+    assert_eq!(error.to_string(), "stored rows could not be read");
+}
+
+#[test]
+fn beyond_the_room_queries_are_turned_away_and_dropped_ones_make_room() {
+    let world = World::new(1);
+    let limits = QueryLimits { running_max: 1, waiting_max: 1, ..QueryLimits::default() };
+    let asked = Asked::with_limits(&world, limits);
+    let long = || Box::pin(asked.engine.execute(request(ENDLESS, Format::Json)));
+    block_on(async {
+        let (mut one, mut two) = (long(), long());
+        // A future that was polled once has its place.
+        assert!(futures::poll!(&mut one).is_pending());
+        assert!(futures::poll!(&mut two).is_pending());
+        let turned_away = asked.engine.execute(request("SELECT 1", Format::Json)).await;
+        assert_eq!(turned_away.unwrap_err().kind(), QueryErrorKind::Unavailable);
+        drop((one, two));
+        // Both were cancelled: else this would wait for minutes, or be turned away for ever.
+        loop {
+            match asked.engine.execute(request("SELECT 1 AS x", Format::Csv)).await {
+                Ok(answer) => {
+                    assert_eq!(answer.body, "x\n1\n");
+                    break;
+                }
+                Err(error) => assert_eq!(error.kind(), QueryErrorKind::Unavailable, "{error}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn deadlines_hold_while_all_threads_are_busy() {
+    let world = World::new(1);
+    let limits = QueryLimits { threads: 1, running_max: 4, ..QueryLimits::default() };
+    let asked = Asked::with_limits(&world, limits);
+    let clock = tidewatch_env::RealClock::new();
+    let queries = (0..4).map(|_| {
+        let mut request = request(ENDLESS, Format::Json);
+        request.timeout = Some(Duration::from_millis(500));
+        asked.engine.execute(request)
+    });
+    let answers = block_on(join_all(queries));
+    for answer in answers {
+        assert_eq!(answer.unwrap_err().kind(), QueryErrorKind::Timeout);
+    }
+    let took = tidewatch_env::Clock::monotonic(&clock);
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+}
+
+#[test]
+fn an_engine_that_is_dropped_answers_nobody_and_hangs_nobody() {
+    let world = World::new(1);
+    let asked = Asked::new(&world);
+    let Asked { engine, runtime } = asked;
+    let engine = Arc::new(engine);
+    let of_task = Arc::clone(&engine);
+    runtime.block_on(async move {
+        let query = Box::pin(async move {
+            let answer = of_task.execute(request(ENDLESS, Format::Json)).await;
+            drop(of_task);
+            answer
+        });
+        let ready = Box::pin(async { engine.execute(request("SELECT 1", Format::Json)).await });
+        let first = select(query, ready).await;
+        assert!(matches!(first, futures::future::Either::Right((Ok(_), _))));
+    });
+}
+
+#[test]
+fn instruments_count_what_happened() {
+    let world = World::new(1);
+    world.write(&[row(&world, "a", 1, 1.0), row(&world, "a", 2, 1.0)]);
+    let instruments = crate::QueryInstruments::default();
+    let source: Arc<dyn crate::Source> = Arc::<World>::clone(&world);
+    let engine =
+        crate::QueryEngine::new(source, QueryLimits::default(), instruments.clone()).unwrap();
+    let ask = |sql: &str| block_on(engine.execute(request(sql, Format::Json)));
+    ask("SELECT value FROM cpu").unwrap();
+    ask("SELECT nonsense").unwrap_err();
+    ask("DROP TABLE cpu").unwrap_err();
+    assert_eq!((instruments.answered.get(), instruments.refused.get()), (1, 2));
+    assert_eq!((instruments.rows.get(), instruments.rows_scanned.get()), (2, 2));
+    assert!(instruments.bytes_scanned.get() > 0);
+    let mut registry = prometheus_client::registry::Registry::default();
+    instruments.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("tidewatch_query_answered_total 1"), "{text}");
+    assert!(text.contains("tidewatch_query_seconds_count 3"), "{text}");
+}

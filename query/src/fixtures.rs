@@ -1,0 +1,216 @@
+//! A small data directory with real files and heads in memory, for the tests of this crate.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tidewatch_env::{Disk, RealDisk};
+use tidewatch_metrics::{
+    Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
+};
+use tidewatch_segments::{
+    AlertRow, DeliveryRow, Events, Flush, Head, Manifest, Published, RowColumns, SlotSet, Snapshot,
+    flush,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    Format, QueryAnswer, QueryEngine, QueryError, QueryInstruments, QueryLimits, QueryRequest,
+    Source, WalSegmentRow,
+};
+
+pub(crate) const SECOND: i64 = 1_000_000_000;
+
+/// A row as it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) series: SeriesRef,
+    pub(crate) time: i64,
+    pub(crate) value: f64,
+    /// What the row gets if it is in order; a late row gets none.
+    pub(crate) severity: f32,
+}
+
+/// A data directory: real segments, heads in memory, and what else tables show.
+#[derive(Debug)]
+pub(crate) struct World {
+    dir: TempDir,
+    disk: Arc<dyn Disk>,
+    catalog: Arc<SeriesCatalog>,
+    published: Published,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    heads: Vec<Head>,
+    lsn: Lsn,
+    greatest: BTreeMap<SeriesRef, i64>,
+    alerts: Vec<AlertRow>,
+    deliveries: Vec<DeliveryRow>,
+    is_ready: bool,
+}
+
+impl World {
+    pub(crate) fn new(shards: usize) -> Arc<Self> {
+        let dir = TempDir::new().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let catalog = Arc::new(SeriesCatalog::new(1_000_000));
+        let manifest = Manifest::open(&*disk, dir.path()).unwrap();
+        let (heads, shared) = (0..shards).map(|_| Head::new()).unzip();
+        let of_published = (Arc::clone(&disk), Arc::clone(&catalog));
+        let published =
+            Published::new(of_published.0, dir.path(), of_published.1, manifest, shared);
+        let state = Mutex::new(State {
+            heads,
+            lsn: Lsn::ZERO,
+            greatest: BTreeMap::new(),
+            alerts: Vec::new(),
+            deliveries: Vec::new(),
+            is_ready: true,
+        });
+        Arc::new(Self { dir, disk, catalog, published, state })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn series(&self, db: &str, name: &str, labels: &[(&str, &str)]) -> SeriesRef {
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let key = SeriesKey::new(db, name, "value", labels).unwrap();
+        self.catalog.register(&key).unwrap().0
+    }
+
+    /// Takes a record; tells of each row whether it is late.
+    pub(crate) fn write(&self, rows: &[Arrival]) -> Vec<bool> {
+        let mut state = self.state.lock().unwrap();
+        state.lsn = state.lsn.next();
+        let lsn = state.lsn;
+        let mut all_late = Vec::new();
+        for row in rows {
+            let greatest = state.greatest.entry(row.series).or_insert(i64::MIN);
+            let late = row.time <= *greatest;
+            *greatest = row.time.max(*greatest);
+            all_late.push(late);
+            let severity = if late { 0.0 } else { row.severity };
+            let mut flags = if late { Flags::LATE } else { Flags::NONE };
+            if severity > 0.0 {
+                flags = flags.with(Flags::ONSET).with_channel(Channel::Deviation);
+            }
+            let shard = row.series.index() % state.heads.len();
+            state.heads[shard].append(&RowColumns {
+                series: &[row.series],
+                times: &[EventTime::new(row.time)],
+                values: &[row.value],
+                severities: &[Severity::from_f32(severity)],
+                flags: &[flags],
+            });
+        }
+        state.heads.iter_mut().for_each(|head| head.publish(lsn));
+        all_late
+    }
+
+    /// Freezes the head of a shard.
+    pub(crate) fn freeze(&self, shard: usize) {
+        let mut state = self.state.lock().unwrap();
+        self.published.freeze(shard, &mut state.heads[shard]);
+    }
+
+    /// Moves the rows of a shard to a segment, and all events to files. Keeps the events in memory,
+    /// as if a query had come in between.
+    pub(crate) fn flush(&self, shard: usize) {
+        self.freeze(shard);
+        let frozen = self.published.frozen(shard);
+        let state = self.state.lock().unwrap();
+        let events =
+            Events { alerts: &state.alerts, deliveries: &state.deliveries, last_lsn: state.lsn };
+        let input = Flush { frozen: &frozen, slots: SlotSet::ALL, catalog: &self.catalog, events };
+        let manifest = self.published.manifest();
+        let flushed = flush(&self.disk, self.dir.path(), &manifest, &input).unwrap();
+        self.published.commit_flush(shard, &frozen, flushed.manifest);
+    }
+
+    pub(crate) fn add_alert(&self, alert: AlertRow) {
+        self.state.lock().unwrap().alerts.push(alert);
+    }
+
+    pub(crate) fn add_delivery(&self, delivery: DeliveryRow) {
+        self.state.lock().unwrap().deliveries.push(delivery);
+    }
+
+    pub(crate) fn set_ready(&self, is_ready: bool) {
+        self.state.lock().unwrap().is_ready = is_ready;
+    }
+}
+
+impl Source for World {
+    fn snapshot(&self, _timeout: Duration) -> Result<Snapshot, QueryError> {
+        let state = self.state.lock().unwrap();
+        if !state.is_ready {
+            return Err(QueryError::NotReady);
+        }
+        self.published.snapshot(state.lsn).ok_or(QueryError::NotReady)
+    }
+
+    fn wal_segments(&self) -> Vec<WalSegmentRow> {
+        let row = |file: &str, first, last| WalSegmentRow {
+            file: file.to_owned(),
+            first_lsn: first,
+            last_lsn: last,
+            bytes: 1_024,
+            state: "active".to_owned(),
+        };
+        let one = Some(Lsn::new(1));
+        vec![row("wal-1.log", one, Some(Lsn::new(9))), row("wal-2.log", None, None)]
+    }
+
+    fn alerts(&self) -> Vec<AlertRow> {
+        self.state.lock().unwrap().alerts.clone()
+    }
+
+    fn deliveries(&self) -> Vec<DeliveryRow> {
+        self.state.lock().unwrap().deliveries.clone()
+    }
+}
+
+/// An engine on a world, and a runtime to ask it from.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) engine: QueryEngine,
+    pub(crate) runtime: Runtime,
+}
+
+impl Asked {
+    pub(crate) fn new(world: &Arc<World>) -> Self {
+        Self::with_limits(world, QueryLimits::default())
+    }
+
+    pub(crate) fn with_limits(world: &Arc<World>, limits: QueryLimits) -> Self {
+        let source: Arc<dyn Source> = Arc::<World>::clone(world);
+        let engine = QueryEngine::new(source, limits, QueryInstruments::default()).unwrap();
+        let runtime = Builder::new_current_thread().build().unwrap();
+        Self { engine, runtime }
+    }
+
+    pub(crate) fn ask(&self, request: QueryRequest) -> Result<QueryAnswer, QueryError> {
+        self.runtime.block_on(self.engine.execute(request))
+    }
+
+    /// The answer as CSV with its header.
+    pub(crate) fn csv(&self, sql: &str) -> Result<String, QueryError> {
+        let answer = self.ask(request(sql, Format::Csv))?;
+        Ok(String::from_utf8(answer.body.to_vec()).unwrap())
+    }
+}
+
+pub(crate) fn request(sql: &str, format: Format) -> QueryRequest {
+    let (sql, db) = (sql.to_owned(), "default".to_owned());
+    QueryRequest { sql, db, format, timeout: Some(Duration::from_secs(30)) }
+}
+
+pub(crate) fn at_second(second: i64) -> UnixNanos {
+    UnixNanos::new(second * SECOND)
+}
