@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
+mod clients;
 mod kill9;
 mod nab;
 mod server;
+mod strace;
 mod tidy;
