@@ -5,6 +5,8 @@
 mod clients;
 mod kill9;
 mod nab;
+mod receiver;
 mod server;
 mod strace;
 mod tidy;
+mod webhook;
