@@ -20,10 +20,18 @@ pub(super) type Place = (&'static str, &'static str, DiskOp);
 /// A bug for the laboratory to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plant {
+    /// None.
     Nothing,
+    /// No file is ever synced.
     NoFileSync,
+    /// No directory is ever synced.
     NoDirectorySync,
+    /// One kind of sync of one kind of file is missing.
+    Missing(&'static str, DiskOp),
+    /// Clients are answered before the sync.
     AckBeforeSync,
+    /// The receiver is told before the sync.
+    AlertBeforeSync,
 }
 
 /// Crashes at one seed, with the points found so far.
@@ -76,9 +84,14 @@ impl Campaign {
         disk.ignore_dir_syncs(plant == Plant::NoDirectorySync);
         let mut machine = machine(&disk, self.seed);
         machine.acks_early = plant == Plant::AckBeforeSync;
+        machine.alerts_early = plant == Plant::AlertBeforeSync;
+        let left_out = match plant {
+            Plant::Missing(kind, op) => Some((kind, op)),
+            _ => None,
+        };
         let points = Arc::new(Mutex::new(Points::default()));
         let witness = self.witness(&disk, &machine, &points, only);
-        machine.disk = Arc::new(Tape::new(disk, witness));
+        machine.disk = Arc::new(Tape::new(disk, witness, left_out));
         let played = play(&self.script, 0, None, &machine, false);
         drop(machine.disk);
         let mut points =
@@ -192,5 +205,6 @@ fn machine(disk: &SimDisk, seed: u64) -> Machine {
         world: SharedWorld::default(),
         seed,
         acks_early: false,
+        alerts_early: false,
     }
 }

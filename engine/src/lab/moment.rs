@@ -103,6 +103,7 @@ impl Moment {
             world: SharedWorld::new(self.world.clone()),
             seed,
             acks_early: false,
+            alerts_early: false,
         }
     }
 }
@@ -142,6 +143,7 @@ impl Recovered<'_> {
             self.check_alerts(&process, &replayed)?;
             drop(process);
             self.verify()?;
+            self.verify_segments()?;
         }
         let broken = self.machine.world.lock().broken.take();
         broken.map_or(Ok(()), Err)
@@ -235,6 +237,13 @@ impl Recovered<'_> {
             report if report.result == Verdict::Identical => Ok(()),
             report => Err(format!("replay --verify: {report:?}")),
         }
+    }
+
+    /// Every file that the manifest names is whole.
+    fn verify_segments(&self) -> Result<(), String> {
+        let dir = Path::new(DATA_DIR).join("segments");
+        let report = tidewatch_segments::verify(&self.machine.disk, &dir);
+        if report.ok { Ok(()) } else { Err(format!("segments verify: {report:?}")) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
-use tidewatch_metrics::Lsn;
+use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_operators::{OutputHash, RuleConfig, RuleSet};
 use tidewatch_segments::{HeadColumns, Projection, SegmentColumns, SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
@@ -30,7 +30,9 @@ use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::lab::replayed::StoredRow;
 use crate::lab::script::{Life, Request, SentRow};
 use crate::lab::world::{Acked, SharedWorld};
-use crate::record::{KIND_OUTPUT_HASH, TickRecord};
+use crate::outbox::Outbox;
+use crate::progress::Progress;
+use crate::record::{KIND_OUTPUT_HASH, TickRecord, TransitionRecord};
 use crate::recovery::{Recovery, RecoveryState};
 use crate::shard::{Shard, ShardRows, ShardShared};
 use crate::threads::Notary;
@@ -48,6 +50,8 @@ pub(super) struct Machine {
     pub(super) seed: u64,
     /// Plants a bug: clients who ask for `synced` are answered when their record is written.
     pub(super) acks_early: bool,
+    /// Plants a bug: the receiver is told as soon as a transition fires.
+    pub(super) alerts_early: bool,
 }
 
 /// What the operators of all shards have come to.
@@ -65,6 +69,8 @@ pub(super) struct Proving {
     pub(super) proofs: Vec<(Lsn, Proof)>,
     /// Whether every record is proven, or only where the log advances.
     pub(super) each: bool,
+    /// Where transitions are taken from as soon as they fire, if that bug is planted.
+    early: Option<(Arc<Outbox>, SharedWorld)>,
 }
 
 /// A process.
@@ -117,7 +123,9 @@ impl Process {
         let Opened { shards, shared } = Opened::new(&config, &machine.disk, &clock, instruments)?;
         let hashes = Arc::new(Hashes::new(config.shards));
         let inner = InlineDispatch { shards, hashes: Arc::clone(&hashes) };
-        let mut dispatch = Proving { inner, proofs: Vec::new(), each };
+        let early = (Arc::clone(&shared.outbox), machine.world.clone());
+        let early = machine.alerts_early.then_some(early);
+        let mut dispatch = Proving { inner, proofs: Vec::new(), each, early };
         let recovery = Recovery {
             config: &config,
             catalog: &shared.catalog,
@@ -402,6 +410,9 @@ impl Dispatch for Proving {
     fn rows(&mut self, shard: usize, rows: ShardRows) {
         let lsn = rows.lsn;
         self.inner.rows(shard, rows);
+        if let Some((outbox, world)) = &self.early {
+            tell_early(outbox, world, lsn);
+        }
         if self.each {
             self.prove(lsn);
         }
@@ -424,6 +435,18 @@ impl Dispatch for Proving {
     fn advance(&mut self, lsn: Lsn) {
         self.inner.advance(lsn);
         self.prove(lsn);
+    }
+}
+
+/// What the planted bug does: the transitions of a record are told before it is durable.
+fn tell_early(outbox: &Outbox, world: &SharedWorld, lsn: Lsn) {
+    let durable = Progress::new(1);
+    durable.set_durable(lsn, UnixNanos::default());
+    for record in outbox.take_releasable(&durable) {
+        let TransitionRecord { transition, times, .. } = record;
+        if transition.kind.is_delivered() && !transition.historical {
+            world.lock().receive(&Message { transition, times });
+        }
     }
 }
 

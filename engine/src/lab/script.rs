@@ -81,13 +81,13 @@ struct Writer {
 }
 
 impl Script {
-    /// The script of a seed. Every fourth one fills files of the log.
+    /// The script of a seed. Every ninth one fills files of the log.
     pub(super) fn new(seed: u64) -> Self {
         let mut writer = Writer {
             rng: Rng::from_seed(seed),
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
-            bulky: seed % 4 == 3,
+            bulky: seed % 9 == 3,
             script: Self { steps: Vec::new(), requests: Vec::new() },
         };
         for life in 0..3 {

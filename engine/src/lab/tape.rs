@@ -19,6 +19,8 @@ type Kind = Arc<Mutex<&'static str>>;
 pub(super) struct Tape {
     disk: SimDisk,
     witness: Witness,
+    /// Plants a bug: what is done to these files is left out, and said to be done.
+    left_out: Option<(&'static str, DiskOp)>,
     /// The kinds of open files, by their names of the moment.
     open: Arc<Mutex<BTreeMap<PathBuf, Kind>>>,
 }
@@ -27,11 +29,16 @@ struct TapeFile {
     file: Arc<dyn DiskFile>,
     kind: Kind,
     witness: Witness,
+    left_out: Option<(&'static str, DiskOp)>,
 }
 
 impl Tape {
-    pub(super) fn new(disk: SimDisk, witness: Witness) -> Self {
-        Self { disk, witness, open: Arc::default() }
+    pub(super) fn new(
+        disk: SimDisk,
+        witness: Witness,
+        left_out: Option<(&'static str, DiskOp)>,
+    ) -> Self {
+        Self { disk, witness, left_out, open: Arc::default() }
     }
 
     fn tell(&self, path: &Path, op: DiskOp) {
@@ -84,7 +91,12 @@ impl Disk for Tape {
             self.tell(path, DiskOp::Create);
         }
         let file = self.disk.open(path, mode)?;
-        Ok(Arc::new(TapeFile { file, kind: self.kind(path), witness: Arc::clone(&self.witness) }))
+        Ok(Arc::new(TapeFile {
+            file,
+            kind: self.kind(path),
+            witness: Arc::clone(&self.witness),
+            left_out: self.left_out,
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -109,6 +121,9 @@ impl Disk for Tape {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.tell(dir, DiskOp::SyncDir);
+        if self.left_out == Some((kind_of(dir), DiskOp::SyncDir)) {
+            return Ok(());
+        }
         self.disk.sync_dir(dir)
     }
 
@@ -131,8 +146,11 @@ impl Disk for Tape {
 
 impl TapeFile {
     fn tell(&self, op: DiskOp) {
-        let kind = *self.kind.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.witness)(kind, op);
+        (self.witness)(self.kind(), op);
+    }
+
+    fn kind(&self) -> &'static str {
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,12 +182,14 @@ impl DiskFile for TapeFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.tell(DiskOp::Sync);
+        if self.left_out == Some((self.kind(), DiskOp::Sync)) {
+            return Ok(());
+        }
         self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.tell(DiskOp::Sync);
-        self.file.sync_all()
+        self.sync_data()
     }
 
     fn forget_cached(&self) -> io::Result<()> {
