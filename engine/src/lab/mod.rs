@@ -11,9 +11,11 @@
 mod campaign;
 mod moment;
 mod process;
+mod proving;
 mod replayed;
 mod run;
 mod script;
+mod stored;
 mod tape;
 mod world;
 

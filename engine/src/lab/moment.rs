@@ -8,10 +8,11 @@ use tidewatch_env::{Disk, Rng, SimClock, SimDisk};
 use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_wal::WalReader;
 
-use crate::lab::process::{DATA_DIR, Machine, Process, rows_of};
+use crate::lab::process::{DATA_DIR, Machine, Process};
 use crate::lab::replayed::Replayed;
 use crate::lab::run::{Oracle, play};
 use crate::lab::script::{BEGIN_NANOS, Script, SentRow};
+use crate::lab::stored::rows_of;
 use crate::lab::world::{SharedWorld, World};
 use crate::record::{LogRecord, decode};
 use crate::verify::{Verdict, VerifyConfig, verify};

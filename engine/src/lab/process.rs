@@ -7,9 +7,9 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
-use tidewatch_metrics::{Lsn, UnixNanos};
-use tidewatch_operators::{OutputHash, RuleConfig, RuleSet};
-use tidewatch_segments::{HeadColumns, Projection, SegmentColumns, SegmentsInstruments, Snapshot};
+use tidewatch_metrics::Lsn;
+use tidewatch_operators::{RuleConfig, RuleSet};
+use tidewatch_segments::{SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
     DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule,
     SinkConfig, Verdict,
@@ -20,21 +20,18 @@ use crate::EngineError;
 use crate::committer::{Append, Committer, CommitterMessage};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
-use crate::dispatch::{Dispatch, RulesInForce};
 use crate::engine::{Opened, delivery_row};
 use crate::flusher::{FrozenShard, SegmentWriter};
-use crate::hashes::{Hashes, added};
+use crate::hashes::Hashes;
 use crate::ingest::{Durability, Ingest, LineWrite};
 use crate::inline::InlineDispatch;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
-use crate::lab::replayed::StoredRow;
-use crate::lab::script::{Life, Request, SentRow};
+use crate::lab::proving::{Proof, Proving};
+use crate::lab::script::{Life, Request};
 use crate::lab::world::{Acked, SharedWorld};
-use crate::outbox::Outbox;
-use crate::progress::Progress;
-use crate::record::{KIND_OUTPUT_HASH, TickRecord, TransitionRecord};
-use crate::recovery::{Recovery, RecoveryState};
-use crate::shard::{Shard, ShardRows, ShardShared};
+use crate::record::KIND_OUTPUT_HASH;
+use crate::recovery::{Recovery, RecoveryState, Started};
+use crate::shard::ShardShared;
 use crate::threads::Notary;
 
 pub(super) const DATA_DIR: &str = "/data";
@@ -52,25 +49,6 @@ pub(super) struct Machine {
     pub(super) acks_early: bool,
     /// Plants a bug: the receiver is told as soon as a transition fires.
     pub(super) alerts_early: bool,
-}
-
-/// What the operators of all shards have come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Proof {
-    pub(super) state: u64,
-    pub(super) output: OutputHash,
-}
-
-/// Shards that prove at every record what they have come to.
-#[derive(Debug)]
-pub(super) struct Proving {
-    inner: InlineDispatch,
-    /// The last one before a start's own record is what replay has come to.
-    pub(super) proofs: Vec<(Lsn, Proof)>,
-    /// Whether every record is proven, or only where the log advances.
-    pub(super) each: bool,
-    /// Where transitions are taken from as soon as they fire, if that bug is planted.
-    early: Option<(Arc<Outbox>, SharedWorld)>,
 }
 
 /// A process.
@@ -126,21 +104,7 @@ impl Process {
         let early = (Arc::clone(&shared.outbox), machine.world.clone());
         let early = machine.alerts_early.then_some(early);
         let mut dispatch = Proving { inner, proofs: Vec::new(), each, early };
-        let recovery = Recovery {
-            config: &config,
-            catalog: &shared.catalog,
-            outbox: &shared.outbox,
-            hashes: &hashes,
-            progress: &shared.progress,
-            state: &RecoveryState::default(),
-        };
-        let home = WalHome {
-            disk: Arc::clone(&machine.disk),
-            dir: config.wal_dir(),
-            clock: Arc::clone(&clock),
-            epoch_seed: machine.seed,
-        };
-        let started = recovery.start(home, WalInstruments::default(), &mut dispatch)?;
+        let started = open_log(machine, &config, &shared, &mut dispatch)?;
         let mut wal = started.wal;
         let (sender, queue) = bounded(QUEUE_MAX);
         for hash in started.due {
@@ -389,100 +353,26 @@ impl Machine {
     }
 }
 
-impl Proving {
-    fn proof(&self) -> Proof {
-        let state = self.inner.shards.iter().map(Shard::state_hash).fold(0, u64::wrapping_add);
-        let outputs = self.inner.shards.iter().map(Shard::output_hash);
-        Proof { state, output: outputs.fold(OutputHash::default(), added) }
-    }
-
-    fn prove(&mut self, lsn: Lsn) {
-        let proof = self.proof();
-        self.proofs.push((lsn, proof));
-    }
-}
-
-impl Dispatch for Proving {
-    fn shards(&self) -> usize {
-        self.inner.shards()
-    }
-
-    fn rows(&mut self, shard: usize, rows: ShardRows) {
-        let lsn = rows.lsn;
-        self.inner.rows(shard, rows);
-        if let Some((outbox, world)) = &self.early {
-            tell_early(outbox, world, lsn);
-        }
-        if self.each {
-            self.prove(lsn);
-        }
-    }
-
-    fn tick(&mut self, lsn: Lsn, tick: TickRecord) {
-        self.inner.tick(lsn, tick);
-        if self.each {
-            self.prove(lsn);
-        }
-    }
-
-    fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
-        self.inner.rules(lsn, rules);
-        if self.each {
-            self.prove(lsn);
-        }
-    }
-
-    fn advance(&mut self, lsn: Lsn) {
-        self.inner.advance(lsn);
-        self.prove(lsn);
-    }
-}
-
-/// What the planted bug does: the transitions of a record are told before it is durable.
-fn tell_early(outbox: &Outbox, world: &SharedWorld, lsn: Lsn) {
-    let durable = Progress::new(1);
-    durable.set_durable(lsn, UnixNanos::default());
-    for record in outbox.take_releasable(&durable) {
-        let TransitionRecord { transition, times, .. } = record;
-        if transition.kind.is_delivered() && !transition.historical {
-            world.lock().receive(&Message { transition, times });
-        }
-    }
-}
-
-/// All rows of a snapshot, sorted.
-pub(super) fn rows_of(snapshot: &Snapshot) -> Result<Vec<StoredRow>, EngineError> {
-    let mut rows = Vec::new();
-    let mut put = |series: u32, sent: (i64, u64), severity: u16, flags: u8| {
-        let entry = snapshot.catalog.get(tidewatch_metrics::SeriesRef(series));
-        let series = entry.map(|entry| entry.id).unwrap_or_default();
-        let sent = SentRow { series, time: sent.0, bits: sent.1 };
-        rows.push(StoredRow { sent, severity, flags });
+fn open_log(
+    machine: &Machine,
+    config: &EngineConfig,
+    shared: &ShardShared,
+    dispatch: &mut Proving,
+) -> Result<Started, EngineError> {
+    let hashes = Arc::clone(&dispatch.inner.hashes);
+    let recovery = Recovery {
+        config,
+        catalog: &shared.catalog,
+        outbox: &shared.outbox,
+        hashes: &hashes,
+        progress: &shared.progress,
+        state: &RecoveryState::default(),
     };
-    for chunk in snapshot.heads.iter().flat_map(tidewatch_segments::HeadView::chunks) {
-        let mut columns = HeadColumns::default();
-        chunk.copy(0..chunk.rows(), &mut columns);
-        for row in 0..columns.len() {
-            let sent = (columns.times[row], columns.values[row].to_bits());
-            put(columns.series[row], sent, columns.severities[row], columns.flags[row]);
-        }
-    }
-    let mut columns = SegmentColumns::default();
-    for segment in &snapshot.segments {
-        let reader = segment.reader()?;
-        for group in 0..reader.groups().len() {
-            reader.read(group, Projection::ALL, &mut columns)?;
-            let series = columns.series_ref.as_ref().expect("all columns are read");
-            let times = columns.time.as_ref().expect("all columns are read");
-            let values = columns.value.as_ref().expect("all columns are read");
-            let severities = columns.severity.as_ref().expect("all columns are read");
-            let flags = columns.flags.as_ref().expect("all columns are read");
-            for row in 0..columns.rows {
-                let sent = (times.value(row), values.value(row).to_bits());
-                put(series.value(row), sent, severities.value(row), flags.value(row));
-            }
-        }
-    }
-    rows.sort_unstable();
-    Ok(rows)
+    let home = WalHome {
+        disk: Arc::clone(&machine.disk),
+        dir: config.wal_dir(),
+        clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
+        epoch_seed: machine.seed,
+    };
+    recovery.start(home, WalInstruments::default(), dispatch)
 }

@@ -11,21 +11,14 @@ use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
 use crate::EngineError;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::hashes::added;
-use crate::lab::process::Proof;
+use crate::lab::proving::Proof;
 use crate::lab::script::SentRow;
+use crate::lab::stored::StoredRow;
 use crate::lab::world::Arrival;
 use crate::record::{LogRecord, TickRecord};
 use crate::replayer::Replayer;
 use crate::shard::ShardRows;
 use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
-
-/// A stored row: what was sent, and what the operators said of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct StoredRow {
-    pub(super) sent: SentRow,
-    pub(super) severity: u16,
-    pub(super) flags: u8,
-}
 
 /// All that a log says.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tidewatch_metrics::Lsn;
 
 use crate::EngineError;
-use crate::lab::process::{DATA_DIR, Machine, Process, Proof};
+use crate::lab::process::{DATA_DIR, Machine, Process};
+use crate::lab::proving::Proof;
 use crate::lab::replayed::Replayed;
 use crate::lab::script::{Script, Step};
 use crate::lab::world::World;
