@@ -82,6 +82,12 @@ impl Judge {
         &self.truths
     }
 
+    /// What was injected up to `moment`.
+    pub(crate) fn begun(&self, moment: EventTime) -> &[Truth] {
+        let count = self.truths.partition_point(|truth| truth.anomaly.onset <= moment);
+        &self.truths[..count]
+    }
+
     /// Whether every anomaly was detected.
     pub(crate) fn is_complete(&self) -> bool {
         self.truths.iter().all(|truth| truth.detected.is_some())
@@ -99,7 +105,7 @@ impl Judge {
 
     /// The result as one document; anomalies that begin after `moment` were not injected.
     pub(crate) fn document(&self, url: &str, moment: EventTime) -> Value {
-        let begun = self.truths.iter().filter(|truth| truth.anomaly.onset <= moment);
+        let begun = self.begun(moment).iter();
         let injected: Vec<Value> = begun
             .map(|truth| {
                 json!({

@@ -12,7 +12,6 @@ use crate::cli::demo::script::{HISTORY_STEPS, INTERVAL_NANOS, Script};
 use crate::cli::error::CliError;
 use crate::cli::generate::{Format, Generator, TextForm};
 use crate::cli::progress::Progress;
-use crate::cli::stop::Stop;
 
 /// Bytes of one request of the history.
 const REQUEST_BYTES: usize = 768 * 1_024;
@@ -27,6 +26,7 @@ pub(crate) struct Player {
     client: Arc<Client>,
     generator: Generator,
     form: TextForm,
+    progress: Progress,
     machine: Machine,
     next_reading: Duration,
     /// The time of the generator's next step.
@@ -40,11 +40,14 @@ impl Player {
     /// A player who stands before the script's history.
     pub(crate) fn new(client: Arc<Client>, script: &Script) -> Self {
         let generator = script.generator().clone();
+        let steps = u64::try_from(HISTORY_STEPS).expect("a number of steps");
+        let total = steps * generator.series().len() as u64;
         Self {
             client,
             form: TextForm::new(Format::Lp, generator.series()),
             next: EventTime::new(script.live_start().nanos() - HISTORY_STEPS * INTERVAL_NANOS),
             generator,
+            progress: Progress::count(total, "samples of history"),
             machine: Machine::new(Path::new("/proc")),
             next_reading: Duration::ZERO,
             values: Vec::new(),
@@ -58,23 +61,22 @@ impl Player {
         self.samples
     }
 
-    /// Writes the history, which ends before `end`, unless stopped.
+    /// Writes the next piece of the history, which ends before `end`; gives whether there is more.
     ///
     /// # Errors
     /// If the server does not take it.
-    pub(crate) fn write_history(&mut self, end: EventTime, stop: &Stop) -> Result<(), CliError> {
-        let series = u64::try_from(self.generator.series().len()).unwrap_or(0);
-        let steps = u64::try_from(HISTORY_STEPS).unwrap_or(0);
-        let progress = Progress::count(steps * series, "samples of history");
-        while self.next < end && !stop.is_stopped() {
+    pub(crate) fn write_history(&mut self, end: EventTime) -> Result<bool, CliError> {
+        let before = self.samples;
+        while self.next < end && self.lines.len() < REQUEST_BYTES {
             self.push_step();
-            if self.lines.len() >= REQUEST_BYTES {
-                self.send()?;
-            }
-            progress.advance(series);
         }
-        progress.finish();
-        self.send()
+        self.send()?;
+        self.progress.advance(self.samples - before);
+        let more = self.next < end;
+        if !more {
+            self.progress.finish();
+        }
+        Ok(more)
     }
 
     /// Writes the generated samples up to `moment`, and once a second this machine's at `now`.

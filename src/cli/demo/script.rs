@@ -20,7 +20,7 @@ const LIVE_STEPS: i64 = 50 * 6;
 pub(crate) const SPEED: i64 = 60;
 /// The first anomaly begins this many steps after the history, each next one that many later.
 const FIRST_ONSET_STEPS: i64 = 4 * 6;
-const ONSET_PAUSE_STEPS: i64 = 6 * 6;
+const ONSET_PAUSE_STEPS: i64 = 33;
 /// Onsets are moved by less than this many steps, so that they follow no clock.
 const ONSET_JITTER_STEPS: u64 = 2 * 6;
 

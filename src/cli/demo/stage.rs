@@ -77,7 +77,7 @@ impl<'a> Stage<'a> {
     /// If the server fails, the story cannot be told, or it was stopped before anything could be seen.
     pub(crate) fn run(&mut self, story: &mut Story<'_>) -> Result<Value, CliError> {
         story.open(self.server)?;
-        self.player.write_history(self.script.live_start(), &self.stop)?;
+        while self.player.write_history(self.script.live_start())? && !self.is_over() {}
         if self.stop.is_stopped() {
             return Err(CliError::Interrupted);
         }
@@ -88,7 +88,7 @@ impl<'a> Stage<'a> {
             self.stop.wait(PAUSE);
         }
         self.show_alerts(story)?;
-        story.close(&self.judge, self.server)?;
+        story.close(self.server, &self.judge, self.moment)?;
         Ok(self.judge.document(&self.server.url(), self.moment))
     }
 
@@ -106,7 +106,7 @@ impl<'a> Stage<'a> {
         self.show_alerts(story)?;
         if !self.toured && self.is_tour_time(elapsed) {
             self.toured = true;
-            story.verdict(&self.judge, self.script.generator().series())?;
+            story.verdict(&self.judge, self.moment, self.script.generator().series())?;
             self.tour.run(story)?;
             story.next_steps(self.server, self.end)?;
         }

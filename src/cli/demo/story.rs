@@ -138,11 +138,12 @@ impl<'a> Story<'a> {
     pub(crate) fn verdict(
         &mut self,
         judge: &Judge,
+        moment: EventTime,
         names: &[GeneratedSeries],
     ) -> Result<(), CliError> {
         let title = self.look(Look::Strong, "What was injected, and what was found");
         let mut text = format!("\n{title}\n");
-        for truth in judge.truths() {
+        for truth in judge.begun(moment) {
             let found = match truth.detected {
                 Some(delay) => {
                     self.look(Look::Good, &format!("after {} s of event time", delay.as_secs()))
@@ -153,7 +154,7 @@ impl<'a> Story<'a> {
             let name = generated_name(&names[truth.anomaly.series]);
             text.push_str(&format!("  {time}  {kind:<16}  {name:<40}  {found}\n"));
         }
-        text.push_str(&self.summary(judge));
+        text.push_str(&summary(judge, moment));
         self.tell(&text)
     }
 
@@ -189,28 +190,20 @@ impl<'a> Story<'a> {
     }
 
     /// The end.
-    pub(crate) fn close(&mut self, judge: &Judge, server: &DemoServer) -> Result<(), CliError> {
+    pub(crate) fn close(
+        &mut self,
+        server: &DemoServer,
+        judge: &Judge,
+        moment: EventTime,
+    ) -> Result<(), CliError> {
         let data_dir = server.data_dir().display();
         let rest = if server.is_temporary() {
             format!("{data_dir} is removed. Your own: tidewatch serve")
         } else {
             format!("{data_dir} is kept. Go on with it: tidewatch serve --data-dir {data_dir}")
         };
-        let summary = self.summary(judge);
+        let summary = summary(judge, moment);
         self.tell(&format!("\n{summary}{rest}\n"))
-    }
-
-    fn summary(&self, judge: &Judge) -> String {
-        let detected = judge.truths().iter().filter(|truth| truth.detected.is_some()).count();
-        let first = match judge.first_alert() {
-            Some(time) => format!("first alert {:.1} s after the start", time.as_secs_f64()),
-            None => "no alert yet".to_owned(),
-        };
-        format!(
-            "{detected} of {} anomalies found, {} false alerts, {first}.\n",
-            judge.truths().len(),
-            judge.false_alerts()
-        )
     }
 
     fn tell(&mut self, text: &str) -> Result<(), CliError> {
@@ -222,6 +215,19 @@ impl<'a> Story<'a> {
     fn look(&self, look: Look, text: &str) -> String {
         if self.colour { format!("{}{text}\u{1b}[0m", look.sequence()) } else { text.to_owned() }
     }
+}
+
+/// The figures in a line.
+fn summary(judge: &Judge, moment: EventTime) -> String {
+    let injected = judge.begun(moment);
+    let detected = injected.iter().filter(|truth| truth.detected.is_some()).count();
+    let first = match judge.first_alert() {
+        Some(time) => format!("first alert {:.1} s after the start", time.as_secs_f64()),
+        None => "no alert yet".to_owned(),
+    };
+    let (injected, wrong) = (injected.len(), judge.false_alerts());
+    let plural = if wrong == 1 { "" } else { "s" };
+    format!("{detected} of {injected} anomalies found, {wrong} false alert{plural}, {first}.\n")
 }
 
 /// The kind as people say it.
