@@ -44,10 +44,24 @@ fn a_limit_stops_the_scan_early() {
     let rows: Vec<Arrival> = (0..200_000).map(|i| row(&world, "a", i, 1.0)).collect();
     world.write(&rows);
     world.flush(0);
-    let asked = Asked::new(&world);
+    let asked = Asked::with_limits(&world, QueryLimits { threads: 1, ..QueryLimits::default() });
     let answer = asked.ask(request("SELECT value FROM cpu LIMIT 5", Format::Json)).unwrap();
     assert_eq!(answer.stats.rows, 5);
-    assert!(answer.stats.rows_scanned < 200_000 || answer.stats.segments == 1);
+    assert!(answer.stats.rows_scanned < 150_000, "one row group of two: {:?}", answer.stats);
+}
+
+#[test]
+fn a_plan_is_shown_and_measured() {
+    let world = World::new(1);
+    world.write(&[row(&world, "a", 1, 1.0), row(&world, "b", 1, 1.0)]);
+    let asked = Asked::new(&world);
+    let join = "SELECT a.host FROM cpu a JOIN cpu b ON a.time = b.time AND a.value + b.value > 1";
+    let plan = asked.csv(&format!("EXPLAIN {join}")).unwrap();
+    assert!(plan.contains("HashJoin") && plan.contains("StreamingTableExec"), "{plan}");
+    let measured = asked.csv(&format!("EXPLAIN ANALYZE {join}")).unwrap();
+    assert!(measured.contains("output_rows=4"), "{measured}");
+    let tables = asked.csv("SHOW TABLES").unwrap();
+    assert!(tables.contains("tidewatch,default,cpu,BASE TABLE"), "{tables}");
 }
 
 #[test]
@@ -149,7 +163,7 @@ fn deadlines_hold_while_all_threads_are_busy() {
         assert_eq!(answer.unwrap_err().kind(), QueryErrorKind::Timeout);
     }
     let took = tidewatch_env::Clock::monotonic(&clock);
-    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]

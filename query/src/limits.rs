@@ -6,16 +6,19 @@ use std::time::Duration;
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1_024;
 /// Tokens of one statement, without white space and comments.
 pub const TOKENS_MAX: usize = 16_384;
-/// Operators (`+`, `=`, `AND`, …) of one statement: a chain of them is as deep as it is long.
-pub const OPERATORS_MAX: usize = 1_000;
+/// Operators (`+`, `=`, `AND`, …) of one statement: a chain of them is as deep as it is long, and
+/// planning takes time with the square of its length, at worst with the cube.
+pub const OPERATORS_MAX: usize = 500;
 /// `UNION`, `INTERSECT` and `EXCEPT` of one statement.
-pub const SET_OPERATIONS_MAX: usize = 200;
+pub const SET_OPERATIONS_MAX: usize = 128;
 /// Nesting of parentheses, subqueries and expressions.
 pub const DEPTH_MAX: usize = 64;
 /// Tables that a statement reads once its common table expressions are put in place.
 pub const RELATIONS_MAX: u64 = 512;
 /// How large one expression can grow once the columns of subqueries are put in place.
 pub const EXPANSION_MAX: u64 = 250_000;
+/// Grouping sets that `CUBE`, `ROLLUP` and `GROUPING SETS` of one `GROUP BY` make together.
+pub const GROUPING_SETS_MAX: u64 = 512;
 /// Tables that one statement may look up in `information_schema`.
 pub const LOOKUPS_MAX: usize = 10_000;
 /// Bytes that one call of a function may build for one batch of rows.
@@ -28,7 +31,7 @@ pub const WIDE_ROW_BYTES_MAX: usize = 64 << 10;
 pub const UNNEST_BYTES_MAX: usize = 32 << 20;
 /// Rows of one batch.
 pub const BATCH_ROWS: usize = 8_192;
-/// Segments that are merged at once; an hour that needs more is merged anyway.
+/// Segments that are merged at once, unless an hour has more.
 pub const MERGE_SOURCES_MAX: usize = 64;
 /// Metrics whose label columns are kept between queries.
 pub const LABELS_KEPT: usize = 256;

@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, Select, SetExpr, TableFactor, TableWithJoins, Visit, Visitor,
+    Expr, GroupByExpr, Query, Select, SetExpr, TableFactor, TableWithJoins, Visit, Visitor,
 };
 
 use crate::guard::Refusal;
-use crate::limits::{EXPANSION_MAX, RELATIONS_MAX};
+use crate::limits::{EXPANSION_MAX, GROUPING_SETS_MAX, RELATIONS_MAX};
 
 /// An upper bound of what a query becomes.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +105,7 @@ impl Names {
         for table in &select.from {
             from = from.beside(self.joins(table)?).checked()?;
         }
+        check_grouping(&select.group_by)?;
         let mut terms = 1;
         for item in &select.projection {
             terms = terms.max(columns(item));
@@ -190,6 +191,22 @@ impl Visitor for Subqueries<'_> {
     }
 }
 
+/// Refuses groupings that multiply beyond bounds.
+fn check_grouping(group_by: &GroupByExpr) -> Result<(), Refusal> {
+    let GroupByExpr::Expressions(expressions, modifiers) = group_by else { return Ok(()) };
+    let powers = |of: usize| u32::try_from(of).map_or(u64::MAX, |of| 2_u64.saturating_pow(of));
+    let mut sets = if modifiers.is_empty() { 1 } else { powers(expressions.len()) };
+    for expression in expressions {
+        sets = sets.saturating_mul(match expression {
+            Expr::Cube(of) => powers(of.len()),
+            Expr::Rollup(of) => of.len() as u64 + 1,
+            Expr::GroupingSets(of) => of.len() as u64,
+            _ => 1,
+        });
+    }
+    if sets > GROUPING_SETS_MAX { Err(Refusal::GroupingSets) } else { Ok(()) }
+}
+
 /// How many column names an expression has.
 fn columns<T: Visit>(part: &T) -> u64 {
     struct Columns(u64);
@@ -245,6 +262,18 @@ mod tests {
             format!("SELECT a + a AS a FROM ({inner})")
         });
         assert_eq!(refusal(&nested), Some(Refusal::Expansion));
+    }
+
+    #[test]
+    fn groupings_that_multiply_are_refused() {
+        let cube = |columns: usize| {
+            let columns: Vec<String> = (0..columns).map(|i| format!("c{i}")).collect();
+            format!("SELECT count(*) FROM cpu GROUP BY CUBE ({})", columns.join(", "))
+        };
+        assert_eq!(refusal(&cube(9)), None);
+        assert_eq!(refusal(&cube(10)), Some(Refusal::GroupingSets));
+        let twice = "SELECT 1 FROM cpu GROUP BY CUBE (a, b, c, d, e), CUBE (f, g, h, i, j)";
+        assert_eq!(refusal(twice), Some(Refusal::GroupingSets));
     }
 
     #[test]

@@ -30,7 +30,8 @@ fn check_sql(statement: &SqlStatement) -> Result<Option<&Query>, Refusal> {
         SqlStatement::ExplainTable { .. }
         | SqlStatement::ShowTables { .. }
         | SqlStatement::ShowColumns { .. }
-        | SqlStatement::ShowFunctions { .. } => Ok(None),
+        | SqlStatement::ShowFunctions { .. }
+        | SqlStatement::ShowVariable { .. } => Ok(None),
         _ => Err(forbidden(&statement.to_string())),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::QueryErrorKind;
 use crate::limits::{
-    DEPTH_MAX, EXPANSION_MAX, OPERATORS_MAX, RELATIONS_MAX, SET_OPERATIONS_MAX,
+    DEPTH_MAX, EXPANSION_MAX, GROUPING_SETS_MAX, OPERATORS_MAX, RELATIONS_MAX, SET_OPERATIONS_MAX,
     STATEMENT_BYTES_MAX, TOKENS_MAX,
 };
 
@@ -41,6 +41,9 @@ pub enum Refusal {
          subqueries are put in place"
     )]
     Expansion,
+    /// Groups in too many ways.
+    #[error("CUBE, ROLLUP and GROUPING SETS make more than {GROUPING_SETS_MAX} grouping sets")]
+    GroupingSets,
     /// None, or several.
     #[error("exactly one statement is taken, not {count}")]
     Statements {
@@ -74,7 +77,8 @@ impl Refusal {
             | Self::SetOperations
             | Self::Depth
             | Self::Relations
-            | Self::Expansion => QueryErrorKind::LimitExceeded,
+            | Self::Expansion
+            | Self::GroupingSets => QueryErrorKind::LimitExceeded,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Hours {
     Except(Arc<BTreeSet<i64>>),
     /// These.
     Only(Arc<BTreeSet<i64>>),
+    /// These and all between them.
+    Between(i64, i64),
 }
 
 impl Hours {
@@ -27,6 +29,7 @@ impl Hours {
             Self::All => true,
             Self::Except(hours) => !hours.contains(&hour),
             Self::Only(hours) => hours.contains(&hour),
+            Self::Between(first, last) => (*first..=*last).contains(&hour),
         }
     }
 
@@ -37,6 +40,7 @@ impl Hours {
         match self {
             Self::All => true,
             Self::Only(hours) => first <= last && hours.range(first..=last).next().is_some(),
+            Self::Between(from, to) => first.max(*from) <= last.min(*to),
             Self::Except(hours) => {
                 let span = last.abs_diff(first).saturating_add(1);
                 let missing = if first <= last { hours.range(first..=last).count() } else { 0 };
@@ -118,5 +122,9 @@ mod tests {
         let only = Hours::Only(Arc::new([5].into()));
         assert!(!only.may_take(&(0..=5 * HOUR_NANOS - 1)));
         assert!(only.may_take(&(0..=i64::MAX)));
+        let between = Hours::Between(2, 3);
+        assert!(!between.may_take(&(0..=2 * HOUR_NANOS - 1)));
+        assert!(between.may_take(&(0..=i64::MAX)));
+        assert!(!between.may_take(&(4 * HOUR_NANOS..=i64::MAX)));
     }
 }

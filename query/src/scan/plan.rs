@@ -118,7 +118,7 @@ impl Scan {
         };
         if !request.times.is_empty() {
             match late {
-                LateHours::All => planner.slab(Hours::All)?,
+                LateHours::All => planner.slabs_of_all()?,
                 LateHours::Listed(hours) if hours.is_empty() => planner.plain(&Hours::All)?,
                 LateHours::Listed(hours) => {
                     planner.slabs(&hours)?;
@@ -199,27 +199,42 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Hours with late rows, as many together as have few enough sources.
+    /// Merges these hours, as many together as have few enough sources.
     fn slabs(&mut self, hours: &BTreeSet<i64>) -> Result<(), QueryError> {
-        let mut slab: BTreeSet<i64> = BTreeSet::new();
-        let mut sources: BTreeSet<usize> = BTreeSet::new();
-        for hour in hours {
-            let only = Hours::Only(Arc::new([*hour].into()));
-            let segments = self.snapshot.segments.iter().enumerate();
-            let of_hour = segments.filter(|(_, segment)| may_take(segment, &only));
-            let of_hour: BTreeSet<usize> = of_hour.map(|(position, _)| position).collect();
-            let together = sources.union(&of_hour).count();
-            if together > MERGE_SOURCES_MAX && !slab.is_empty() {
-                self.slab(Hours::Only(Arc::new(std::mem::take(&mut slab))))?;
-                sources.clear();
-            }
-            slab.insert(*hour);
-            sources.extend(of_hour);
-        }
-        if !slab.is_empty() {
-            self.slab(Hours::Only(Arc::new(slab)))?;
+        let each = hours.iter().map(|hour| (*hour, self.sources(*hour, *hour))).collect();
+        for hours in together(each) {
+            self.slab(Hours::Only(Arc::new(hours.into_iter().collect())))?;
         }
         Ok(())
+    }
+
+    /// Merges all hours, as many together as have few enough sources.
+    fn slabs_of_all(&mut self) -> Result<(), QueryError> {
+        // Between two neighbours of these hours, the sources are the same.
+        let mut starts = BTreeSet::from([i64::MIN]);
+        for segment in &self.snapshot.segments {
+            let meta = segment.meta();
+            if meta.overlaps(&self.predicate.times) {
+                starts.insert(LateHours::hour_of(meta.time_min));
+                starts.insert(LateHours::hour_of(meta.time_max) + 1);
+            }
+        }
+        let ends = starts.iter().skip(1).map(|start| start - 1).chain([i64::MAX]);
+        let spans = starts.iter().copied().zip(ends);
+        let each = spans.map(|(start, end)| ((start, end), self.sources(start, end))).collect();
+        for spans in together(each) {
+            if let (Some((start, _)), Some((_, end))) = (spans.first(), spans.last()) {
+                self.slab(Hours::Between(*start, *end))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments that may hold rows of these hours.
+    fn sources(&self, first: i64, last: i64) -> BTreeSet<usize> {
+        let hours = Hours::Between(first, last);
+        let segments = self.snapshot.segments.iter().enumerate();
+        segments.filter(|(_, segment)| may_take(segment, &hours)).map(|(at, _)| at).collect()
     }
 
     fn slab(&mut self, hours: Hours) -> Result<(), QueryError> {
@@ -286,4 +301,41 @@ impl Planner<'_> {
 fn may_take(segment: &Segment, hours: &Hours) -> bool {
     let meta = segment.meta();
     hours.may_take(&(meta.time_min.nanos()..=meta.time_max.nanos()))
+}
+
+/// Puts neighbours together while they have few enough sources.
+///
+/// Each source is read once per slab, so where a single one has many sources already, twice as
+/// many are allowed, rather than reading all of them again for its neighbour.
+fn together<T>(each: Vec<(T, BTreeSet<usize>)>) -> Vec<Vec<T>> {
+    let mut slabs: Vec<Vec<T>> = Vec::new();
+    let mut sources: BTreeSet<usize> = BTreeSet::new();
+    let mut sources_max = 0;
+    for (hours, of_hours) in each {
+        match slabs.last_mut() {
+            Some(slab) if sources.union(&of_hours).count() <= sources_max => slab.push(hours),
+            _ => {
+                sources.clear();
+                sources_max = MERGE_SOURCES_MAX.max(2 * of_hours.len());
+                slabs.push(vec![hours]);
+            }
+        }
+        sources.extend(of_hours);
+    }
+    slabs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_merged_together_while_their_sources_are_few() {
+        let few = (0..100_usize).map(|hour| (hour, [hour, hour + 1].into())).collect();
+        let slabs = together(few);
+        assert_eq!(slabs.iter().map(Vec::len).collect::<Vec<_>>(), [63, 37]);
+        let many = (0..100_usize).map(|hour| (hour, (hour..hour + 300).collect())).collect();
+        assert_eq!(together(many).len(), 1, "neighbours share most of their sources");
+        assert!(together(Vec::<((), BTreeSet<usize>)>::new()).is_empty());
+    }
 }
