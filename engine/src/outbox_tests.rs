@@ -145,3 +145,17 @@ fn beyond_the_limit_the_oldest_become_dead_letters() {
     assert_eq!(given_up, [(0, DEAD_LETTER), (1, DEAD_LETTER)]);
     assert_eq!(outbox.undelivered(), OUTBOX_MESSAGES_MAX);
 }
+
+#[test]
+fn after_a_crash_transitions_of_one_sample_keep_the_order_in_which_they_fired() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    // One sample ends the alert of one rule and begins that of another, whose key is less.
+    let (begun, ended) = (TransitionKind::Firing, TransitionKind::Resolved);
+    outbox.push_fired([fired(8, ended, 3), fired(2, begun, 3), fired(1, begun, 2)].into_iter());
+    assert_eq!(outbox.finish_recovery(&[]), 0);
+    let progress = Progress::new(1);
+    progress.set_durable(Lsn::new(3), UnixNanos::new(8));
+    let released = outbox.take_releasable(&progress);
+    let keys: Vec<_> = released.iter().map(|record| record.transition.key.0).collect();
+    assert_eq!(keys, [1, 8, 2]);
+}

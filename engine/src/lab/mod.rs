@@ -28,7 +28,7 @@ use crate::lab::campaign::{Campaign, Plant, Points};
 /// Crash points that a run of the tests must reach.
 const POINTS_MIN: u64 = 10_000;
 /// Scripts; each has some hundred operations.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 31;
 /// Crashes in the middle of an operation, and failing devices, per script.
 const LIVE_FAULTS: u64 = 6;
 
