@@ -36,7 +36,7 @@ pub(crate) fn json_of(output: &Output) -> Value {
 /// What a test tells although it passes: the harness shows only what failing tests print.
 pub(crate) fn tell(text: &str) {
     use std::io::Write;
-    writeln!(std::io::stderr(), "{text}").unwrap();
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// How a server is started.
@@ -188,13 +188,14 @@ impl Server {
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<Answer, ureq::Error> {
+    ) -> Result<Answer, Box<ureq::Error>> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url()));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = self.agent.run(request.body(body).unwrap())?;
-        let text = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
+        let mut response = self.agent.run(request.body(body).unwrap()).map_err(Box::new)?;
+        let text =
+            response.body_mut().with_config().limit(1 << 30).read_to_string().map_err(Box::new)?;
         let (parts, _) = response.into_parts();
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: text })
     }
@@ -293,12 +294,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            if matches!(child.try_wait(), Ok(None)) {
-                // Under a wrapper, the end of ours is the end of both.
-                self.hit("KILL");
-                child.wait().ok();
-            }
+        if let Some(mut child) = self.child.take()
+            && matches!(child.try_wait(), Ok(None))
+        {
+            // Under a wrapper, the end of ours is the end of both.
+            self.hit("KILL");
+            child.wait().ok();
         }
         if std::thread::panicking() {
             let log = fs::read_to_string(&self.log).unwrap_or_default();

@@ -40,6 +40,9 @@ const FLUSH_MAX: Duration = Duration::from_secs(4);
 /// Between two looks for a file to ready, or for space.
 const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
 
+/// The committer's thread.
+const COMMITTER: &str = "committer";
+
 /// The doors to the world, and whom to tell when the engine must end.
 #[derive(Clone)]
 pub struct EngineHome {
@@ -243,16 +246,16 @@ impl Engine {
         self.stop.store(true, Ordering::Release);
         self.flusher.wake();
         drop(self.queue.send(CommitterMessage::Stop));
+        self.progress.close();
+        let threads = std::mem::take(&mut *self.lock_threads());
+        let is_committer = |thread: &JoinHandle<()>| thread.thread().name() == Some(COMMITTER);
+        let (committer, others): (Vec<_>, Vec<_>) = threads.into_iter().partition(is_committer);
+        join(committer);
+        // ORDER: after the committer, which hands records to the shards to its end.
         for shard in &self.shards {
             drop(shard.send(ShardMessage::Stop));
         }
-        self.progress.close();
-        let threads = std::mem::take(&mut *self.lock_threads());
-        for thread in threads {
-            if thread.join().is_err() {
-                error!("a thread of the engine had panicked");
-            }
-        }
+        join(others);
         info!(durable = %self.durable(), "engine stopped");
     }
 
@@ -389,7 +392,7 @@ impl Engine {
             }
         };
         watch(&committer);
-        self.spawn("committer", move || {
+        self.spawn(COMMITTER, move || {
             if let Err(error) = run_committer(&mut committer, &commits, idle_mark, watch) {
                 progress.close();
                 fatal(&format!("the log failed: {}", describe(&error)));
@@ -517,6 +520,14 @@ fn preallocate(mut preallocator: Preallocator, stop: &AtomicBool) {
                 warn!(%error, "files of the log are no longer readied beside it");
                 return;
             }
+        }
+    }
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            error!("a thread of the engine had panicked");
         }
     }
 }

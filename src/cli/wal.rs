@@ -1,7 +1,7 @@
 //! `tidewatch wal`: looks into the log of a data directory.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ pub(crate) fn run(command: &WalCommand, out: &mut dyn Write) -> Result<(), CliEr
     }
 }
 
-fn verify(dir: &PathBuf, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+fn verify(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let report = tidewatch_wal::verify(&RealDisk, &dir.join("wal")).map_err(|e| failed(e, dir))?;
     let problems: Vec<Value> = report
         .problems
@@ -104,7 +104,7 @@ struct FileLine {
     records: u64,
 }
 
-fn ls(dir: &PathBuf, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+fn ls(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let mut reader = open(dir, Lsn::ZERO)?;
     let mut files: Vec<FileLine> = Vec::new();
     while let Some(record) = reader.next_record().map_err(|e| failed(e, dir))? {
@@ -147,7 +147,7 @@ pub(crate) fn table(columns: &[&str], rows: &[Value]) -> String {
     format!("{table}\n")
 }
 
-fn dump(dir: &PathBuf, from: Lsn, limit: u64, out: &mut dyn Write) -> Result<(), CliError> {
+fn dump(dir: &Path, from: Lsn, limit: u64, out: &mut dyn Write) -> Result<(), CliError> {
     let mut reader = open(dir, from)?;
     let mut shown = 0;
     while let Some(record) = reader.next_record().map_err(|e| failed(e, dir))? {
@@ -221,15 +221,15 @@ fn describe(record: &LogRecord, document: &mut Value) {
     }
 }
 
-fn open(dir: &PathBuf, from: Lsn) -> Result<WalReader, CliError> {
+fn open(dir: &Path, from: Lsn) -> Result<WalReader, CliError> {
     WalReader::open(Arc::new(RealDisk), &dir.join("wal"), from).map_err(|e| failed(e, dir))
 }
 
-fn failed(error: WalError, dir: &PathBuf) -> CliError {
+fn failed(error: WalError, dir: &Path) -> CliError {
     match error {
         WalError::Io { action, path, source } => {
             CliError::File { action, path, source: source.into() }
         }
-        error => CliError::Corrupt { path: dir.clone(), problem: error.to_string() },
+        error => CliError::Corrupt { path: dir.to_owned(), problem: error.to_string() },
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn run(command: &BenchCommand, out: &mut dyn Write) -> Result<(), Cli
 fn ingest(args: &IngestArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let peers = peers(&args.peer, &args.peer_pid)?;
     let old = args.compare.as_deref().map(read).transpose()?;
-    let scratch = Scratch::new(args.dir.clone().unwrap_or_else(std::env::temp_dir))?;
+    let scratch = Scratch::new(&args.dir.clone().unwrap_or_else(std::env::temp_dir))?;
     let machine = Machine::this(&scratch.dir);
     let cases = if args.case.is_empty() {
         vec![CaseName::P1, CaseName::P2, CaseName::Small]
@@ -164,9 +164,9 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(parent: PathBuf) -> Result<Self, CliError> {
+    fn new(parent: &Path) -> Result<Self, CliError> {
         let dir = parent.join(format!("tidewatch-bench-{}", std::process::id()));
-        let made = fs::create_dir_all(&parent).and_then(|()| fs::create_dir(&dir));
+        let made = fs::create_dir_all(parent).and_then(|()| fs::create_dir(&dir));
         made.map_err(|source| CliError::File {
             action: "create the folder",
             path: dir.clone(),
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_folder_of_our_own_is_gone_afterwards() {
         let parent = tempfile::tempdir().unwrap();
-        let scratch = Scratch::new(parent.path().join("new")).unwrap();
+        let scratch = Scratch::new(&parent.path().join("new")).unwrap();
         let dir = scratch.dir.clone();
         fs::write(dir.join("x"), "x").unwrap();
         drop(scratch);
