@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
 mod clients;
+mod commands;
+mod door;
 mod kill9;
 mod nab;
 mod receiver;
 mod server;
+mod sql;
 mod strace;
 mod tidy;
 mod webhook;

@@ -20,7 +20,7 @@ use crate::http::{App, Server, ServerConfig};
 
 /// Decompressed bytes of one body.
 const BODY_BYTES_MAX: usize = 32 << 20;
-/// Connections at a time.
+/// Connections at a time, where the system lets the process have so many.
 const CONNECTIONS_MAX: usize = 4_096;
 /// Where the address stands while the server runs.
 const LISTEN_FILE: &str = "listen.json";
@@ -104,9 +104,10 @@ impl Service {
 
 /// Listens on the first of the addresses that can be had; the error is the last one's.
 async fn bind(addresses: &[SocketAddr]) -> Result<Server, CliError> {
+    let connections_max = CONNECTIONS_MAX.min(crate::open_files::connections_max());
     let mut refused = CliError::Usage { problem: "no address to listen on is given".to_owned() };
     for listen in addresses {
-        let config = ServerConfig { listen: *listen, connections_max: CONNECTIONS_MAX };
+        let config = ServerConfig { listen: *listen, connections_max };
         match Server::bind(config).await {
             Ok(server) => return Ok(server),
             Err(source) => {

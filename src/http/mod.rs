@@ -53,5 +53,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/version", get(health::version))
         .route("/metrics", get(health::metrics))
         .fallback(health::not_found)
+        .method_not_allowed_fallback(health::method_not_allowed)
         .with_state(app)
 }

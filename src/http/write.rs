@@ -60,7 +60,8 @@ fn refusal(api: WriteApi, error: &ApiError) -> String {
         WriteApi::V1 => json!({ "error": message }).to_string(),
         _ => {
             let code = match error.status {
-                StatusCode::BAD_REQUEST => "invalid",
+                StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT => "invalid",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported media type",
                 StatusCode::PAYLOAD_TOO_LARGE => "request too large",
                 StatusCode::TOO_MANY_REQUESTS => "too many requests",
                 StatusCode::SERVICE_UNAVAILABLE => "unavailable",
