@@ -8,6 +8,7 @@ use tidewatch_env::{Clock, RealClock};
 
 use crate::cli::bench::connection::{Answer, Connection};
 use crate::cli::bench::floor::latencies;
+use crate::cli::bench::pace::{Pace, Place};
 use crate::cli::bench::requests::Requests;
 use crate::cli::error::CliError;
 use crate::cli::stop::Stop;
@@ -66,14 +67,16 @@ pub(crate) fn put(
     positions: &mut [u64],
     span: Span,
 ) -> Result<Acknowledged, CliError> {
+    let steps = requests.iter().zip(&*positions).map(|(r, at)| *at / r.one_step());
+    let pace = Pace::new(steps.collect());
     let ended = std::thread::scope(|scope| {
-        let threads: Vec<_> = requests
-            .iter_mut()
-            .zip(positions)
-            .map(|(requests, position)| {
-                scope.spawn(move || send(address, requests, position, span))
-            })
-            .collect();
+        let mut threads = Vec::new();
+        for (index, (requests, position)) in requests.iter_mut().zip(positions).enumerate() {
+            let place = pace.place(index);
+            threads.push(
+                scope.spawn(move || Sender { address, place, requests, position }.send(span)),
+            );
+        }
         let ended = threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -86,38 +89,49 @@ pub(crate) fn put(
     Ok(sum)
 }
 
-fn send(
+/// One connection's thread.
+#[derive(Debug)]
+struct Sender<'a> {
     address: SocketAddr,
-    requests: &mut Requests,
-    position: &mut u64,
-    span: Span,
-) -> Result<Acknowledged, CliError> {
-    let url = format!("http://{address}");
-    let clock = RealClock::new();
-    let not_reached =
-        |source: std::io::Error| CliError::NotReached { url: url.clone(), source: source.into() };
-    let mut connection = Connection::open(address).map_err(not_reached)?;
-    let mut sum = Acknowledged::none();
-    while clock.monotonic() < span.time || sum.requests < span.requests {
-        let ready = requests.ready(*position);
-        let started = clock.monotonic();
-        let answer = loop {
-            let answer = connection.ask(ready.bytes).map_err(not_reached)?;
-            if !matches!(answer.status, 429 | 503) {
-                break answer;
-            }
-            sum.busy += 1;
-            Stop::default().wait(BUSY_PAUSE);
+    place: Place<'a>,
+    requests: &'a mut Requests,
+    position: &'a mut u64,
+}
+
+impl Sender<'_> {
+    fn send(self, span: Span) -> Result<Acknowledged, CliError> {
+        let Self { address, place, requests, position } = self;
+        let url = format!("http://{address}");
+        let clock = RealClock::new();
+        let not_reached = |source: std::io::Error| CliError::NotReached {
+            url: url.clone(),
+            source: source.into(),
         };
-        let took = clock.monotonic().saturating_sub(started);
-        refuse_refusals(&url, answer)?;
-        sum.acks.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-        sum.samples += ready.samples;
-        sum.hundredths += ready.hundredths;
-        sum.requests += 1;
-        *position += 1;
+        let mut connection = Connection::open(address).map_err(not_reached)?;
+        let mut sum = Acknowledged::none();
+        let one_step = requests.one_step();
+        while clock.monotonic() < span.time || sum.requests < span.requests {
+            place.enter(*position / one_step);
+            let ready = requests.ready(*position);
+            let started = clock.monotonic();
+            let answer = loop {
+                let answer = connection.ask(ready.bytes).map_err(not_reached)?;
+                if !matches!(answer.status, 429 | 503) {
+                    break answer;
+                }
+                sum.busy += 1;
+                Stop::default().wait(BUSY_PAUSE);
+            };
+            let took = clock.monotonic().saturating_sub(started);
+            refuse_refusals(&url, answer)?;
+            sum.acks.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+            sum.samples += ready.samples;
+            sum.hundredths += ready.hundredths;
+            sum.requests += 1;
+            *position += 1;
+        }
+        Ok(sum)
     }
-    Ok(sum)
 }
 
 fn refuse_refusals(url: &str, answer: Answer) -> Result<(), CliError> {

@@ -12,6 +12,7 @@ mod connection;
 mod floor;
 mod load;
 mod machine;
+mod pace;
 mod process;
 mod questdb;
 mod report;
