@@ -15,6 +15,8 @@ use crate::server::{Home, Server, Start, tell};
 
 const SECRET: &str = "whsec-4711";
 const SERIES: usize = 4;
+/// A report is logged at once; this much only on a machine that does something else.
+const REPORTED_WITHIN: Duration = Duration::from_secs(20);
 /// Each series goes above the rule's limit and back so often before and after the kill.
 const ROUNDS: usize = 3;
 
@@ -94,6 +96,16 @@ fn assert_complete(received: &[Received], start: i64) {
     }
 }
 
+/// Waits until the log has the report of every delivery: the receiver has the last message before.
+fn wait_reported(server: &Server) {
+    let clock = RealClock::new();
+    let reported = "SELECT count(*) FROM tidewatch.deliveries WHERE outcome = 'delivered'";
+    while server.number(reported) < u64::try_from(SERIES * 4 * ROUNDS).unwrap() {
+        assert!(clock.monotonic() < REPORTED_WITHIN, "a delivery is not reported");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
 /// The server's own account of its attempts agrees with the receiver's ledger.
 fn assert_accounted(server: &Server, received: &[Received]) {
     let rows = server.sql(
@@ -160,6 +172,7 @@ fn every_transition_arrives_although_the_receiver_is_down_slow_and_in_trouble() 
     assert_eq!(server.stop(), 0);
 
     let server = start.up();
+    wait_reported(&server);
     assert_accounted(&server, &received);
     assert_eq!(server.stop(), 0);
     let report = home.replay(&["--shards", "7"]);
