@@ -14,7 +14,9 @@ data=$(mktemp -d "${1:-${TMPDIR:-/tmp}}/tidewatch-questdb-XXXXXX")
 pid=
 
 stop() {
-    trap - EXIT INT TERM
+    # A second signal must not end this before the data are gone.
+    trap - EXIT
+    trap '' INT TERM
     if [[ -n $pid ]] && kill "$pid" 2>/dev/null; then
         wait "$pid" 2>/dev/null || true
     fi

@@ -16,6 +16,9 @@ use crate::cli::bench::rounds::{Plan, ROUNDS, measure};
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
 
+/// How folders of benchmarks are called, before the number of their process.
+const SCRATCH_PREFIX: &str = "tidewatch-bench-";
+
 const EXAMPLES: &str = "\
 Examples:
   tidewatch bench ingest
@@ -157,7 +160,7 @@ fn write(report: &Report, file: &Path) -> Result<(), CliError> {
     })
 }
 
-/// A folder of our own; removed when dropped.
+/// A folder of our own; removed when dropped, and by the next run where this one is killed.
 #[derive(Debug)]
 struct Scratch {
     dir: PathBuf,
@@ -165,7 +168,8 @@ struct Scratch {
 
 impl Scratch {
     fn new(parent: &Path) -> Result<Self, CliError> {
-        let dir = parent.join(format!("tidewatch-bench-{}", std::process::id()));
+        remove_abandoned(parent);
+        let dir = parent.join(format!("{SCRATCH_PREFIX}{}", std::process::id()));
         let made = fs::create_dir_all(parent).and_then(|()| fs::create_dir(&dir));
         made.map_err(|source| CliError::File {
             action: "create the folder",
@@ -173,6 +177,18 @@ impl Scratch {
             source: source.into(),
         })?;
         Ok(Self { dir })
+    }
+}
+
+/// Removes what killed runs left behind: it may be gigabytes.
+fn remove_abandoned(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(SCRATCH_PREFIX)?.parse().ok());
+        if pid.is_some_and(|pid| Process::new(pid).cpu_seconds().is_none()) {
+            // What cannot be removed harms nobody.
+            drop(fs::remove_dir_all(entry.path()));
+        }
     }
 }
 
@@ -198,12 +214,16 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_our_own_is_gone_afterwards() {
+    fn a_folder_of_our_own_is_gone_afterwards_and_so_are_those_of_killed_runs() {
         let parent = tempfile::tempdir().unwrap();
+        let of = |owner: &str| parent.path().join("new").join(format!("tidewatch-bench-{owner}"));
+        let (killed, other) = (of(&u32::MAX.to_string()), of("x"));
+        fs::create_dir_all(&killed).unwrap();
+        fs::create_dir_all(&other).unwrap();
         let scratch = Scratch::new(&parent.path().join("new")).unwrap();
         let dir = scratch.dir.clone();
         fs::write(dir.join("x"), "x").unwrap();
         drop(scratch);
-        assert!(!dir.exists() && parent.path().join("new").exists());
+        assert!(!dir.exists() && !killed.exists() && other.exists());
     }
 }

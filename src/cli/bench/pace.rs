@@ -2,15 +2,14 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// Steps that a connection may be ahead of the slowest one.
-const LEAD_MAX: u64 = 1;
 /// What a connection that sends no more stands at.
 const LEFT: u64 = u64::MAX;
 
 /// How far each connection is, in whole steps of samples.
 ///
-/// Without it one connection would run hours of event time ahead of another, which no agents do, and
-/// stores that keep rows in the order of time over all series would pay for it.
+/// A step begins when all samples of the one before are acknowledged. Without that one connection would
+/// run hours of event time ahead of another, which no agents do, and stores that keep rows in the order
+/// of time over all series would pay for it.
 #[derive(Debug)]
 pub(crate) struct Pace {
     steps: Mutex<Vec<u64>>,
@@ -50,9 +49,7 @@ impl Place<'_> {
     /// Waits until samples of `step` may be sent.
     pub(crate) fn enter(&self, step: u64) {
         let steps = self.pace.set(self.index, step);
-        let ahead = |steps: &mut Vec<u64>| {
-            steps.iter().min().is_some_and(|least| step > least.saturating_add(LEAD_MAX))
-        };
+        let ahead = |steps: &mut Vec<u64>| steps.iter().any(|other| *other < step);
         let waited = self.pace.moved.wait_while(steps, ahead);
         drop(waited.expect("nobody panics while holding the steps"));
     }
@@ -71,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_further_ahead_than_allowed_and_who_leaves_holds_nobody_up() {
+    fn nobody_is_a_step_ahead_and_who_leaves_holds_nobody_up() {
         let pace = Pace::new(vec![0, 0, 0]);
         let reached: Vec<AtomicU64> = (0..3).map(|_| AtomicU64::new(0)).collect();
         std::thread::scope(|scope| {
@@ -83,10 +80,10 @@ mod tests {
                         place.enter(step);
                         // What others have reached is stored after they entered it, so it may lag by one.
                         let least = reached.iter().map(|r| r.load(Ordering::Acquire)).min();
-                        assert!(step <= least.unwrap() + LEAD_MAX + 1, "{step} {least:?}");
+                        assert!(step <= least.unwrap() + 1, "{step} {least:?}");
                         reached[index].store(step, Ordering::Release);
                     }
-                    reached[index].store(LEFT - LEAD_MAX - 1, Ordering::Release);
+                    reached[index].store(LEFT - 1, Ordering::Release);
                 });
             }
         });
