@@ -5,7 +5,6 @@
 //! `threads` runs them in the process, the crash laboratory runs them one by one.
 
 mod admission;
-mod bytes;
 pub mod committer;
 mod config;
 mod data_dir;

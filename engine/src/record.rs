@@ -17,14 +17,13 @@
 //! 21 output hash   at LSN u64, samples u64, severities u64, alerts u64
 //! ```
 
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{
     AlertKey, Channel, EventTime, Lsn, SampleBatch, SeriesId, SeriesKey, SeriesRef, Severity,
     Transition, TransitionKind, TransitionTimes, UnixNanos,
 };
 use tidewatch_operators::OutputHash;
 use tidewatch_segments::DeliveryRow;
-
-use crate::bytes::{FieldReader, FieldWriter};
 
 /// Samples of one request.
 pub const KIND_SAMPLES: u8 = 16;

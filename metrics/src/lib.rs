@@ -4,6 +4,7 @@ pub mod batch;
 pub mod catalog;
 pub mod channel;
 pub mod error;
+pub mod fields;
 pub mod limits;
 pub mod lsn;
 pub mod series;
