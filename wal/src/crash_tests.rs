@@ -7,7 +7,9 @@ use tidewatch_env::{Disk, DiskOp, FaultMode, Rng, SimDisk};
 use tidewatch_metrics::Lsn;
 
 use crate::WalError;
-use crate::testing::{CONFIG, DIR, KIND, Model, new_log, overwrite, read_all, recover};
+use crate::testing::{
+    CONFIG, DIR, KIND, Model, Recovered, new_log, overwrite, read_all, recover, recover_from,
+};
 
 const STEPS: u64 = 160;
 
@@ -46,6 +48,13 @@ fn crash_and_recover(seed: u64, crash_at: u64, plant: fn(&SimDisk)) -> Result<bo
         let told = |what: String| format!("SEED={seed} crash_at={crash_at} round {round}: {what}");
         let found = recover(&after).map_err(|error| told(error.to_string()))?;
         model.check(&found, promised).map_err(told)?;
+        // A second recovery, behind a checkpoint anywhere: the same records from there on.
+        let Recovered { summary, records, wal } = found;
+        let beyond = summary.last_lsn.get() + 1 - summary.first_lsn.get();
+        let from = Lsn::new(summary.first_lsn.get() + (seed ^ crash_at) * 7919 % (beyond + 1));
+        let again = recover_from(&after, from).map_err(|error| told(error.to_string()))?;
+        assert!(records.iter().filter(|record| record.lsn >= from).eq(&again.records), "{from}");
+        assert_eq!(again.wal.segments(), wal.segments(), "{from}");
         disk = after;
     }
     Ok(crashed)

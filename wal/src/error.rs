@@ -60,6 +60,18 @@ pub enum WalError {
         /// The configured bound.
         max: u64,
     },
+    /// The log does not hold the record from which on it is needed.
+    #[error(
+        "the log {} LSN {first}, but LSN {from} is needed",
+        if first > from { "begins at" } else { "ends before" }
+    )]
+    Missing {
+        /// The record from which on it is needed.
+        from: Lsn,
+        /// The oldest record that it has if that is a later one; else the one that it would take
+        /// next, so that those between the two are gone.
+        first: Lsn,
+    },
     /// The configuration cannot be used.
     #[error("{0}")]
     Config(ConfigProblem),

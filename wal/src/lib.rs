@@ -8,6 +8,7 @@
 //! The bytes are described at the head of `frame.rs` and `segment.rs` and in `docs/formats.md`.
 
 mod active_segment;
+mod block;
 mod config;
 mod error;
 mod frame;

@@ -40,6 +40,9 @@ pub(crate) const DIRECT_BYTES: usize = 256 << 10;
 /// Bytes read at once; a larger frame is read whole.
 pub(crate) const BLOCK_BYTES: usize = 1 << 20;
 
+/// Bytes read at once where the log grows: a group is seldom larger, and is read about once.
+pub(crate) const GROWING_BLOCK_BYTES: usize = 64 << 10;
+
 /// Greatest LSN that is accepted on reading, so that arithmetic on what is read cannot overflow.
 pub(crate) const LSN_MAX: u64 = u64::MAX / 2;
 

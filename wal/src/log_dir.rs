@@ -52,6 +52,26 @@ impl LogDir {
         found.segments.sort_unstable_by_key(|segment| segment.first_lsn);
         Ok(found)
     }
+
+    /// How many of the oldest segments hold nothing from `from` on.
+    pub(crate) fn segments_below(&self, from: Lsn) -> usize {
+        self.segments.partition_point(|segment| segment.first_lsn <= from).saturating_sub(1)
+    }
+
+    /// Refuses a log that begins after `from`, or is empty although there were records before it.
+    ///
+    /// Zero stands for the oldest record, whichever that is.
+    pub(crate) fn check_begin(&self, from: Lsn) -> Result<(), WalError> {
+        match self.segments.first() {
+            Some(oldest) if from > Lsn::ZERO && oldest.first_lsn > from => {
+                Err(WalError::Missing { from, first: oldest.first_lsn })
+            }
+            None if from > Lsn::ZERO.next() => {
+                Err(WalError::Missing { from, first: Lsn::ZERO.next() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 pub(crate) fn segment_name(first_lsn: Lsn) -> String {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tidewatch_env::Disk;
 use tidewatch_metrics::Lsn;
 
-use crate::error::WalError;
-use crate::log_dir::{LogDir, SegmentFile};
+use crate::block::Block;
+use crate::error::{Damage, WalError};
+use crate::log_dir::{LogDir, SegmentFile, segment_name};
 use crate::segment::WalSegmentInfo;
-use crate::segment_reader::{Block, FrameAt, SegmentReader};
+use crate::segment_reader::{FileEnd, FrameAt, SegmentReader};
 
 /// One record, as it stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +30,15 @@ pub struct Record<'a> {
 
 /// Reads records in LSN order, with memory for one block or the largest frame.
 ///
-/// The log may be in use: the reader ends where it finds the end, in the file that was the last
-/// one when it was opened. Files must not be released while it reads them.
+/// The log may be in use. [`next_record`](Self::next_record) ends where it finds the end, in the file
+/// that was the last one when the reader was opened; [`next_record_upto`](Self::next_record_upto)
+/// follows the log for ever. Files must not be released before they are read.
 #[derive(Debug)]
 pub struct WalReader {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     segments: Vec<SegmentFile>,
+    /// The least LSN to give.
     from: Lsn,
     /// How many segments are behind the current one, which itself counts.
     opened: usize,
@@ -49,11 +52,19 @@ impl WalReader {
     /// # Errors
     /// `Io` if the directory cannot be read.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, from: Lsn) -> Result<Self, WalError> {
-        let mut segments = LogDir::scan(&*disk, dir)?.segments;
-        let later = segments.partition_point(|segment| segment.first_lsn <= from);
-        segments.drain(..later.saturating_sub(1));
-        let dir = dir.to_owned();
-        Ok(Self { disk, dir, segments, from, opened: 0, current: None, done: Vec::new() })
+        let found = LogDir::scan(&*disk, dir)?;
+        Ok(Self::of(disk, dir, found, from))
+    }
+
+    /// As [`open`](Self::open), but every record from `from` on must be there; zero stands for the
+    /// oldest, whichever that is.
+    ///
+    /// # Errors
+    /// `Missing` if the log begins after `from`, `Io` if the directory cannot be read.
+    pub fn open_at(disk: Arc<dyn Disk>, dir: &Path, from: Lsn) -> Result<Self, WalError> {
+        let found = LogDir::scan(&*disk, dir)?;
+        found.check_begin(from)?;
+        Ok(Self::of(disk, dir, found, from))
     }
 
     /// A reader of the records of the last file alone: a quick way to the end of the log.
@@ -73,7 +84,7 @@ impl WalReader {
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, WalError> {
         let frame = loop {
             let Some(reader) = &mut self.current else {
-                if self.open_next()? {
+                if self.open_next(FileEnd::Last)? {
                     continue;
                 }
                 return Ok(None);
@@ -83,7 +94,38 @@ impl WalReader {
                 Some(_) => {}
                 None if self.opened == self.segments.len() => return Ok(None),
                 None => {
-                    self.open_next()?;
+                    self.open_next(FileEnd::Last)?;
+                }
+            }
+        };
+        Ok(Some(self.record(&frame)))
+    }
+
+    /// The next record if its LSN is at most `upto`, which the caller knows to be durable; `None`
+    /// means that the next one is beyond it, and a later call goes on from there.
+    ///
+    /// For a log that is being written: what stands beyond `upto` is not looked at, and files that
+    /// were put to use meanwhile are read as well.
+    ///
+    /// # Errors
+    /// As [`next_record`](Self::next_record); a record that is not there is `Corrupt`.
+    pub fn next_record_upto(&mut self, upto: Lsn) -> Result<Option<Record<'_>>, WalError> {
+        let frame = loop {
+            if self.next_lsn() > upto {
+                return Ok(None);
+            }
+            let newest = self.opened == self.segments.len();
+            let frame = match &mut self.current {
+                Some(reader) if newest => reader.advance_durable()?,
+                Some(reader) => reader.advance()?,
+                None => None,
+            };
+            match frame {
+                Some(frame) if frame.header.lsn >= self.from => break frame,
+                Some(_) => {}
+                None if newest => self.follow()?,
+                None => {
+                    self.open_next(FileEnd::Growing)?;
                 }
             }
         };
@@ -107,16 +149,63 @@ impl WalReader {
         }
     }
 
-    /// Goes on to the next file, if there is one.
-    fn open_next(&mut self) -> Result<bool, WalError> {
+    fn of(disk: Arc<dyn Disk>, dir: &Path, found: LogDir, from: Lsn) -> Self {
+        let below = found.segments_below(from);
+        let mut segments = found.segments;
+        segments.drain(..below);
+        let dir = dir.to_owned();
+        Self { disk, dir, segments, from, opened: 0, current: None, done: Vec::new() }
+    }
+
+    /// The LSN of the frame to come, given or skipped.
+    fn next_lsn(&self) -> Lsn {
+        match (&self.current, self.segments.first()) {
+            (Some(reader), _) => reader.next_lsn(),
+            (None, Some(oldest)) => oldest.first_lsn,
+            (None, None) => Lsn::ZERO.next(),
+        }
+    }
+
+    /// Goes on to the file that was put to use for the next record, which is durable.
+    fn follow(&mut self) -> Result<(), WalError> {
+        let next = self.next_lsn();
+        let name: Arc<str> = segment_name(next).into();
+        let path = self.dir.join(&*name);
+        let found = self.disk.exists(&path).map_err(WalError::io("look for", &path))?;
+        let epoch = self.current.as_ref().map(SegmentReader::epoch);
+        if found {
+            self.segments.push(SegmentFile { name: Arc::clone(&name), first_lsn: next });
+            self.open_next(FileEnd::Growing)?;
+            // A file without records is replaced by one of the same name, but not of the same use.
+            if self.current.as_ref().map(SegmentReader::epoch) != epoch {
+                return Ok(());
+            }
+        }
+        let Some(reader) = &mut self.current else {
+            let missing = Damage::Missing { from: next, to: next };
+            return Err(WalError::corrupt(&name, 0, missing));
+        };
+        let damage = reader.damage_at_next()?;
+        Err(WalError::corrupt(reader.name(), reader.offset(), damage))
+    }
+
+    /// Goes on to the next file, if there is one; the newest one ends in this way.
+    fn open_next(&mut self, newest: FileEnd) -> Result<bool, WalError> {
         let Some(segment) = self.segments.get(self.opened) else { return Ok(false) };
-        let successor = self.segments.get(self.opened + 1).map(|next| next.first_lsn);
+        let end = match self.segments.get(self.opened + 1) {
+            Some(next) => FileEnd::Before(next.first_lsn),
+            None => newest,
+        };
         let finished = self.current.as_ref().map(SegmentReader::info);
         let block = self.current.take().map_or_else(Block::default, SegmentReader::into_block);
-        let opened = SegmentReader::open(&*self.disk, &self.dir, segment, successor, block)?;
+        let opened = SegmentReader::open(&*self.disk, &self.dir, segment, end, block)?;
         self.done.extend(finished);
         self.current = Some(opened);
         self.opened += 1;
         Ok(true)
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -9,10 +9,10 @@ use crate::config::WalConfig;
 use crate::error::WalError;
 use crate::instruments::WalInstruments;
 use crate::limits::{KIND_CALLER_MIN, SPARES_MAX};
-use crate::log_dir::LogDir;
+use crate::log_dir::{LogDir, SegmentFile};
 use crate::preallocator::Preallocator;
 use crate::reader::{Record, WalReader};
-use crate::segment::{WalSegmentInfo, before};
+use crate::segment::{SegmentState, WalSegmentInfo, before};
 use crate::segment_reader::SegmentReader;
 use crate::stock::Stock;
 use crate::writer::{Untrimmed, Wal, WalHome};
@@ -51,28 +51,47 @@ struct LogEnd {
 }
 
 impl Wal {
-    /// Reads the log in one pass, gives each record of a caller to `visit`, in order, and opens it
-    /// for writing after the last one.
-    ///
-    /// A torn tail is cut: the next record starts a new file, whose first LSN says where the records
-    /// of the last one end. Recovery itself may be interrupted and repeated at any point.
+    /// As [`recover_from`](Self::recover_from), with all records that the log has.
     ///
     /// # Errors
-    /// `Corrupt` if durable bytes are damaged or missing, `Version`, `Config`, `Io`, and whatever
-    /// `visit` returns; the log is then as it was.
+    /// As there, but for `Missing`.
     pub fn recover<E: From<WalError>>(
         home: WalHome,
         config: WalConfig,
         instruments: WalInstruments,
         visit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(Self, RecoverySummary), E> {
+        Self::recover_from(home, config, instruments, Lsn::ZERO, visit)
+    }
+
+    /// Reads the log in one pass, gives each record of a caller from `from` on to `visit`, in order,
+    /// and opens it for writing after the last one.
+    ///
+    /// Files all of whose records are below `from` are not read. `from` may be the record after the
+    /// last one; zero stands for the oldest that the log has, whichever that is. A torn tail is cut: the next record starts a new file, whose first LSN says where the records
+    /// of the last one end. Recovery itself may be interrupted and repeated at any point.
+    ///
+    /// # Errors
+    /// `Missing` if the log begins after `from` or ends before it; `Corrupt` if durable bytes are
+    /// damaged or missing, `Version`, `Config`, `Io`, and whatever `visit` returns; the log is then
+    /// as it was.
+    pub fn recover_from<E: From<WalError>>(
+        home: WalHome,
+        config: WalConfig,
+        instruments: WalInstruments,
+        from: Lsn,
+        visit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(Self, RecoverySummary), E> {
         if let Some(problem) = config.problems().into_iter().next() {
             return Err(WalError::Config(problem).into());
         }
         let found = settle(&home)?;
-        let (records, end) = read_all(&home, visit)?;
-        let stock = Arc::new(keep_spares(&home, &config, &found)?);
+        let (records, end) = read_from(&home, &found, from, visit)?;
         let summary = summarize(records, &end);
+        if from > summary.last_lsn.next() {
+            return Err(WalError::Missing { from, first: summary.last_lsn.next() }.into());
+        }
+        let stock = Arc::new(keep_spares(&home, &config, &found)?);
         if let Some(torn) = &summary.torn_tail {
             instruments.torn_bytes_cut.inc_by(torn.bytes);
             tracing::warn!(
@@ -134,12 +153,14 @@ fn settle(home: &WalHome) -> Result<LogDir, WalError> {
     Ok(found)
 }
 
-/// Visits the callers' records; their number, and the end of the log.
-fn read_all<E: From<WalError>>(
+/// Visits the callers' records from `from` on; their number, and the end of the log.
+fn read_from<E: From<WalError>>(
     home: &WalHome,
+    found: &LogDir,
+    from: Lsn,
     mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
 ) -> Result<(u64, LogEnd), E> {
-    let mut reader = WalReader::open(Arc::clone(&home.disk), &home.dir, Lsn::ZERO)?;
+    let mut reader = WalReader::open_at(Arc::clone(&home.disk), &home.dir, from)?;
     let mut records = 0;
     while let Some(record) = reader.next_record()? {
         if record.kind >= KIND_CALLER_MIN {
@@ -147,8 +168,31 @@ fn read_all<E: From<WalError>>(
             visit(record)?;
         }
     }
-    let (segments, last) = reader.finish();
+    let (read, last) = reader.finish();
+    let mut segments = unread_below(home, found, from)?;
+    segments.extend(read);
     Ok((records, LogEnd { segments, last }))
+}
+
+/// The files that hold nothing from `from` on, as their names tell.
+fn unread_below(
+    home: &WalHome,
+    found: &LogDir,
+    from: Lsn,
+) -> Result<Vec<WalSegmentInfo>, WalError> {
+    let with_next = found.segments.iter().zip(found.segments.iter().skip(1));
+    let below = with_next.take(found.segments_below(from));
+    let info = |(segment, next): (&SegmentFile, &SegmentFile)| {
+        let path = home.dir.join(&*segment.name);
+        Ok(WalSegmentInfo {
+            file: Arc::clone(&segment.name),
+            first_lsn: segment.first_lsn,
+            last_lsn: before(next.first_lsn),
+            bytes: home.disk.len(&path).map_err(WalError::io("measure", &path))?,
+            state: SegmentState::Sealed,
+        })
+    };
+    below.map(info).collect()
 }
 
 /// Keeps the spare files that can be used, and removes the others.
@@ -187,3 +231,7 @@ fn summarize(records: u64, end: &LogEnd) -> RecoverySummary {
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

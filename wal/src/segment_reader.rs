@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tidewatch_env::{Disk, DiskFile, OpenMode};
 use tidewatch_metrics::Lsn;
 
+use crate::block::{Block, index};
 use crate::error::{Damage, WalError};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::limits::BLOCK_BYTES;
 use crate::log_dir::SegmentFile;
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentState, WalSegmentInfo, before};
 use crate::tail::{BadFrame, Tail};
@@ -24,12 +24,23 @@ pub(crate) struct SegmentReader {
     file: Arc<dyn DiskFile>,
     file_bytes: u64,
     header: SegmentHeader,
-    /// The first LSN of the next file: all records before it must be here.
-    successor: Option<Lsn>,
+    end: FileEnd,
     block: Block,
     offset: u64,
     next_lsn: Lsn,
     torn_bytes: u64,
+}
+
+/// Where the records of a file end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileEnd {
+    /// With this LSN the next file begins: all records before it must be here.
+    Before(Lsn),
+    /// Nothing follows: at the first frame that is not valid, unless that is damage.
+    Last,
+    /// As `Last`, but its writer may be at work: it may just have put a successor to use and cut
+    /// this file behind its last record.
+    Growing,
 }
 
 /// A valid frame and its place.
@@ -52,7 +63,7 @@ impl SegmentReader {
         disk: &dyn Disk,
         dir: &Path,
         segment: &SegmentFile,
-        successor: Option<Lsn>,
+        end: FileEnd,
         mut block: Block,
     ) -> Result<Self, WalError> {
         let name = Arc::clone(&segment.name);
@@ -66,7 +77,7 @@ impl SegmentReader {
             return Err(WalError::corrupt(&name, 0, Damage::SegmentName));
         }
         // A file with a successor may have been cut behind its last record.
-        if successor.is_none() && file_bytes < header.file_bytes {
+        if end == FileEnd::Last && file_bytes < header.file_bytes {
             return Err(WalError::corrupt(&name, file_bytes, Damage::Shortened));
         }
         let next_lsn = header.first_lsn;
@@ -77,7 +88,7 @@ impl SegmentReader {
             file,
             file_bytes,
             header,
-            successor,
+            end,
             block,
             offset,
             next_lsn,
@@ -87,7 +98,7 @@ impl SegmentReader {
 
     /// Goes to the next frame; `None` at the end of the file's records.
     pub(crate) fn advance(&mut self) -> Result<Option<FrameAt>, WalError> {
-        if self.successor == Some(self.next_lsn) {
+        if self.end == FileEnd::Before(self.next_lsn) {
             return Ok(None);
         }
         let header = match self.check()? {
@@ -97,10 +108,39 @@ impl SegmentReader {
                 None => return Ok(None),
             },
         };
+        Ok(Some(self.step(header)))
+    }
+
+    /// Goes to the next frame, which is durable; `None` if it is not in this file.
+    ///
+    /// Whatever is not valid here is no damage: the log has gone on in another file.
+    pub(crate) fn advance_durable(&mut self) -> Result<Option<FrameAt>, WalError> {
+        let mut check = self.check()?;
+        if !matches!(check, Check::Valid(_)) {
+            // What is held may have been read before the frame was written.
+            self.block.forget_end();
+            check = self.check()?;
+        }
+        match check {
+            Check::Valid(header) => Ok(Some(self.step(header))),
+            Check::Bad(_) | Check::Nothing => Ok(None),
+        }
+    }
+
+    /// What is wrong where a durable frame should stand.
+    pub(crate) fn damage_at_next(&mut self) -> Result<Damage, WalError> {
+        let missing = Damage::Missing { from: self.next_lsn, to: self.next_lsn };
+        match self.check()? {
+            Check::Bad(damage) => Ok(damage),
+            Check::Nothing | Check::Valid(_) => Ok(missing),
+        }
+    }
+
+    fn step(&mut self, header: FrameHeader) -> FrameAt {
         let frame = FrameAt { header, offset: self.offset };
         self.offset += header.frame_bytes();
         self.next_lsn = self.next_lsn.next();
-        Ok(Some(frame))
+        frame
     }
 
     /// The payload of the frame that [`advance`](Self::advance) gave last.
@@ -129,6 +169,10 @@ impl SegmentReader {
 
     pub(crate) fn last_lsn(&self) -> Lsn {
         before(self.next_lsn)
+    }
+
+    pub(crate) fn next_lsn(&self) -> Lsn {
+        self.next_lsn
     }
 
     pub(crate) fn info(&self) -> WalSegmentInfo {
@@ -160,16 +204,17 @@ impl SegmentReader {
 
     /// Whether records end here rightly; the frame after all if it has become valid meanwhile.
     fn judge(&mut self, bad: &Check) -> Result<Option<FrameHeader>, WalError> {
-        let damage = match (bad, self.successor) {
+        let sealed = matches!(self.end, FileEnd::Before(_));
+        let damage = match (bad, self.end) {
             (Check::Bad(damage), _) => *damage,
-            (Check::Nothing | Check::Valid(_), Some(successor)) => {
+            (Check::Nothing | Check::Valid(_), FileEnd::Before(successor)) => {
                 Damage::Missing { from: self.next_lsn, to: before(successor) }
             }
-            (Check::Nothing | Check::Valid(_), None) => {
+            (Check::Nothing | Check::Valid(_), FileEnd::Last | FileEnd::Growing) => {
                 Damage::Missing { from: self.next_lsn, to: self.next_lsn }
             }
         };
-        if self.successor.is_some() {
+        if sealed {
             return Err(WalError::corrupt(&self.name, self.offset, damage));
         }
         let place = BadFrame {
@@ -216,63 +261,4 @@ fn check(
         .filter(|_| frame.len() == unpadded)
         .is_some_and(|payload| crc32c::crc32c(payload) == header.payload_crc);
     Ok(if intact { Check::Valid(header) } else { Check::Bad(Damage::Payload) })
-}
-
-/// A window of a file, at least as large as the largest frame seen so far.
-#[derive(Debug, Default)]
-pub(crate) struct Block {
-    bytes: Vec<u8>,
-    start: u64,
-}
-
-impl Block {
-    /// The `want` bytes at `offset`, or what the file has of them.
-    pub(crate) fn slice(
-        &mut self,
-        file: &dyn DiskFile,
-        offset: u64,
-        want: usize,
-    ) -> io::Result<&[u8]> {
-        let end = self.start + self.bytes.len() as u64;
-        if offset < self.start || offset.saturating_add(want as u64) > end {
-            self.fill(file, offset, want.max(BLOCK_BYTES))?;
-        }
-        Ok(self.held(offset, want))
-    }
-
-    /// Those of the `want` bytes at `offset` that are held.
-    fn held(&self, offset: u64, want: usize) -> &[u8] {
-        let rest = offset.checked_sub(self.start).and_then(|at| self.bytes.get(index(at)..));
-        let rest = rest.unwrap_or_default();
-        rest.get(..want).unwrap_or(rest)
-    }
-
-    /// Lets the next slice come from the file.
-    pub(crate) fn forget(&mut self) {
-        self.bytes.clear();
-        self.start = 0;
-    }
-
-    fn fill(&mut self, file: &dyn DiskFile, offset: u64, want: usize) -> io::Result<()> {
-        self.bytes.resize(want, 0);
-        self.start = offset;
-        let mut filled = 0;
-        while let Some(rest) = self.bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(bytes) => filled += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.forget();
-                    return Err(error);
-                }
-            }
-        }
-        self.bytes.truncate(filled);
-        Ok(())
-    }
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).expect("a file of the log is at most as long as memory is wide")
 }

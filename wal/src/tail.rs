@@ -7,9 +7,9 @@ use std::io;
 use tidewatch_env::DiskFile;
 use tidewatch_metrics::Lsn;
 
+use crate::block::Block;
 use crate::frame::{ALIGNMENT, EPOCH_OFFSET, FRAME_HEADER_BYTES, FrameHeader, LSN_OFFSET};
 use crate::limits::BLOCK_BYTES;
-use crate::segment_reader::Block;
 
 /// The place of a frame that is not valid, in the last file of the log.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,8 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 
 use crate::limits::KIND_MARK;
 use crate::{
-    Preallocator, RecoverySummary, Wal, WalConfig, WalError, WalHome, WalInstruments, WalReader,
+    Preallocator, Record, RecoverySummary, Wal, WalConfig, WalError, WalHome, WalInstruments,
+    WalReader,
 };
 
 pub(crate) const DIR: &str = "/data/wal";
@@ -22,6 +23,12 @@ pub(crate) struct Given {
     pub(crate) lsn: Lsn,
     pub(crate) kind: u8,
     pub(crate) payload: Vec<u8>,
+}
+
+impl From<&Record<'_>> for Given {
+    fn from(record: &Record<'_>) -> Self {
+        Self { lsn: record.lsn, kind: record.kind, payload: record.payload.to_vec() }
+    }
 }
 
 #[derive(Debug)]
@@ -41,12 +48,17 @@ pub(crate) fn home(disk: &SimDisk) -> WalHome {
 }
 
 pub(crate) fn recover(disk: &SimDisk) -> Result<Recovered, WalError> {
+    recover_from(disk, Lsn::ZERO)
+}
+
+pub(crate) fn recover_from(disk: &SimDisk, from: Lsn) -> Result<Recovered, WalError> {
     let mut records = Vec::new();
-    let (wal, summary) = Wal::recover(home(disk), CONFIG, WalInstruments::default(), |record| {
-        let payload = record.payload.to_vec();
-        records.push(Given { lsn: record.lsn, kind: record.kind, payload });
+    let visit = |record: Record<'_>| {
+        records.push(Given::from(&record));
         Ok::<_, WalError>(())
-    })?;
+    };
+    let (wal, summary) =
+        Wal::recover_from(home(disk), CONFIG, WalInstruments::default(), from, visit)?;
     Ok(Recovered { wal, summary, records })
 }
 
@@ -61,8 +73,7 @@ pub(crate) fn read_all(disk: &SimDisk, from: Lsn) -> Result<Vec<Given>, WalError
     let mut reader = WalReader::open(Arc::new(disk.clone()), Path::new(DIR), from)?;
     let mut records = Vec::new();
     while let Some(record) = reader.next_record()? {
-        let payload = record.payload.to_vec();
-        records.push(Given { lsn: record.lsn, kind: record.kind, payload });
+        records.push(Given::from(&record));
     }
     Ok(records)
 }
@@ -93,6 +104,8 @@ pub(crate) struct Model {
     pub(crate) written: Lsn,
     pub(crate) durable: Lsn,
     pub(crate) released: Lsn,
+    /// Nothing is released.
+    pub(crate) keep_all: bool,
 }
 
 impl Model {
@@ -111,7 +124,7 @@ impl Model {
                 self.give(wal, KIND_MARK, Vec::new());
                 wal.mark().map(drop)
             }
-            12 => {
+            12 if !self.keep_all => {
                 let upto = Lsn::new(rng.below(wal.durable_lsn().get() + 1));
                 self.released = self.released.max(upto);
                 wal.release(upto)

@@ -5,9 +5,10 @@ use std::path::Path;
 use tidewatch_env::Disk;
 use tidewatch_metrics::Lsn;
 
+use crate::block::Block;
 use crate::error::WalError;
 use crate::log_dir::{LogDir, SegmentFile};
-use crate::segment_reader::{Block, SegmentReader};
+use crate::segment_reader::{FileEnd, SegmentReader};
 
 /// What a check of the log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,9 +49,9 @@ pub struct VerifyProblem {
 pub fn verify(disk: &dyn Disk, dir: &Path) -> Result<VerifyReport, WalError> {
     let segments = LogDir::scan(disk, dir)?.segments;
     let mut report = VerifyReport::default();
-    let successors = segments.iter().skip(1).map(|next| Some(next.first_lsn)).chain([None]);
-    for (segment, successor) in segments.iter().zip(successors) {
-        if let Err(error) = verify_segment(disk, dir, segment, successor, &mut report) {
+    let ends = segments.iter().skip(1).map(|next| FileEnd::Before(next.first_lsn));
+    for (segment, end) in segments.iter().zip(ends.chain([FileEnd::Last])) {
+        if let Err(error) = verify_segment(disk, dir, segment, end, &mut report) {
             report.problems.push(problem(error, segment)?);
         }
     }
@@ -61,10 +62,10 @@ fn verify_segment(
     disk: &dyn Disk,
     dir: &Path,
     segment: &SegmentFile,
-    successor: Option<Lsn>,
+    end: FileEnd,
     report: &mut VerifyReport,
 ) -> Result<(), WalError> {
-    let mut reader = SegmentReader::open(disk, dir, segment, successor, Block::default())?;
+    let mut reader = SegmentReader::open(disk, dir, segment, end, Block::default())?;
     while let Some(frame) = reader.advance()? {
         report.records += 1;
         report.last_lsn = frame.header.lsn;

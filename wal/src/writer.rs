@@ -211,6 +211,14 @@ impl Wal {
         self.poisoned
     }
 
+    /// The oldest record that the log still has; the next one if it has none.
+    #[must_use]
+    pub fn oldest_lsn(&self) -> Lsn {
+        let active = self.active.as_ref().map(|active| active.first_lsn);
+        let sealed = self.sealed.first().map(|segment| segment.first_lsn);
+        sealed.or(active).unwrap_or(self.last.next())
+    }
+
     /// Bytes on disk of all files that hold records.
     #[must_use]
     pub fn bytes(&self) -> u64 {
