@@ -20,6 +20,13 @@ impl Locals {
         Self { catalog, of: Vec::new() }
     }
 
+    /// Takes the indices of series that a checkpoint made known to the pipeline.
+    pub(crate) fn restore(&mut self, series: &[(SeriesRef, u32)]) {
+        for (series, local) in series {
+            self.note(*series, *local);
+        }
+    }
+
     /// Writes the index of each row's series to `out`; a series seen first is made known to `pipeline`.
     pub(crate) fn resolve(
         &mut self,
@@ -38,11 +45,15 @@ impl Locals {
     #[cold]
     fn meet(&mut self, series: SeriesRef, pipeline: &mut Pipeline) -> u32 {
         let entry = self.catalog.get(series).expect("a record's series are registered before it");
-        let local = pipeline.add_series(entry);
+        let local = pipeline.add_series(series, entry);
+        self.note(series, local);
+        local
+    }
+
+    fn note(&mut self, series: SeriesRef, local: u32) {
         if self.of.len() <= series.index() {
             self.of.resize(self.catalog.refs_end().max(series.index() + 1), UNKNOWN);
         }
         self.of[series.index()] = local;
-        local
     }
 }

@@ -82,8 +82,8 @@ fn light(c: &mut Criterion) {
         let mut pipeline = Pipeline::new(PipelineConfig::default());
         for index in 0..count {
             let key = SeriesKey::new("db", "cpu", "value", vec![("i".into(), index.to_string())]);
-            let (_, entry) = catalog.register(&key.expect("valid")).expect("within the limit");
-            pipeline.add_series(entry);
+            let (series, entry) = catalog.register(&key.expect("valid")).expect("within the limit");
+            pipeline.add_series(series, entry);
         }
         let mut stream = Stream::new(count, shuffled);
         let mut out = Emitted::default();

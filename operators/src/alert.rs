@@ -1,10 +1,16 @@
 //! The life of an alert: one rule on one series.
 
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Channel, EventTime, Severity, TransitionKind, UnixNanos};
 
 use crate::hash::Digest;
 use crate::light::Expectation;
 use crate::rule::Rule;
+
+const INACTIVE: u8 = 0;
+const PENDING: u8 = 1;
+const FIRING: u8 = 2;
+const FIRING_HISTORICAL: u8 = 3;
 
 /// A scored sample as rules see it.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +126,36 @@ impl Alert {
                 out.i64(onset.nanos());
                 out.i64(held.nanos());
             }
+        }
+    }
+
+    pub(crate) fn encode(self, out: &mut FieldWriter) {
+        match self {
+            Self::Inactive => out.u8(INACTIVE),
+            Self::Pending { onset } => {
+                out.u8(PENDING);
+                out.i64(onset.nanos());
+            }
+            Self::Firing { onset, held, historical } => {
+                out.u8(if historical { FIRING_HISTORICAL } else { FIRING });
+                out.i64(onset.nanos());
+                out.i64(held.nanos());
+            }
+        }
+    }
+
+    /// What [`Alert::encode`] wrote.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let code = fields.u8()?;
+        match code {
+            INACTIVE => Some(Self::Inactive),
+            PENDING => Some(Self::Pending { onset: EventTime::new(fields.i64()?) }),
+            FIRING | FIRING_HISTORICAL => Some(Self::Firing {
+                onset: EventTime::new(fields.i64()?),
+                held: EventTime::new(fields.i64()?),
+                historical: code == FIRING_HISTORICAL,
+            }),
+            _ => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use twox_hash::{XxHash3_64, XxHash3_128};
 /// Odd constants of a good bit mixture (those of SplitMix64 and of xxh3).
 const MIX: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
 
-/// What the pipeline has put out since it was made, as wrapping sums: equal sums, equal output.
+/// What was put out since the log began, as wrapping sums: equal sums, equal output.
 ///
 /// Sums of several pipelines add up to what one pipeline over all of their series would have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,15 @@ pub struct OutputHash {
 }
 
 impl OutputHash {
+    /// What both have put out.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            samples: self.samples.wrapping_add(other.samples),
+            severities: self.severities.wrapping_add(other.severities),
+            alerts: self.alerts.wrapping_add(other.alerts),
+        }
+    }
+
     /// Counts one row of the series with this [`seed`].
     pub(crate) fn add_row(&mut self, seed: u64, time: EventTime, severity: Severity, flags: Flags) {
         let word = u64::from(severity.steps()) | (u64::from(flags.bits()) << 16);

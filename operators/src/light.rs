@@ -170,7 +170,7 @@ impl Light {
             let heard = larger(smaller(dt, 2.0 * s.interval), 0.5 * s.interval);
             s.interval += 0.05 * (heard - s.interval);
         }
-        if hour != s.hour {
+        if hour != s.hour() {
             self.enter_hour(s, hour);
         }
         smaller(dt, 4.0 * s.interval)
@@ -241,11 +241,10 @@ impl Light {
 
     /// Ends the hour: its mean goes to the profile, which gives the departures about the new one.
     fn enter_hour(&mut self, s: &mut SeriesState, hour: i32) {
-        let slot = slot_of(s.hour);
+        let slot = slot_of(s.hour());
         let whole = s.hour_samples > 0 && !s.is(FIRST_HOUR) && s.interval < PROFILE_INTERVAL_MAX;
         if whole && s.profile == NONE {
-            s.profile = u32::try_from(self.profiles.len()).expect("fewer profiles than series");
-            self.profiles.push(Profile::new());
+            self.set_profile(s, Profile::new());
         }
         s.marks &= !FIRST_HOUR;
         if let Some(profile) = self.profiles.get_mut(s.profile as usize) {
@@ -264,7 +263,7 @@ impl Light {
                 s.season = profile.about(slot_of(hour));
             }
         }
-        s.hour = hour;
+        s.set_hour(hour);
         s.hour_mean = s.quick;
         s.hour_samples = 0;
     }
@@ -272,6 +271,12 @@ impl Light {
     /// The profile of a series that has one.
     pub(crate) fn profile(&self, s: &SeriesState) -> Option<&Profile> {
         self.profiles.get(s.profile as usize)
+    }
+
+    /// Gives a series that has none a profile.
+    pub(crate) fn set_profile(&mut self, s: &mut SeriesState, profile: Profile) {
+        s.profile = u32::try_from(self.profiles.len()).expect("fewer profiles than series");
+        self.profiles.push(profile);
     }
 }
 

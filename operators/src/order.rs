@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 use tidewatch_metrics::{EventTime, UnixNanos};
 
@@ -43,7 +44,7 @@ pub(crate) struct Order {
 
 /// Refused rows in a row, and the greatest time where it is not the last one.
 #[derive(Clone, Copy, Debug)]
-struct Trouble {
+pub(crate) struct Trouble {
     greatest: EventTime,
     refused: u32,
     refused_last: EventTime,
@@ -112,6 +113,16 @@ impl Order {
             out.i64(trouble.refused_since.map_or(i64::MIN, UnixNanos::nanos));
         }
     }
+
+    /// The trouble of a series that is [`TROUBLED`].
+    pub(crate) fn trouble(&self, local: u32) -> Option<&Trouble> {
+        self.troubles.get(&local)
+    }
+
+    /// Takes back the trouble of a series that is [`TROUBLED`].
+    pub(crate) fn restore(&mut self, local: u32, trouble: Trouble) {
+        self.troubles.insert(local, trouble);
+    }
 }
 
 impl Trouble {
@@ -129,6 +140,45 @@ impl Trouble {
             _ => 0,
         };
         self.refused > REFUSED_MIN && waited >= REFUSED_NANOS_MIN
+    }
+
+    /// Without refused rows their times mean nothing and are left out: equal state, equal bytes.
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        out.i64(self.greatest.nanos());
+        out.u32(self.refused);
+        if self.refused > 0 {
+            out.i64(self.refused_last.nanos());
+            encode_time(self.refused_since, out);
+        }
+    }
+
+    /// What [`Trouble::encode`] wrote.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let greatest = EventTime::new(fields.i64()?);
+        let refused = fields.u32()?;
+        let (refused_last, refused_since) = if refused > 0 {
+            (EventTime::new(fields.i64()?), decode_time(fields)?)
+        } else {
+            (EventTime::MIN, None)
+        };
+        Some(Self { greatest, refused, refused_last, refused_since })
+    }
+}
+
+/// A log time; none before the log's first tick.
+pub(crate) fn encode_time(time: Option<UnixNanos>, out: &mut FieldWriter) {
+    out.u8(u8::from(time.is_some()));
+    if let Some(time) = time {
+        out.i64(time.nanos());
+    }
+}
+
+/// What [`encode_time`] wrote.
+pub(crate) fn decode_time(fields: &mut FieldReader<'_>) -> Option<Option<UnixNanos>> {
+    match fields.u8()? {
+        0 => Some(None),
+        1 => Some(Some(UnixNanos::new(fields.i64()?))),
+        _ => None,
     }
 }
 

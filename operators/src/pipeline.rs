@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
-use tidewatch_metrics::{EventTime, Flags, Severity, UnixNanos};
+use tidewatch_metrics::series::SLOTS;
+use tidewatch_metrics::{EventTime, Flags, SeriesRef, Severity, Slot, UnixNanos};
 
 use crate::alert::Observation;
 use crate::hash::Digest;
@@ -21,13 +22,20 @@ const CHUNK: usize = 64;
 /// A function of the series, rules, rows and ticks it was given, in their order, and of nothing else.
 #[derive(Debug)]
 pub struct Pipeline {
-    entries: Vec<Arc<SeriesEntry>>,
-    states: Vec<SeriesState>,
-    order: Order,
-    light: Light,
-    watches: Watches,
-    now: Option<UnixNanos>,
-    output: OutputHash,
+    pub(crate) entries: Vec<Arc<SeriesEntry>>,
+    pub(crate) refs: Vec<SeriesRef>,
+    /// The slot of each series, narrow, so that those of one slot are found by one quick pass.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) states: Vec<SeriesState>,
+    pub(crate) order: Order,
+    pub(crate) light: Light,
+    pub(crate) watches: Watches,
+    /// The time of the log's last tick; none before the first one.
+    pub(crate) now: Option<UnixNanos>,
+    /// What each slot has put out since the log began.
+    pub(crate) output: Box<[OutputHash; SLOTS]>,
+    /// The slots that were restored.
+    pub(crate) restored: Box<[bool; SLOTS]>,
     #[cfg(feature = "planted-fault")]
     scored: u64,
 }
@@ -38,12 +46,15 @@ impl Pipeline {
     pub fn new(config: PipelineConfig) -> Self {
         Self {
             entries: Vec::new(),
+            refs: Vec::new(),
+            slots: Vec::new(),
             states: Vec::new(),
             order: Order::default(),
             light: Light::default(),
             watches: Watches::new(config),
             now: None,
-            output: OutputHash::default(),
+            output: Box::new([OutputHash::default(); SLOTS]),
+            restored: Box::new([false; SLOTS]),
             #[cfg(feature = "planted-fault")]
             scored: 0,
         }
@@ -58,13 +69,25 @@ impl Pipeline {
     ///
     /// # Panics
     /// With the 2^32nd series, which no limit allows.
-    pub fn add_series(&mut self, entry: Arc<SeriesEntry>) -> u32 {
-        let local = u32::try_from(self.states.len()).expect("fewer than 2^32 series");
+    pub fn add_series(&mut self, series: SeriesRef, entry: Arc<SeriesEntry>) -> u32 {
         let mut state = SeriesState::new(entry.id);
         if self.watches.add_series(&entry) {
             state.marks |= WATCHED;
         }
+        self.push_series(series, entry, state)
+    }
+
+    /// The next series, whose watch was taken already; returns its dense index.
+    pub(crate) fn push_series(
+        &mut self,
+        series: SeriesRef,
+        entry: Arc<SeriesEntry>,
+        state: SeriesState,
+    ) -> u32 {
+        let local = u32::try_from(self.states.len()).expect("fewer than 2^32 series");
+        self.slots.push(state.slot());
         self.states.push(state);
+        self.refs.push(series);
         self.entries.push(entry);
         local
     }
@@ -80,7 +103,7 @@ impl Pipeline {
             state.marks = if watched { state.marks | WATCHED } else { state.marks & !WATCHED };
         }
         for transition in &ended {
-            self.output.add_transition(transition);
+            self.output[usize::from(transition.series_id.slot().0)].add_transition(transition);
         }
         out.transitions.extend(ended);
     }
@@ -131,10 +154,10 @@ impl Pipeline {
         Light::explain(&self.states[local as usize])
     }
 
-    /// What was put out so far.
+    /// What was put out since the log began, restored slots included.
     #[must_use]
     pub fn output_hash(&self) -> OutputHash {
-        self.output
+        self.output.iter().copied().fold(OutputHash::default(), OutputHash::plus)
     }
 
     /// The sum over all series of a hash of the identity and of every bit of state, rules included.
@@ -142,22 +165,29 @@ impl Pipeline {
     pub fn state_hash(&self) -> u64 {
         let mut digest = Digest::default();
         let mut sum = 0_u64;
-        for ((local, state), entry) in (0_u32..).zip(&self.states).zip(&self.entries) {
-            digest.u128(entry.id.get());
-            state.digest(&mut digest);
-            self.order.digest(local, &mut digest);
-            if let Some(profile) = self.light.profile(state) {
-                profile.digest(&mut digest);
-            }
-            self.watches.digest(local, &mut digest);
-            sum = sum.wrapping_add(digest.finish());
+        for (local, _) in (0_u32..).zip(&self.states) {
+            sum = sum.wrapping_add(self.series_hash(local, &mut digest));
         }
         sum
+    }
+
+    /// One series' part of [`Pipeline::state_hash`].
+    pub(crate) fn series_hash(&self, local: u32, digest: &mut Digest) -> u64 {
+        let state = &self.states[local as usize];
+        digest.u128(self.entries[local as usize].id.get());
+        state.digest(digest);
+        self.order.digest(local, digest);
+        if let Some(profile) = self.light.profile(state) {
+            profile.digest(digest);
+        }
+        self.watches.digest(local, digest);
+        digest.finish()
     }
 
     #[inline]
     fn apply_row(&mut self, row: Row, out: &mut Emitted) {
         let state = &mut self.states[row.local as usize];
+        let output = &mut self.output[usize::from(state.slot().0)];
         let mut severity = Severity::ZERO;
         let mut flags = Flags::NONE;
         let step = match row.placed.place {
@@ -189,14 +219,14 @@ impl Pipeline {
                 let entry = &self.entries[row.local as usize];
                 self.watches.observe(row.local, entry, &observation, &mut out.transitions);
                 for transition in out.transitions.iter().skip(from) {
-                    self.output.add_transition(transition);
+                    output.add_transition(transition);
                 }
             }
         }
         if row.placed.late {
             flags = flags.with(Flags::LATE);
         }
-        self.output.add_row(state.seed, row.time, severity, flags);
+        output.add_row(state.seed, row.time, severity, flags);
         out.severities.push(severity);
         out.flags.push(flags);
     }

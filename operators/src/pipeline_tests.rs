@@ -26,7 +26,11 @@ fn pipeline(series: usize, rules: Arc<RuleSet>) -> Pipeline {
     let mut pipeline = Pipeline::new(PipelineConfig::default());
     pipeline.set_rules(rules, received(0), &mut Emitted::default());
     for host in 0..series {
-        assert_eq!(pipeline.add_series(entry(&host.to_string())) as usize, host);
+        assert_eq!(
+            pipeline.add_series(SeriesRef(u32::try_from(host).unwrap()), entry(&host.to_string()))
+                as usize,
+            host
+        );
     }
     pipeline
 }
@@ -277,7 +281,7 @@ fn spread(table: &Table, series: u32, shards: u32) -> (OutputHash, u64) {
         let mut pipeline = pipeline(0, rules(&[("a", "severity > 6", 0, 60)]));
         let mine: Vec<u32> = (0..series).filter(|local| local % shards == shard).collect();
         for global in mine.iter().rev() {
-            pipeline.add_series(entry(&global.to_string()));
+            pipeline.add_series(SeriesRef(*global), entry(&global.to_string()));
         }
         let mut part = Table::default();
         for row in 0..table.len() {

@@ -1,5 +1,7 @@
 //! What a series does at which hour of the day.
 
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+
 use crate::hash::Digest;
 use crate::numeric::{larger, narrow};
 
@@ -13,6 +15,8 @@ const ALL_VISITED: u32 = (1 << SLOTS) - 1;
 const RATE_MIN: f32 = 0.25;
 /// The share while an anomaly is on.
 const RATE_FROZEN: f32 = 0.05;
+/// Days are counted this far.
+const DAYS_MAX: u32 = 1_000;
 
 /// Mean departure from the slow level for each hour of the day.
 ///
@@ -61,7 +65,7 @@ impl Profile {
         if self.is_ready() {
             let rate = if frozen { RATE_FROZEN } else { larger(1.0 / self.weight(), RATE_MIN) };
             self.slots[slot] += rate * (narrow(mean - level) - self.slots[slot]);
-            self.days += u32::from(slot == self.first && self.days < 1_000);
+            self.days += u32::from(slot == self.first && self.days < DAYS_MAX);
             return None;
         }
         if self.visited == 0 {
@@ -117,5 +121,42 @@ impl Profile {
         out.u64(u64::from(self.visited));
         out.u64(self.first as u64);
         out.u64(u64::from(self.days));
+    }
+
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        out.f64(self.anchor);
+        for slot in self.slots {
+            out.f32(slot);
+        }
+        out.u32(self.visited);
+        out.u8(u8::try_from(self.first).expect("an hour of the day"));
+        out.u32(self.days);
+    }
+
+    /// What [`Profile::encode`] wrote.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let anchor = fields.f64()?;
+        let mut slots = [0.0; SLOTS];
+        for slot in &mut slots {
+            *slot = fields.f32()?;
+        }
+        let visited = fields.u32()?;
+        let first = usize::from(fields.u8()?);
+        let days = fields.u32()?;
+        let good = visited <= ALL_VISITED && first < SLOTS && days <= DAYS_MAX;
+        good.then_some(Self { anchor, slots, visited, first, days })
+    }
+}
+
+impl Neighbours {
+    pub(crate) fn encode(self, out: &mut FieldWriter) {
+        out.f32(self.before);
+        out.f32(self.here);
+        out.f32(self.after);
+    }
+
+    /// What [`Neighbours::encode`] wrote.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        Some(Self { before: fields.f32()?, here: fields.f32()?, after: fields.f32()? })
     }
 }

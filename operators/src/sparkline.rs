@@ -1,8 +1,12 @@
 //! The last values of a series as a small picture in text.
 
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+
 use crate::hash::Digest;
 
 const VALUES_MAX: usize = 24;
+/// More values than any series has. A stored count beyond it is refused, so that counting never overflows.
+const PUSHED_MAX: u64 = 1 << 56;
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The last finite values of a series, up to 24.
@@ -42,6 +46,27 @@ impl Sparkline {
         for value in self.oldest_first() {
             out.f64(value);
         }
+    }
+
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        out.u64(self.pushed as u64);
+        for value in self.oldest_first() {
+            out.f64(value);
+        }
+    }
+
+    /// What [`Sparkline::encode`] wrote.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let pushed = fields.u64()?;
+        if pushed > PUSHED_MAX {
+            return None;
+        }
+        let pushed = usize::try_from(pushed).ok()?;
+        let mut values = [0.0; VALUES_MAX];
+        for place in pushed.saturating_sub(VALUES_MAX)..pushed {
+            *values.get_mut(place % VALUES_MAX)? = fields.f64()?;
+        }
+        Some(Self { values, pushed })
     }
 
     fn oldest_first(&self) -> impl Iterator<Item = f64> {

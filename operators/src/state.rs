@@ -1,9 +1,10 @@
 //! What is kept of one series: two cache lines.
 
-use tidewatch_metrics::{EventTime, SeriesId};
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+use tidewatch_metrics::{EventTime, SeriesId, Slot};
 
 use crate::hash::{Digest, seed};
-use crate::profile::Neighbours;
+use crate::profile::{Neighbours, SLOT_NANOS};
 use crate::tail::Tail;
 
 /// The series' order has an entry beside its state: refused rows, or an older, greater time.
@@ -45,8 +46,8 @@ pub(crate) struct SeriesState {
     pub(crate) heat: f32,
     /// The profile about the hour.
     pub(crate) season: Neighbours,
-    /// The hour since the epoch.
-    pub(crate) hour: i32,
+    /// The hour since the epoch, and in the low 8 bits the series' slot.
+    hour_and_slot: i32,
     /// Scored samples.
     pub(crate) samples: u32,
     /// Samples that were not still.
@@ -78,6 +79,10 @@ pub(crate) struct SeriesState {
 }
 
 const _: () = assert!(size_of::<SeriesState>() == 128);
+/// The hours of all event times leave room for the slot.
+const HOUR_MIN: i64 = i64::MIN.div_euclid(SLOT_NANOS);
+const HOUR_MAX: i64 = i64::MAX.div_euclid(SLOT_NANOS);
+const _: () = assert!(HOUR_MIN >= -(1 << 23) && HOUR_MAX < 1 << 23);
 
 impl SeriesState {
     pub(crate) fn new(id: SeriesId) -> Self {
@@ -94,7 +99,7 @@ impl SeriesState {
             interval: 0.0,
             heat: 0.0,
             season: Neighbours::default(),
-            hour: 0,
+            hour_and_slot: i32::from(id.slot().0),
             samples: 0,
             moves: 0,
             profile: NONE,
@@ -116,6 +121,21 @@ impl SeriesState {
         self.marks & mark != 0
     }
 
+    /// The hour since the epoch.
+    pub(crate) fn hour(&self) -> i32 {
+        self.hour_and_slot >> 8
+    }
+
+    /// Enters an hour, which is one of an event time.
+    pub(crate) fn set_hour(&mut self, hour: i32) {
+        self.hour_and_slot = (hour << 8) | i32::from(self.slot().0);
+    }
+
+    /// The series' slot.
+    pub(crate) fn slot(&self) -> Slot {
+        Slot(self.hour_and_slot.to_le_bytes()[0])
+    }
+
     /// All bits but the indices, which depend on how series are spread over pipelines, and
     /// [`WATCHED`], which depends on rules alone.
     pub(crate) fn digest(&self, out: &mut Digest) {
@@ -131,7 +151,7 @@ impl SeriesState {
         for value in [self.season.before, self.season.here, self.season.after] {
             out.f32(value);
         }
-        out.i64(i64::from(self.hour));
+        out.i64(i64::from(self.hour()));
         out.i64(i64::from(self.outliers));
         out.i64(i64::from(self.burst));
         for value in [self.samples, self.moves] {
@@ -143,5 +163,65 @@ impl SeriesState {
         for value in [self.hold_age, self.calm, self.quiet, self.marks & !WATCHED] {
             out.u64(u64::from(value));
         }
+    }
+
+    /// Appends what does not follow from the identity; `marks` and the index of the profile are left out.
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        out.i64(self.last_time.nanos());
+        for value in [self.last_value, self.quick, self.slow, self.hour_mean] {
+            out.f64(value);
+        }
+        self.near.encode(out);
+        self.far.encode(out);
+        for value in [self.drift, self.interval, self.heat] {
+            out.f32(value);
+        }
+        self.season.encode(out);
+        out.i32(self.hour());
+        for value in [self.samples, self.moves] {
+            out.u32(value);
+        }
+        for value in [self.hour_samples, self.far_samples, self.run, self.run_longest, self.hold] {
+            out.u16(value);
+        }
+        for value in [self.hold_age, self.calm, self.quiet] {
+            out.u8(value);
+        }
+        out.i8(self.outliers);
+        out.i8(self.burst);
+    }
+
+    /// What [`SeriesState::encode`] wrote, for a series without marks and profile.
+    pub(crate) fn decode(id: SeriesId, fields: &mut FieldReader<'_>) -> Option<Self> {
+        let mut state = Self::new(id);
+        state.last_time = EventTime::new(fields.i64()?);
+        state.last_value = fields.f64()?;
+        state.quick = fields.f64()?;
+        state.slow = fields.f64()?;
+        state.hour_mean = fields.f64()?;
+        state.near = Tail::decode(fields)?;
+        state.far = Tail::decode(fields)?;
+        state.drift = fields.f32()?;
+        state.interval = fields.f32()?;
+        state.heat = fields.f32()?;
+        state.season = Neighbours::decode(fields)?;
+        let hour = fields.i32()?;
+        if !(HOUR_MIN..=HOUR_MAX).contains(&i64::from(hour)) {
+            return None;
+        }
+        state.set_hour(hour);
+        state.samples = fields.u32()?;
+        state.moves = fields.u32()?;
+        state.hour_samples = fields.u16()?;
+        state.far_samples = fields.u16()?;
+        state.run = fields.u16()?;
+        state.run_longest = fields.u16()?;
+        state.hold = fields.u16()?;
+        state.hold_age = fields.u8()?;
+        state.calm = fields.u8()?;
+        state.quiet = fields.u8()?;
+        state.outliers = fields.i8()?;
+        state.burst = fields.i8()?;
+        Some(state)
     }
 }

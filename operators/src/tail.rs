@@ -2,6 +2,8 @@
 
 use std::f32::consts::LOG10_E;
 
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+
 use crate::hash::Digest;
 use crate::numeric::smaller;
 
@@ -117,6 +119,18 @@ impl Tail {
         out.f32(self.scale);
         out.f32(self.threshold);
         out.f32(self.excess);
+    }
+
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        out.f32(self.scale);
+        out.f32(self.threshold);
+        out.f32(self.excess);
+    }
+
+    /// What [`Tail::encode`] wrote. A scale that is no number is refused: nothing can be clipped to it.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let (scale, threshold, excess) = (fields.f32()?, fields.f32()?, fields.f32()?);
+        (!scale.is_nan()).then_some(Self { scale, threshold, excess })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Channel, SeriesKey, Severity, Transition, UnixNanos};
 
 use crate::alert::{Alert, Change, Observation};
@@ -29,7 +30,7 @@ pub(crate) struct Watches {
 
 /// A watched series.
 #[derive(Debug, Default)]
-struct Watch {
+pub(crate) struct Watch {
     sparkline: Sparkline,
     severity: Severity,
     channel: Channel,
@@ -57,15 +58,24 @@ impl Watches {
 
     /// Takes the next series; returns whether a rule matches it.
     pub(crate) fn add_series(&mut self, entry: &SeriesEntry) -> bool {
-        let watch = if self.rules.is_empty() {
-            None
-        } else {
-            let alerts = matching(&self.rules, &entry.key());
-            (!alerts.is_empty()).then(|| Watch { alerts, ..Watch::default() })
-        };
+        let watch = self.new_watch(entry);
+        self.restore(watch)
+    }
+
+    /// Takes the next series with its watch; returns whether it is watched.
+    pub(crate) fn restore(&mut self, watch: Option<Watch>) -> bool {
         let place = place_watch(&mut self.watches, watch);
         self.places.push(place);
         place != NONE
+    }
+
+    /// The watch of a series that was not seen yet.
+    fn new_watch(&self, entry: &SeriesEntry) -> Option<Watch> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let alerts = matching(&self.rules, &entry.key());
+        (!alerts.is_empty()).then(|| Watch { alerts, ..Watch::default() })
     }
 
     /// Whether each series is watched.
@@ -151,6 +161,52 @@ impl Watches {
             out.u128(self.rules.rules()[watched.rule].hash);
             watched.alert.digest(out);
         }
+    }
+
+    /// Appends the series' watch, if it has one.
+    pub(crate) fn encode(&self, local: u32, out: &mut FieldWriter) {
+        let place = self.places[local as usize] as usize;
+        let Some(watch) = self.watches.get(place) else { return };
+        watch.sparkline.encode(out);
+        out.u16(watch.severity.steps());
+        out.u8(watch.channel.code());
+        out.count(watch.alerts.len());
+        for watched in &watch.alerts {
+            out.u128(self.rules.rules()[watched.rule].hash);
+            watched.alert.encode(out);
+        }
+    }
+
+    /// What [`Watches::encode`] wrote of a series of which the bytes say whether it is `watched`.
+    ///
+    /// The inner `None` is a series without watch, the outer one are bytes that do not fit: the rules in
+    /// force that match the series have to be the ones that were.
+    pub(crate) fn decode(
+        &self,
+        entry: &SeriesEntry,
+        watched: bool,
+        fields: &mut FieldReader<'_>,
+    ) -> Option<Option<Watch>> {
+        let Some(mut watch) = self.new_watch(entry) else {
+            return (!watched).then_some(None);
+        };
+        if !watched {
+            return None;
+        }
+        watch.sparkline = Sparkline::decode(fields)?;
+        watch.severity = Severity::from_steps(fields.u16()?);
+        let code = fields.u8()?;
+        watch.channel = Channel::from_code(code);
+        if watch.channel.code() != code || fields.count()? != watch.alerts.len() {
+            return None;
+        }
+        for watched in &mut watch.alerts {
+            if fields.u128()? != self.rules.rules()[watched.rule].hash {
+                return None;
+            }
+            watched.alert = Alert::decode(fields)?;
+        }
+        Some(Some(watch))
     }
 }
 

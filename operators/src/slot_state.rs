@@ -1,0 +1,218 @@
+//! The state of one slot's series as bytes: what a checkpoint keeps of the operators.
+//!
+//! Format 1. Numbers are little-endian, floats stand with all their bits, nothing is padded:
+//! ```text
+//! slot:
+//!   version    u8 = 1
+//!   slot       u8
+//!   now        u8: 0 = the log has not ticked; 1 = i64, time of its last tick
+//!   output     samples u64, severities u64, alerts u64: of the slot, since the log began
+//!   series     u32 count, then each in ascending order of the references
+//! series:
+//!   reference  u32
+//!   parts      u8: bit 0 trouble, 1 watch, 2 first hour not over, 3 daily profile complete, 4 profile
+//!   state      last_time i64; last_value, quick, slow, hour_mean f64
+//!              near and far, each: scale, threshold, excess f32
+//!              drift, interval, heat f32; season before, here, after f32
+//!              hour i32; samples, moves u32
+//!              hour_samples, far_samples, run, run_longest, hold u16
+//!              hold_age, calm, quiet u8; outliers, burst i8
+//!   trouble    greatest i64, refused u32, and where refused > 0:
+//!              refused_last i64, refused_since as `now`
+//!   profile    anchor f64, 24 hours f32, visited u32, first u8, days u32
+//!   watch      pushed u64, the last min(pushed, 24) values f64, oldest first
+//!              severity u16, channel u8
+//!              alerts u32 count, each, in the order of the rules' names: hash of the rule u128, then
+//!              u8: 0 inactive; 1 pending: onset i64; 2 firing, 3 firing and historical: onset, held i64
+//! ```
+//!
+//! The names of the numbers are those of the structs. Series ids, seeds and which rules match follow
+//! from the catalog and the rules in force, dense indices from the pipeline.
+
+#![deny(clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use tidewatch_metrics::catalog::SeriesEntry;
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+use tidewatch_metrics::{SeriesRef, Slot, UnixNanos};
+
+use crate::hash::Digest;
+use crate::order::{Trouble, decode_time, encode_time};
+use crate::profile::Profile;
+use crate::state::{FIRST_HOUR, SEASONAL, SeriesState, TROUBLED, WATCHED};
+use crate::watch::Watch;
+use crate::{OutputHash, Pipeline};
+
+/// Version of the bytes.
+pub const SLOT_STATE_FORMAT: u8 = 1;
+/// The series has a profile. Only in the bytes; the state has its index.
+const PROFILED: u8 = 16;
+const PARTS: u8 = TROUBLED | WATCHED | FIRST_HOUR | SEASONAL | PROFILED;
+/// Bytes of a series without trouble, profile and watch.
+const SERIES_BYTES_MIN: usize = 120;
+
+/// What the bytes of a slot hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotSummary {
+    /// Number of series.
+    pub series: u32,
+    /// The slot's part of [`Pipeline::state_hash`].
+    pub state_hash: u64,
+    /// The slot's part of [`Pipeline::output_hash`].
+    pub output: OutputHash,
+}
+
+/// One series, read and checked, before the pipeline takes it.
+#[derive(Debug)]
+struct Stored {
+    series: SeriesRef,
+    entry: Arc<SeriesEntry>,
+    state: SeriesState,
+    trouble: Option<Trouble>,
+    profile: Option<Profile>,
+    watch: Option<Watch>,
+}
+
+impl Pipeline {
+    /// Appends the state of all series of `slot` to `out`; equal state gives equal bytes.
+    ///
+    /// The bytes mean something only together with the position in the log at which they were taken,
+    /// the rules that were in force there, and the catalog that knows the references.
+    pub fn encode_slot(&self, slot: Slot, out: &mut FieldWriter) -> SlotSummary {
+        let mut series: Vec<(SeriesRef, u32)> = self.series_of(slot).collect();
+        series.sort_unstable();
+        let output = self.slot_output(slot);
+        out.u8(SLOT_STATE_FORMAT);
+        out.u8(slot.0);
+        encode_time(self.now, out);
+        for sum in [output.samples, output.severities, output.alerts] {
+            out.u64(sum);
+        }
+        out.count(series.len());
+        let mut digest = Digest::default();
+        let mut summary = SlotSummary { output, ..SlotSummary::default() };
+        for (series, local) in series {
+            out.u32(series.0);
+            self.encode_series(local, out);
+            let hash = self.series_hash(local, &mut digest);
+            summary.state_hash = summary.state_hash.wrapping_add(hash);
+            summary.series += 1;
+        }
+        summary
+    }
+
+    /// Takes back what [`Pipeline::encode_slot`] wrote; `entry` resolves a reference.
+    ///
+    /// Returns the dense index of every series, given as [`Pipeline::add_series`] gives them. `None`
+    /// where the bytes are not of this form, and then the pipeline is as it was: another version or
+    /// slot, an unknown reference, a rule that is not in force. What follows the slot stays in `fields`.
+    ///
+    /// ORDER: the rules in force first ([`Pipeline::set_rules`] on the empty pipeline), then all slots
+    /// that the pipeline owns, then rows and ticks from the least of the slots' positions on, without
+    /// the rows that a slot's own position already covers. Because those ticks come again, the
+    /// pipeline's time is the least of the slots' times; it is each slot's own when its rows go on.
+    ///
+    /// # Panics
+    /// Where the slot was restored before: a bug of the caller.
+    pub fn restore_slot(
+        &mut self,
+        slot: Slot,
+        fields: &mut FieldReader<'_>,
+        entry: impl Fn(SeriesRef) -> Option<Arc<SeriesEntry>>,
+    ) -> Option<Vec<(SeriesRef, u32)>> {
+        if fields.u8()? != SLOT_STATE_FORMAT || fields.u8()? != slot.0 {
+            return None;
+        }
+        let now = decode_time(fields)?;
+        let output =
+            OutputHash { samples: fields.u64()?, severities: fields.u64()?, alerts: fields.u64()? };
+        let count = fields.count()?;
+        // The count is not taken at its word: it may be beyond the bytes.
+        let mut stored: Vec<Stored> =
+            Vec::with_capacity(count.min(fields.remaining() / SERIES_BYTES_MIN));
+        for _ in 0..count {
+            let series = SeriesRef(fields.u32()?);
+            let entry = entry(series).filter(|entry| entry.id.slot() == slot)?;
+            if stored.last().is_some_and(|before| before.series >= series) {
+                return None;
+            }
+            stored.push(self.decode_series(series, entry, fields)?);
+        }
+        self.begin_slot(slot, now, output);
+        Some(stored.into_iter().map(|stored| self.take_back(stored)).collect())
+    }
+
+    fn series_of(&self, slot: Slot) -> impl Iterator<Item = (SeriesRef, u32)> {
+        let all = self.slots.iter().zip(&self.refs).zip(0_u32..);
+        all.filter(move |((of, _), _)| **of == slot).map(|((_, series), local)| (*series, local))
+    }
+
+    fn slot_output(&self, slot: Slot) -> OutputHash {
+        self.output.get(usize::from(slot.0)).copied().expect("one hash for each of 256 slots")
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the pipeline gave the index")]
+    fn encode_series(&self, local: u32, out: &mut FieldWriter) {
+        let state = &self.states[local as usize];
+        let profile = self.light.profile(state);
+        out.u8(state.marks | if profile.is_some() { PROFILED } else { 0 });
+        state.encode(out);
+        if state.is(TROUBLED) {
+            self.order.trouble(local).expect("a troubled series has its entry").encode(out);
+        }
+        if let Some(profile) = profile {
+            profile.encode(out);
+        }
+        self.watches.encode(local, out);
+    }
+
+    fn decode_series(
+        &self,
+        series: SeriesRef,
+        entry: Arc<SeriesEntry>,
+        fields: &mut FieldReader<'_>,
+    ) -> Option<Stored> {
+        let parts = fields.u8()?;
+        if parts & !PARTS != 0 {
+            return None;
+        }
+        let has = |part: u8| parts & part != 0;
+        let mut state = SeriesState::decode(entry.id, fields)?;
+        state.marks = parts & !PROFILED;
+        let trouble = if has(TROUBLED) { Some(Trouble::decode(fields)?) } else { None };
+        let profile = if has(PROFILED) { Some(Profile::decode(fields)?) } else { None };
+        let watch = self.watches.decode(&entry, has(WATCHED), fields)?;
+        Some(Stored { series, entry, state, trouble, profile, watch })
+    }
+
+    fn begin_slot(&mut self, slot: Slot, now: Option<UnixNanos>, output: OutputHash) {
+        let first = !self.restored.contains(&true);
+        self.now = if first { now } else { self.now.min(now) };
+        let place = usize::from(slot.0);
+        if let (Some(restored), Some(hash)) =
+            (self.restored.get_mut(place), self.output.get_mut(place))
+        {
+            assert!(!*restored, "a slot is restored once");
+            *restored = true;
+            *hash = output;
+        }
+    }
+
+    fn take_back(&mut self, stored: Stored) -> (SeriesRef, u32) {
+        let Stored { series, entry, mut state, trouble, profile, watch } = stored;
+        if let Some(profile) = profile {
+            self.light.set_profile(&mut state, profile);
+        }
+        self.watches.restore(watch);
+        let local = self.push_series(series, entry, state);
+        if let Some(trouble) = trouble {
+            self.order.restore(local, trouble);
+        }
+        (series, local)
+    }
+}
+
+#[cfg(test)]
+#[path = "slot_state_tests.rs"]
+mod tests;
