@@ -4,9 +4,8 @@
 
 use std::io;
 
-use tidewatch_env::DiskFile;
-
 use crate::limits::{BLOCK_BYTES, GROWING_BLOCK_BYTES};
+use crate::source::Source;
 
 /// A window of a file, at least as large as the largest frame seen so far.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ impl Block {
     /// The `want` bytes at `offset`, or what the file has of them.
     pub(crate) fn slice(
         &mut self,
-        file: &dyn DiskFile,
+        source: &mut Source,
         offset: u64,
         want: usize,
     ) -> io::Result<&[u8]> {
@@ -29,7 +28,7 @@ impl Block {
         if offset < self.start || offset.saturating_add(want as u64) > end {
             let bytes = if self.at_end { GROWING_BLOCK_BYTES } else { BLOCK_BYTES };
             self.at_end = false;
-            self.fill(file, offset, want.max(bytes))?;
+            self.fill(source, offset, want.max(bytes))?;
         }
         Ok(self.held(offset, want))
     }
@@ -53,12 +52,17 @@ impl Block {
         self.at_end = true;
     }
 
-    fn fill(&mut self, file: &dyn DiskFile, offset: u64, want: usize) -> io::Result<()> {
+    fn fill(&mut self, source: &mut Source, offset: u64, want: usize) -> io::Result<()> {
+        let mut filled = 0;
+        if !source.rereads() {
+            filled = self.held(offset, want).len();
+            let kept = self.bytes.len() - filled..;
+            self.bytes.copy_within(kept, 0);
+        }
         self.bytes.resize(want, 0);
         self.start = offset;
-        let mut filled = 0;
         while let Some(rest) = self.bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + filled as u64) {
+            match source.read_at(rest, offset + filled as u64) {
                 Ok(0) => break,
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -98,7 +98,7 @@ impl WalError {
 pub enum Damage {
     /// The segment's header does not match its checksum, or is no header.
     SegmentHeader,
-    /// The segment's header begins with another LSN than the file's name says.
+    /// The header contradicts the file's name.
     SegmentName,
     /// The file is shorter than it was made.
     Shortened,
@@ -110,6 +110,17 @@ pub enum Damage {
     FrameLsn,
     /// The payload does not match its checksum.
     Payload,
+    /// The header of the archived segment does not match its checksum, or is no header.
+    ArchiveHeader,
+    /// The packed bytes of the archived segment do not unpack to what was packed.
+    Packed,
+    /// These records of the file stand in another file of the archive, too.
+    Repeated {
+        /// The first such record.
+        from: Lsn,
+        /// The last such record.
+        to: Lsn,
+    },
     /// These records should stand here; a later file begins after them.
     Missing {
         /// The first missing record.
@@ -123,12 +134,17 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SegmentHeader => f.write_str("the segment header is not valid"),
-            Self::SegmentName => f.write_str("the segment header contradicts the file's name"),
+            Self::SegmentName => f.write_str("the header contradicts the file's name"),
             Self::Shortened => f.write_str("the file is shorter than it was made"),
             Self::FrameHeader => f.write_str("the frame header is not valid"),
             Self::FrameLength => f.write_str("the frame is longer than the rest of the file"),
             Self::FrameLsn => f.write_str("the frame has the wrong LSN"),
             Self::Payload => f.write_str("the payload does not match its checksum"),
+            Self::ArchiveHeader => f.write_str("the archive header is not valid"),
+            Self::Packed => f.write_str("the packed bytes are not those that were written"),
+            Self::Repeated { from, to } => {
+                write!(f, "records {from} to {to} stand in another file, too")
+            }
             Self::Missing { from, to } => write!(f, "records {from} to {to} are missing"),
         }
     }

@@ -1,6 +1,7 @@
 //! What the log counts about itself.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -23,6 +24,35 @@ pub struct WalInstruments {
     pub segments_recycled: Counter,
     /// `tidewatch_wal_segments_removed_total`: released files removed.
     pub segments_removed: Counter,
+}
+
+/// What the archive shows of itself; a clone shows the same.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveInstruments {
+    /// `tidewatch_wal_archive_files`: files in the archive.
+    pub files: Gauge,
+    /// `tidewatch_wal_archive_bytes`: their bytes.
+    pub bytes: Gauge,
+    /// `tidewatch_wal_archived_bytes_total`: bytes of WAL segments stored in it, before packing.
+    pub archived_bytes: Counter,
+    /// `tidewatch_wal_archive_expired_files_total`: files removed from it.
+    pub expired_files: Counter,
+}
+
+impl ArchiveInstruments {
+    /// Registers all of them.
+    pub fn register(&self, registry: &mut Registry) {
+        let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
+            registry.register(format!("tidewatch_wal_{name}"), help, gauge.clone());
+        };
+        gauge("archive_files", "Files in the archive", &self.files);
+        gauge("archive_bytes", "Bytes of the files in the archive", &self.bytes);
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(format!("tidewatch_wal_{name}"), help, counter.clone());
+        };
+        counter("archived_bytes", "Bytes archived, before packing", &self.archived_bytes);
+        counter("archive_expired_files", "Files removed from the archive", &self.expired_files);
+    }
 }
 
 impl Default for WalInstruments {

@@ -87,13 +87,17 @@ pub(crate) fn unfinished_name(number: u64) -> String {
 }
 
 fn segment_lsn(name: &str) -> Option<Lsn> {
-    let digits = name.strip_prefix("wal-")?.strip_suffix(".log")?;
-    let number = decimal(digits).filter(|number| (1..=LSN_MAX).contains(number))?;
-    (digits.len() == 20).then_some(Lsn::new(number))
+    let number = digits(name.strip_prefix("wal-")?.strip_suffix(".log")?, 20)?;
+    (1..=LSN_MAX).contains(&number).then_some(Lsn::new(number))
 }
 
 fn spare_number(name: &str) -> Option<u64> {
     decimal(name.strip_prefix("spare-")?.strip_suffix(".wal")?).filter(|&n| n <= LSN_MAX)
+}
+
+/// A number of exactly this many digits.
+pub(crate) fn digits(text: &str, count: usize) -> Option<u64> {
+    decimal(text).filter(|_| text.len() == count)
 }
 
 /// Digits only: `parse` would take a sign.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use tidewatch_env::Disk;
 use tidewatch_metrics::Lsn;
 
+use crate::archive_dir::ArchiveDir;
 use crate::block::Block;
 use crate::error::{Damage, WalError};
 use crate::log_dir::{LogDir, SegmentFile, segment_name};
+use crate::part::{Part, live_parts, parts_from};
 use crate::segment::WalSegmentInfo;
 use crate::segment_reader::{FileEnd, FrameAt, SegmentReader};
 
@@ -22,9 +24,9 @@ pub struct Record<'a> {
     pub kind: u8,
     /// Its bytes, checked.
     pub payload: &'a [u8],
-    /// The file's name in the log's directory.
+    /// The file's name in the log's directory, or in the archive's.
     pub file: &'a str,
-    /// Where in the file its frame starts.
+    /// Where in the file, or in what it unpacks to, its frame starts.
     pub offset: u64,
 }
 
@@ -37,10 +39,11 @@ pub struct Record<'a> {
 pub struct WalReader {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    segments: Vec<SegmentFile>,
+    archive_dir: PathBuf,
+    parts: Vec<Part>,
     /// The least LSN to give.
     from: Lsn,
-    /// How many segments are behind the current one, which itself counts.
+    /// How many parts are read or being read.
     opened: usize,
     current: Option<SegmentReader>,
     done: Vec<WalSegmentInfo>,
@@ -53,7 +56,7 @@ impl WalReader {
     /// `Io` if the directory cannot be read.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, from: Lsn) -> Result<Self, WalError> {
         let found = LogDir::scan(&*disk, dir)?;
-        Ok(Self::of(disk, dir, found, from))
+        Ok(Self::of(disk, dir, live_parts(&found, from), from))
     }
 
     /// As [`open`](Self::open), but every record from `from` on must be there; zero stands for the
@@ -64,7 +67,28 @@ impl WalReader {
     pub fn open_at(disk: Arc<dyn Disk>, dir: &Path, from: Lsn) -> Result<Self, WalError> {
         let found = LogDir::scan(&*disk, dir)?;
         found.check_begin(from)?;
-        Ok(Self::of(disk, dir, found, from))
+        Ok(Self::of(disk, dir, live_parts(&found, from), from))
+    }
+
+    /// As [`open_at`](Self::open_at), with the archive in `archive_dir` before the log: both are one
+    /// log, and a record that is in both is given once. Without such a directory there is no archive.
+    ///
+    /// # Errors
+    /// `Missing` if both begin after `from`; `Corrupt` if records are missing between files, with
+    /// their LSNs; `Io` if a directory cannot be read.
+    pub fn open_with_archive(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        archive_dir: &Path,
+        from: Lsn,
+    ) -> Result<Self, WalError> {
+        // ORDER: the log first. A file that is stored and released meanwhile is then in both lists,
+        // and not in neither.
+        let found = LogDir::scan(&*disk, dir)?;
+        let archived = ArchiveDir::scan(&*disk, archive_dir)?.segments;
+        let parts = parts_from(&found, &archived, from)?;
+        let archive_dir = archive_dir.to_owned();
+        Ok(Self { archive_dir, ..Self::of(disk, dir, parts, from) })
     }
 
     /// A reader of the records of the last file alone: a quick way to the end of the log.
@@ -92,12 +116,13 @@ impl WalReader {
             match reader.advance()? {
                 Some(frame) if frame.header.lsn >= self.from => break frame,
                 Some(_) => {}
-                None if self.opened == self.segments.len() => return Ok(None),
+                None if self.opened == self.parts.len() => return Ok(None),
                 None => {
                     self.open_next(FileEnd::Last)?;
                 }
             }
         };
+        self.from = frame.header.lsn.next();
         Ok(Some(self.record(&frame)))
     }
 
@@ -114,21 +139,21 @@ impl WalReader {
             if self.next_lsn() > upto {
                 return Ok(None);
             }
-            let newest = self.opened == self.segments.len();
             let frame = match &mut self.current {
-                Some(reader) if newest => reader.advance_durable()?,
-                Some(reader) => reader.advance()?,
+                Some(reader) if reader.is_sealed() => reader.advance()?,
+                Some(reader) => reader.advance_durable()?,
                 None => None,
             };
             match frame {
                 Some(frame) if frame.header.lsn >= self.from => break frame,
                 Some(_) => {}
-                None if newest => self.follow()?,
+                None if self.opened == self.parts.len() => self.follow()?,
                 None => {
                     self.open_next(FileEnd::Growing)?;
                 }
             }
         };
+        self.from = frame.header.lsn.next();
         Ok(Some(self.record(&frame)))
     }
 
@@ -149,19 +174,16 @@ impl WalReader {
         }
     }
 
-    fn of(disk: Arc<dyn Disk>, dir: &Path, found: LogDir, from: Lsn) -> Self {
-        let below = found.segments_below(from);
-        let mut segments = found.segments;
-        segments.drain(..below);
-        let dir = dir.to_owned();
-        Self { disk, dir, segments, from, opened: 0, current: None, done: Vec::new() }
+    fn of(disk: Arc<dyn Disk>, dir: &Path, parts: Vec<Part>, from: Lsn) -> Self {
+        let (dir, archive_dir) = (dir.to_owned(), PathBuf::new());
+        Self { disk, dir, archive_dir, parts, from, opened: 0, current: None, done: Vec::new() }
     }
 
     /// The LSN of the frame to come, given or skipped.
     fn next_lsn(&self) -> Lsn {
-        match (&self.current, self.segments.first()) {
+        match (&self.current, self.parts.first()) {
             (Some(reader), _) => reader.next_lsn(),
-            (None, Some(oldest)) => oldest.first_lsn,
+            (None, Some(oldest)) => oldest.first_lsn(),
             (None, None) => Lsn::ZERO.next(),
         }
     }
@@ -174,7 +196,8 @@ impl WalReader {
         let found = self.disk.exists(&path).map_err(WalError::io("look for", &path))?;
         let epoch = self.current.as_ref().map(SegmentReader::epoch);
         if found {
-            self.segments.push(SegmentFile { name: Arc::clone(&name), first_lsn: next });
+            let segment = SegmentFile { name: Arc::clone(&name), first_lsn: next };
+            self.parts.push(Part::Live(segment, None));
             self.open_next(FileEnd::Growing)?;
             // A file without records is replaced by one of the same name, but not of the same use.
             if self.current.as_ref().map(SegmentReader::epoch) != epoch {
@@ -191,14 +214,19 @@ impl WalReader {
 
     /// Goes on to the next file, if there is one; the newest one ends in this way.
     fn open_next(&mut self, newest: FileEnd) -> Result<bool, WalError> {
-        let Some(segment) = self.segments.get(self.opened) else { return Ok(false) };
-        let end = match self.segments.get(self.opened + 1) {
-            Some(next) => FileEnd::Before(next.first_lsn),
-            None => newest,
-        };
+        let Some(part) = self.parts.get(self.opened) else { return Ok(false) };
         let finished = self.current.as_ref().map(SegmentReader::info);
         let block = self.current.take().map_or_else(Block::default, SegmentReader::into_block);
-        let opened = SegmentReader::open(&*self.disk, &self.dir, segment, end, block)?;
+        let disk = &*self.disk;
+        let opened = match part {
+            Part::Live(segment, next) => {
+                let end = next.map_or(newest, FileEnd::Before);
+                SegmentReader::open(disk, &self.dir, segment, end, block)
+            }
+            Part::Archived(segment) => {
+                SegmentReader::open_archived(disk, &self.archive_dir, segment, block)
+            }
+        }?;
         self.done.extend(finished);
         self.current = Some(opened);
         self.opened += 1;

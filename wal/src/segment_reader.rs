@@ -6,22 +6,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidewatch_env::{Disk, DiskFile, OpenMode};
+use tidewatch_env::{Disk, OpenMode};
 use tidewatch_metrics::Lsn;
 
+use crate::archive_dir::ArchivedSegment;
+use crate::archive_file::{ARCHIVE_HEADER_BYTES, ArchiveHeader};
 use crate::block::{Block, index};
 use crate::error::{Damage, WalError};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::log_dir::SegmentFile;
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentState, WalSegmentInfo, before};
+use crate::source::Source;
 use crate::tail::{BadFrame, Tail};
+use crate::unpacker::Unpacker;
 
 /// A cursor over the frames of one file.
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
     name: Arc<str>,
     path: PathBuf,
-    file: Arc<dyn DiskFile>,
+    source: Source,
     file_bytes: u64,
     header: SegmentHeader,
     end: FileEnd,
@@ -64,28 +68,64 @@ impl SegmentReader {
         dir: &Path,
         segment: &SegmentFile,
         end: FileEnd,
+        block: Block,
+    ) -> Result<Self, WalError> {
+        let path = dir.join(&*segment.name);
+        let file = disk.open(&path, OpenMode::Read).map_err(WalError::io("open", &path))?;
+        let reader = Self::start(segment, path, Source::File(file), end, block)?;
+        // A file with a successor may have been cut behind its last record.
+        if end == FileEnd::Last && reader.file_bytes < reader.header.file_bytes {
+            return Err(WalError::corrupt(&reader.name, reader.file_bytes, Damage::Shortened));
+        }
+        Ok(reader)
+    }
+
+    /// Opens the packed copy of a file, all of whose records must be there.
+    pub(crate) fn open_archived(
+        disk: &dyn Disk,
+        dir: &Path,
+        segment: &ArchivedSegment,
+        block: Block,
+    ) -> Result<Self, WalError> {
+        let path = dir.join(&*segment.file);
+        let file = disk.open(&path, OpenMode::Read).map_err(WalError::io("open", &path))?;
+        let mut bytes = [0; ARCHIVE_HEADER_BYTES];
+        match file.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(WalError::corrupt(&segment.file, 0, Damage::ArchiveHeader));
+            }
+            read => read.map_err(WalError::io("read", &path))?,
+        }
+        let header = ArchiveHeader::decode(&bytes, segment)?;
+        let unpacker = Unpacker::new(file, header).map_err(WalError::io("unpack", &path))?;
+        let source = Source::Packed(Box::new(unpacker));
+        let end = FileEnd::Before(segment.last_lsn.next());
+        let segment = SegmentFile { name: Arc::clone(&segment.file), first_lsn: segment.first_lsn };
+        Self::start(&segment, path, source, end, block)
+    }
+
+    fn start(
+        segment: &SegmentFile,
+        path: PathBuf,
+        mut source: Source,
+        end: FileEnd,
         mut block: Block,
     ) -> Result<Self, WalError> {
         let name = Arc::clone(&segment.name);
-        let path = dir.join(&*name);
-        let file = disk.open(&path, OpenMode::Read).map_err(WalError::io("open", &path))?;
-        let file_bytes = file.len().map_err(WalError::io("measure", &path))?;
+        let file_bytes = source.len().map_err(WalError::io("measure", &path))?;
         block.forget();
-        let start = block.slice(&*file, 0, SEGMENT_HEADER_BYTES);
-        let header = SegmentHeader::decode(start.map_err(WalError::io("read", &path))?, &name)?;
+        let start = block.slice(&mut source, 0, SEGMENT_HEADER_BYTES);
+        let start = start.map_err(|error| source.refused(error, &name, &path))?;
+        let header = SegmentHeader::decode(start, &name)?;
         if header.first_lsn != segment.first_lsn {
             return Err(WalError::corrupt(&name, 0, Damage::SegmentName));
-        }
-        // A file with a successor may have been cut behind its last record.
-        if end == FileEnd::Last && file_bytes < header.file_bytes {
-            return Err(WalError::corrupt(&name, file_bytes, Damage::Shortened));
         }
         let next_lsn = header.first_lsn;
         let offset = SEGMENT_HEADER_BYTES as u64;
         Ok(Self {
             name,
             path,
-            file,
+            source,
             file_bytes,
             header,
             end,
@@ -99,6 +139,7 @@ impl SegmentReader {
     /// Goes to the next frame; `None` at the end of the file's records.
     pub(crate) fn advance(&mut self) -> Result<Option<FrameAt>, WalError> {
         if self.end == FileEnd::Before(self.next_lsn) {
+            self.check_end()?;
             return Ok(None);
         }
         let header = match self.check()? {
@@ -143,6 +184,12 @@ impl SegmentReader {
         frame
     }
 
+    /// The frame that [`advance`](Self::advance) gave last, without its padding.
+    pub(crate) fn frame(&self, frame: &FrameAt) -> &[u8] {
+        let payload_bytes = index(u64::from(frame.header.payload_bytes));
+        self.block.held(frame.offset, FRAME_HEADER_BYTES + payload_bytes)
+    }
+
     /// The payload of the frame that [`advance`](Self::advance) gave last.
     pub(crate) fn payload(&self, frame: &FrameAt) -> &[u8] {
         let start = frame.offset + FRAME_HEADER_BYTES as u64;
@@ -151,6 +198,15 @@ impl SegmentReader {
 
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    /// Whether it is known where the records end.
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(self.end, FileEnd::Before(_))
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -191,7 +247,7 @@ impl SegmentReader {
     }
 
     fn check(&mut self) -> Result<Check, WalError> {
-        check(&mut self.block, &*self.file, self.offset, self.file_bytes)
+        check(&mut self.block, &mut self.source, self.offset, self.file_bytes)
             .map(|check| match check {
                 Check::Valid(header) if header.epoch != self.header.epoch => {
                     Check::Bad(Damage::FrameHeader)
@@ -199,12 +255,23 @@ impl SegmentReader {
                 Check::Valid(header) if header.lsn != self.next_lsn => Check::Bad(Damage::FrameLsn),
                 check @ (Check::Valid(_) | Check::Bad(_) | Check::Nothing) => check,
             })
-            .map_err(WalError::io("read", &self.path))
+            .map_err(|error| self.refused(error))
+    }
+
+    /// At the end of a packed copy: whether it was whole.
+    fn check_end(&mut self) -> Result<(), WalError> {
+        let Source::Packed(unpacker) = &mut self.source else { return Ok(()) };
+        let whole = self.offset == self.file_bytes
+            && unpacker.ends_well().map_err(|error| self.refused(error))?;
+        if whole { Ok(()) } else { Err(WalError::corrupt(&self.name, self.offset, Damage::Packed)) }
+    }
+
+    fn refused(&self, error: io::Error) -> WalError {
+        self.source.refused(error, &self.name, &self.path)
     }
 
     /// Whether records end here rightly; the frame after all if it has become valid meanwhile.
     fn judge(&mut self, bad: &Check) -> Result<Option<FrameHeader>, WalError> {
-        let sealed = matches!(self.end, FileEnd::Before(_));
         let damage = match (bad, self.end) {
             (Check::Bad(damage), _) => *damage,
             (Check::Nothing | Check::Valid(_), FileEnd::Before(successor)) => {
@@ -214,7 +281,7 @@ impl SegmentReader {
                 Damage::Missing { from: self.next_lsn, to: self.next_lsn }
             }
         };
-        if sealed {
+        if self.is_sealed() {
             return Err(WalError::corrupt(&self.name, self.offset, damage));
         }
         let place = BadFrame {
@@ -223,8 +290,8 @@ impl SegmentReader {
             epoch: self.header.epoch,
             file_bytes: self.file_bytes,
         };
-        let tail = place.look_past(&mut self.block, &*self.file);
-        if let Tail::Torn(bytes) = tail.map_err(WalError::io("read", &self.path))? {
+        let tail = place.look_past(&mut self.block, &mut self.source);
+        if let Tail::Torn(bytes) = tail.map_err(|error| self.refused(error))? {
             self.torn_bytes = bytes;
             return Ok(None);
         }
@@ -242,11 +309,11 @@ impl SegmentReader {
 
 fn check(
     block: &mut Block,
-    file: &dyn DiskFile,
+    source: &mut Source,
     offset: u64,
     file_bytes: u64,
 ) -> io::Result<Check> {
-    let bytes = block.slice(file, offset, FRAME_HEADER_BYTES)?;
+    let bytes = block.slice(source, offset, FRAME_HEADER_BYTES)?;
     let Some(header) = FrameHeader::decode(bytes) else {
         let nothing = bytes.len() < FRAME_HEADER_BYTES || bytes.iter().all(|&byte| byte == 0);
         return Ok(if nothing { Check::Nothing } else { Check::Bad(Damage::FrameHeader) });
@@ -255,7 +322,7 @@ fn check(
         return Ok(Check::Bad(Damage::FrameLength));
     }
     let unpadded = FRAME_HEADER_BYTES + index(u64::from(header.payload_bytes));
-    let frame = block.slice(file, offset, unpadded)?;
+    let frame = block.slice(source, offset, unpadded)?;
     let intact = frame
         .get(FRAME_HEADER_BYTES..)
         .filter(|_| frame.len() == unpadded)

@@ -4,12 +4,12 @@
 
 use std::io;
 
-use tidewatch_env::DiskFile;
 use tidewatch_metrics::Lsn;
 
 use crate::block::Block;
 use crate::frame::{ALIGNMENT, EPOCH_OFFSET, FRAME_HEADER_BYTES, FrameHeader, LSN_OFFSET};
 use crate::limits::BLOCK_BYTES;
+use crate::source::Source;
 
 /// The place of a frame that is not valid, in the last file of the log.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +35,9 @@ impl BadFrame {
     ///
     /// A header alone is proof enough: the epoch is a random number that changes with each use of
     /// a file, so neither old bytes nor a payload made by a client can carry it.
-    pub(crate) fn look_past(&self, block: &mut Block, file: &dyn DiskFile) -> io::Result<Tail> {
+    pub(crate) fn look_past(&self, block: &mut Block, source: &mut Source) -> io::Result<Tail> {
         let mut end = self.offset;
-        let head = block.slice(file, self.offset, FRAME_HEADER_BYTES)?;
+        let head = block.slice(source, self.offset, FRAME_HEADER_BYTES)?;
         if head.get(LSN_OFFSET..LSN_OFFSET + 8) == Some(&self.lsn.get().to_le_bytes()) {
             end += FRAME_HEADER_BYTES as u64;
         }
@@ -45,12 +45,12 @@ impl BadFrame {
         let mut candidates = Vec::new();
         while at < self.file_bytes {
             candidates.clear();
-            let words = block.slice(file, at, BLOCK_BYTES)?.chunks_exact(ALIGNMENT);
+            let words = block.slice(source, at, BLOCK_BYTES)?.chunks_exact(ALIGNMENT);
             let epoch = self.epoch.to_le_bytes();
             let found = words.zip((at..).step_by(ALIGNMENT)).filter(|(word, _)| *word == epoch);
             candidates.extend(found.map(|(_, place)| place - EPOCH_OFFSET as u64));
             for &place in &candidates {
-                let header = FrameHeader::decode(block.slice(file, place, FRAME_HEADER_BYTES)?);
+                let header = FrameHeader::decode(block.slice(source, place, FRAME_HEADER_BYTES)?);
                 if header.is_some_and(|h| h.epoch == self.epoch && h.previous_synced >= self.lsn) {
                     return Ok(Tail::Synced);
                 }

@@ -8,11 +8,12 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 
 use crate::limits::KIND_MARK;
 use crate::{
-    Preallocator, Record, RecoverySummary, Wal, WalConfig, WalError, WalHome, WalInstruments,
-    WalReader,
+    Archive, ArchiveInstruments, Preallocator, Record, RecoverySummary, Wal, WalConfig, WalError,
+    WalHome, WalInstruments, WalReader,
 };
 
 pub(crate) const DIR: &str = "/data/wal";
+pub(crate) const ARCHIVE_DIR: &str = "/data/archive";
 pub(crate) const KIND: u8 = 17;
 pub(crate) const CONFIG: WalConfig =
     WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 600 << 10 };
@@ -70,7 +71,25 @@ pub(crate) fn new_log() -> (SimDisk, Wal) {
 
 /// Everything in the log from `from` on, the log's own records too.
 pub(crate) fn read_all(disk: &SimDisk, from: Lsn) -> Result<Vec<Given>, WalError> {
-    let mut reader = WalReader::open(Arc::new(disk.clone()), Path::new(DIR), from)?;
+    rest_of(WalReader::open(Arc::new(disk.clone()), Path::new(DIR), from)?)
+}
+
+pub(crate) fn try_open_archive(disk: &SimDisk) -> Result<Archive, WalError> {
+    let instruments = ArchiveInstruments::default();
+    Archive::open(Arc::new(disk.clone()), Path::new(ARCHIVE_DIR), instruments)
+}
+
+pub(crate) fn open_archive(disk: &SimDisk) -> Archive {
+    try_open_archive(disk).unwrap()
+}
+
+/// As [`read_all`], with the archive.
+pub(crate) fn read_with_archive(disk: &SimDisk, from: Lsn) -> Result<Vec<Given>, WalError> {
+    let (dir, archive_dir) = (Path::new(DIR), Path::new(ARCHIVE_DIR));
+    rest_of(WalReader::open_with_archive(Arc::new(disk.clone()), dir, archive_dir, from)?)
+}
+
+fn rest_of(mut reader: WalReader) -> Result<Vec<Given>, WalError> {
     let mut records = Vec::new();
     while let Some(record) = reader.next_record()? {
         records.push(Given::from(&record));

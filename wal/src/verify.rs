@@ -5,9 +5,12 @@ use std::path::Path;
 use tidewatch_env::Disk;
 use tidewatch_metrics::Lsn;
 
+use crate::archive::check_apart;
+use crate::archive_dir::ArchiveDir;
 use crate::block::Block;
 use crate::error::WalError;
-use crate::log_dir::{LogDir, SegmentFile};
+use crate::log_dir::LogDir;
+use crate::part::Part;
 use crate::segment_reader::{FileEnd, SegmentReader};
 
 /// What a check of the log found.
@@ -34,7 +37,7 @@ impl VerifyReport {
 /// Damage at a place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyProblem {
-    /// The file's name in the log's directory.
+    /// The file's name in the log's directory, or in the archive's.
     pub file: String,
     /// Where in the file.
     pub offset: u64,
@@ -51,21 +54,43 @@ pub fn verify(disk: &dyn Disk, dir: &Path) -> Result<VerifyReport, WalError> {
     let mut report = VerifyReport::default();
     let ends = segments.iter().skip(1).map(|next| FileEnd::Before(next.first_lsn));
     for (segment, end) in segments.iter().zip(ends.chain([FileEnd::Last])) {
-        if let Err(error) = verify_segment(disk, dir, segment, end, &mut report) {
-            report.problems.push(problem(error, segment)?);
+        let opened = SegmentReader::open(disk, dir, segment, end, Block::default());
+        if let Err(error) = opened.and_then(|reader| read_all(reader, &mut report)) {
+            report.problems.push(problem(error, &segment.name)?);
         }
     }
     Ok(report)
 }
 
-fn verify_segment(
+/// Reads the whole archive in `archive_dir`, changing nothing, and checks that the log in `dir` goes
+/// on where it ends; behind damage it goes on with the next file.
+///
+/// # Errors
+/// `Io` if a file cannot be read; damage is no error but a problem in the report.
+pub fn verify_archive(
     disk: &dyn Disk,
+    archive_dir: &Path,
     dir: &Path,
-    segment: &SegmentFile,
-    end: FileEnd,
-    report: &mut VerifyReport,
-) -> Result<(), WalError> {
-    let mut reader = SegmentReader::open(disk, dir, segment, end, Block::default())?;
+) -> Result<VerifyReport, WalError> {
+    // ORDER: the log first, as in `WalReader::open_with_archive`.
+    let log = LogDir::scan(disk, dir)?;
+    let archived = ArchiveDir::scan(disk, archive_dir)?.segments;
+    let mut report = VerifyReport::default();
+    let log_begins = log.segments.first().map(|oldest| oldest.first_lsn);
+    let nexts = archived.iter().skip(1).map(|next| Some(next.first_lsn)).chain([log_begins]);
+    for ((at, segment), next) in archived.iter().enumerate().zip(nexts) {
+        let opened = SegmentReader::open_archived(disk, archive_dir, segment, Block::default());
+        let checked = opened.and_then(|reader| read_all(reader, &mut report));
+        let missing = Part::Archived(segment.clone()).check_next(next);
+        let apart = archived.get(at + 1).map_or(Ok(()), |newer| check_apart(segment, newer));
+        for error in [checked, missing, apart].into_iter().filter_map(Result::err) {
+            report.problems.push(problem(error, &segment.file)?);
+        }
+    }
+    Ok(report)
+}
+
+fn read_all(mut reader: SegmentReader, report: &mut VerifyReport) -> Result<(), WalError> {
     while let Some(frame) = reader.advance()? {
         report.records += 1;
         report.last_lsn = frame.header.lsn;
@@ -74,8 +99,8 @@ fn verify_segment(
     Ok(())
 }
 
-fn problem(error: WalError, segment: &SegmentFile) -> Result<VerifyProblem, WalError> {
-    let file = segment.name.to_string();
+fn problem(error: WalError, file: &str) -> Result<VerifyProblem, WalError> {
+    let file = file.to_owned();
     match error {
         WalError::Corrupt { offset, damage, .. } => {
             Ok(VerifyProblem { file, offset, message: damage.to_string() })
