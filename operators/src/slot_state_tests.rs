@@ -445,3 +445,54 @@ fn state_is_refused_where_the_rules_are_not_those_that_it_was_taken_under() {
     }
     assert_eq!(Runner::new().restore(slot, &bytes, &log.catalog), Some(0), "the same rules");
 }
+
+/// The state of slot 204 as format 1 stores it, for ever: three series of [`catalog`] under [`RULES`],
+/// one of them not watched, with a refused row, profiles, an open episode, and alerts of every kind.
+const FIXTURE: &[u8] = include_bytes!("../fixtures/slot-state-1.bin");
+const FIXTURE_SLOT: Slot = Slot(204);
+
+#[test]
+fn stored_state_of_format_1_is_read() {
+    let log = log(1, 18, 1);
+    let mut runner = Runner::new();
+    assert_eq!(runner.restore(FIXTURE_SLOT, FIXTURE, &log.catalog), Some(0));
+    assert_eq!(runner.encode(FIXTURE_SLOT).0, FIXTURE);
+    assert_eq!(runner.pipeline.state_hash(), 7_156_728_894_342_430_125);
+    let watches = format!("{:?}", runner.pipeline.watches);
+    for alert in ["Inactive", "Pending", "historical: false", "historical: true"] {
+        assert!(watches.contains(alert), "{alert}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "planted-fault"))]
+fn stored_state_of_format_1_goes_on_with_the_known_hashes() {
+    let log = log(1, 18, 1);
+    let mut runner = Runner::new();
+    assert_eq!(runner.restore(FIXTURE_SLOT, FIXTURE, &log.catalog), Some(0));
+    let series: Vec<SeriesRef> = runner.locals.keys().copied().collect();
+    let mut told = 0;
+    for index in 0..600 {
+        let second = (2_000 + index) * STEP_SECONDS;
+        let row = |series: &SeriesRef| {
+            let noise = (index * 7_919 + i64::from(series.0) * 31) % 101;
+            let spike = if index % 97 == 50 { 30.0 } else { 0.0 };
+            let time = seconds(second);
+            (*series, time, season(time) + noise as f64 / 50.0 + spike)
+        };
+        let rows = series.iter().map(row).collect();
+        let put = runner.step(&log, &Record::Rows { received: received(second), rows }, |_| true);
+        told += put.len() - series.len();
+    }
+    let output = runner.pipeline.output_hash();
+    assert_eq!((series.len(), told), (3, 38));
+    assert_eq!(
+        output,
+        OutputHash {
+            samples: 3_047,
+            severities: 14_361_173_428_026_435_397,
+            alerts: 988_703_533_234_903_758
+        }
+    );
+    assert_eq!(runner.pipeline.state_hash(), 17_340_735_326_342_021_022);
+}
