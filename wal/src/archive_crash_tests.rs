@@ -6,7 +6,9 @@ use std::path::Path;
 use tidewatch_env::{Rng, SimDisk};
 use tidewatch_metrics::{Lsn, UnixNanos};
 
-use crate::testing::{DIR, Model, open_archive, read_with_archive, recover, try_open_archive};
+use crate::testing::{
+    DIR, KIND, Model, open_archive, read_with_archive, recover, try_open_archive,
+};
 use crate::{Archive, Preallocator, SegmentState, Wal, WalError};
 
 const STEPS: u64 = 250;
@@ -145,4 +147,66 @@ fn the_script_archives_and_expires() {
         model.released
     );
     assert!(open_archive(&disk).files().len() > 1);
+}
+
+/// Sealed files of two records each, and one record more.
+fn log_of(disk: &SimDisk, files: u64) -> Wal {
+    let mut wal = recover(disk).unwrap().wal;
+    for _ in 0..=2 * files {
+        wal.append(KIND, &[&[1; 500_000]], None).unwrap();
+    }
+    wal.sync().unwrap();
+    wal
+}
+
+#[test]
+fn an_expiry_that_ends_anywhere_leaves_no_hole() {
+    let disk = SimDisk::new(0);
+    let mut wal = log_of(&disk, 5);
+    let mut archive = open_archive(&disk);
+    for segment in &wal.segments()[..5] {
+        archive.store(Path::new(DIR), segment, UnixNanos::new(0)).unwrap();
+    }
+    wal.release(Lsn::new(10)).unwrap();
+    for crash_at in 1.. {
+        let disk = disk.reboot_keeping_all();
+        let mut archive = open_archive(&disk);
+        disk.crash_at(disk.ops() + crash_at);
+        let expired = archive.expire(UnixNanos::new(1), 0, Some(Lsn::new(9)));
+        for seed in 0..20 {
+            let read = read_with_archive(&disk.reboot(seed), Lsn::ZERO).unwrap();
+            let first = read[0].lsn.get();
+            assert!(first % 2 == 1 && first <= 9, "crash at {crash_at}, seed {seed}: {first}");
+            assert_eq!(read.len() as u64, 12 - first, "crash at {crash_at}, seed {seed}");
+        }
+        if expired.is_ok() {
+            assert!(crash_at > 8, "four files, each removed and its name synced");
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_process_had_stored_is_durable_before_the_log_lets_go_of_it() {
+    for crash_at in 1.. {
+        let disk = SimDisk::new(0);
+        let wal = log_of(&disk, 1);
+        let mut archive = open_archive(&disk);
+        disk.crash_at(disk.ops() + crash_at);
+        let stored = archive.store(Path::new(DIR), &wal.segments()[0], UnixNanos::new(0));
+
+        let disk = disk.reboot_keeping_all();
+        let archive = open_archive(&disk);
+        if let Some(found) = archive.files().first() {
+            recover(&disk).unwrap().wal.release(found.last_lsn).unwrap();
+        }
+        for seed in 0..20 {
+            let read = read_with_archive(&disk.reboot(seed), Lsn::new(1)).unwrap();
+            assert_eq!(read.len(), 3, "crash at {crash_at}, seed {seed}");
+        }
+        if stored.is_ok() {
+            assert!(crash_at > 6, "remove, create, write, write, sync, rename, sync");
+            return;
+        }
+    }
 }

@@ -1,5 +1,7 @@
 use std::io;
 
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tidewatch_env::{FaultMode, OpenMode, SimDisk};
 
 use super::*;
@@ -198,6 +200,9 @@ fn no_archive_is_an_empty_one_and_nothing_at_all_is_refused_only_if_something_is
         disk.remove(&file_path(&segment.file)).unwrap();
     }
     assert_eq!(lsns(&read_with_archive(&disk, Lsn::new(2)).unwrap()), [2]);
+    assert_eq!(lsns(&read_with_archive(&disk, Lsn::new(3)).unwrap()), [0; 0]);
+    let refused = read_with_archive(&disk, Lsn::new(4)).unwrap_err();
+    assert_eq!(refused.to_string(), "the log ends before LSN 3, but LSN 4 is needed");
     archive.expire(UnixNanos::new(i64::MAX), 0, None).unwrap();
     assert_eq!(lsns(&read_with_archive(&disk, Lsn::new(1)).unwrap()), [0; 0]);
     let refused = read_with_archive(&disk, Lsn::new(2)).unwrap_err();
@@ -327,4 +332,24 @@ fn whichever_operation_fails_the_log_is_readable_and_only_an_unsure_name_ends_th
         }
     }
     assert_eq!(poisoned, 1);
+}
+
+#[test]
+fn the_instruments_have_their_names() {
+    let (disk, wal) = log_of(3);
+    let mut archive = open_archive(&disk);
+    store_all(&mut archive, &wal);
+    archive.expire(UnixNanos::new(3), u64::MAX, None).unwrap();
+    let mut registry = Registry::default();
+    archive.instruments.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    for line in [
+        "tidewatch_wal_archive_files 2".to_owned(),
+        format!("tidewatch_wal_archive_bytes {}", archive.bytes()),
+        "tidewatch_wal_archived_bytes_total 2880432".to_owned(),
+        "tidewatch_wal_archive_expired_files_total 1".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }

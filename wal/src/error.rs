@@ -86,6 +86,15 @@ impl WalError {
         Self::Corrupt { file: file.into(), offset, damage }
     }
 
+    /// Whether a file's content, or its absence, is the cause.
+    pub(crate) fn is_about_content(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Whether the cause is a full disk.
     pub(crate) fn is_storage_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];

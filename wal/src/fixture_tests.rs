@@ -1,23 +1,31 @@
 //! Version 1 of the format, as it was first released: files that every later version must read.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidewatch_env::RealDisk;
-use tidewatch_metrics::Lsn;
+use tidewatch_metrics::{Lsn, UnixNanos};
 
 use crate::frame::{FrameHeader, payload_crc};
 use crate::limits::KIND_MARK;
 use crate::log_dir::segment_name;
 use crate::segment::SegmentHeader;
-use crate::{Record, WalReader, verify};
+use crate::{
+    Archive, ArchiveInstruments, Record, SegmentState, WalReader, WalSegmentInfo, verify,
+    verify_archive,
+};
 
 const FILE_BYTES: usize = 2048;
 const CUT_BYTES: usize = 60;
 
 fn fixture_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/wal-v1")
+}
+
+/// The first file of the log's fixture, archived.
+fn archive_fixture_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/archive-v1")
 }
 
 /// LSN, previous synced LSN, kind and payload.
@@ -98,4 +106,53 @@ fn the_files_of_version_1_are_read() {
     let report = verify(&RealDisk, &fixture_dir()).unwrap();
     assert_eq!((report.ok(), report.records, report.last_lsn.get()), (true, 5, 45));
     assert_eq!(report.torn_bytes, 80, "the whole frame, as its header says");
+}
+
+/// Archives the first file of the log's fixture.
+fn archive_first_file(dir: &Path) -> Archive {
+    let instruments = ArchiveInstruments::default();
+    let mut archive = Archive::open(Arc::new(RealDisk), dir, instruments).unwrap();
+    let segment = WalSegmentInfo {
+        file: segment_name(Lsn::new(41)).into(),
+        first_lsn: Lsn::new(41),
+        last_lsn: Lsn::new(43),
+        bytes: FILE_BYTES as u64,
+        state: SegmentState::Sealed,
+    };
+    archive.store(&fixture_dir(), &segment, UnixNanos::new(1_700_000_000_123_456_789)).unwrap();
+    archive
+}
+
+#[test]
+fn an_archived_file_of_version_1_is_read_and_the_log_goes_on_behind_it() {
+    let dir = archive_fixture_dir();
+    if std::env::var_os("TIDEWATCH_WRITE_FIXTURES").is_some() {
+        archive_first_file(&dir);
+    }
+    let disk = Arc::new(RealDisk);
+    let mut reader =
+        WalReader::open_with_archive(disk, &fixture_dir(), &dir, Lsn::new(41)).unwrap();
+    for (lsn, _, kind, payload) in records().concat() {
+        let record = reader.next_record().unwrap().unwrap();
+        assert_eq!((record.lsn, record.kind), (Lsn::new(lsn), kind));
+        assert_eq!(record.payload, payload);
+        assert_eq!(record.file.ends_with(".arc"), lsn < 44, "{}", record.file);
+    }
+    assert_eq!(reader.next_record().unwrap(), None);
+    let report = verify_archive(&RealDisk, &dir, &fixture_dir()).unwrap();
+    assert_eq!((report.ok(), report.records, report.last_lsn.get()), (true, 3, 43));
+}
+
+#[test]
+fn an_archived_file_unpacks_to_the_segment_up_to_its_last_record_and_has_the_name_of_version_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = archive_first_file(dir.path());
+    let name = &archive.files()[0].file;
+    assert!(archive_fixture_dir().join(&**name).exists(), "{name} is not that of the fixture");
+    let [(_, segment), _] = files().try_into().unwrap();
+    let end = 64 + 72 + 40 + 296;
+    for path in [dir.path().join(&**name), archive_fixture_dir().join(&**name)] {
+        let bytes = fs::read(path).unwrap();
+        assert_eq!(zstd::stream::decode_all(&bytes[64..]).unwrap(), segment[..end]);
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) struct LogDir {
     pub(crate) unfinished: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentFile {
     pub(crate) name: Arc<str>,
     pub(crate) first_lsn: Lsn,

@@ -8,7 +8,7 @@ use crate::log_dir::{LogDir, SegmentFile};
 use crate::segment::before;
 
 /// One file of the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// A file in the log's directory, and the first LSN of the one behind it, if there is one.
     Live(SegmentFile, Option<Lsn>),
@@ -86,19 +86,15 @@ pub(crate) fn parts_from(
         let copy = archived.iter().find(|s| (s.first_lsn..=s.last_lsn).contains(&need));
         let holds =
             |part: &&Part| part.first_lsn() <= need && part.next().is_none_or(|next| next > need);
-        let part = match copy {
-            Some(copy) => Part::Archived(copy.clone()),
-            None => match live.iter().find(holds) {
-                Some(part) => part.clone(),
-                None => {
-                    // Nothing behind it: this is the end, and not a hole.
-                    let Some(later) = firsts.filter(|&first| first > need).min() else { break };
-                    return Err(match parts.last() {
-                        Some(last) => last.missing_behind(need, before(later)),
-                        None => WalError::Missing { from, first: later },
-                    });
-                }
-            },
+        let copy = copy.map(|copy| Part::Archived(copy.clone()));
+        let Some(part) = copy.or_else(|| live.iter().find(holds).cloned()) else {
+            return match firsts.filter(|&first| first > need).min() {
+                None => end_of_archive(archived, parts, need),
+                Some(later) => Err(match parts.last() {
+                    Some(last) => last.missing_behind(need, before(later)),
+                    None => WalError::Missing { from, first: later },
+                }),
+            };
         };
         let next = part.next();
         parts.push(part);
@@ -106,6 +102,24 @@ pub(crate) fn parts_from(
             Some(next) => need = next,
             None => break,
         }
+    }
+    Ok(parts)
+}
+
+/// The parts of a log that has nothing at `need` or behind it: it ends with the archive.
+fn end_of_archive(
+    archived: &[ArchivedSegment],
+    mut parts: Vec<Part>,
+    need: Lsn,
+) -> Result<Vec<Part>, WalError> {
+    let Some(last) = archived.last() else { return Ok(parts) };
+    let next = last.last_lsn.next();
+    if need > next {
+        return Err(WalError::Missing { from: need, first: next });
+    }
+    if parts.is_empty() {
+        // What is asked for is yet to come, so the file before it tells where.
+        parts.push(Part::Archived(last.clone()));
     }
     Ok(parts)
 }

@@ -34,12 +34,13 @@ pub struct Record<'a> {
 ///
 /// The log may be in use. [`next_record`](Self::next_record) ends where it finds the end, in the file
 /// that was the last one when the reader was opened; [`next_record_upto`](Self::next_record_upto)
-/// follows the log for ever. Files must not be released before they are read.
+/// follows the log for ever. A file that is released before it was read is read from the archive, if
+/// the reader was opened with one, and else its records are `Missing`.
 #[derive(Debug)]
 pub struct WalReader {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    archive_dir: PathBuf,
+    archive_dir: Option<PathBuf>,
     parts: Vec<Part>,
     /// The least LSN to give.
     from: Lsn,
@@ -87,7 +88,7 @@ impl WalReader {
         let found = LogDir::scan(&*disk, dir)?;
         let archived = ArchiveDir::scan(&*disk, archive_dir)?.segments;
         let parts = parts_from(&found, &archived, from)?;
-        let archive_dir = archive_dir.to_owned();
+        let archive_dir = Some(archive_dir.to_owned());
         Ok(Self { archive_dir, ..Self::of(disk, dir, parts, from) })
     }
 
@@ -103,27 +104,16 @@ impl WalReader {
     /// The next record, the log's own included; `None` at the end, where a torn tail counts as such.
     ///
     /// # Errors
-    /// `Corrupt` where durable bytes are damaged or missing, `Version`, `Io`. Later calls give the
-    /// error again.
+    /// `Corrupt` where durable bytes are damaged or missing, `Missing` if the record was released
+    /// meanwhile, `Version`, `Io`. Later calls give the error again.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, WalError> {
-        let frame = loop {
-            let Some(reader) = &mut self.current else {
-                if self.open_next(FileEnd::Last)? {
-                    continue;
-                }
-                return Ok(None);
-            };
-            match reader.advance()? {
-                Some(frame) if frame.header.lsn >= self.from => break frame,
-                Some(_) => {}
-                None if self.opened == self.parts.len() => return Ok(None),
-                None => {
-                    self.open_next(FileEnd::Last)?;
-                }
+        loop {
+            match self.next_frame() {
+                Ok(Some(frame)) => return Ok(Some(self.give(&frame))),
+                Ok(None) => return Ok(None),
+                Err(error) => self.look_again(error)?,
             }
-        };
-        self.from = frame.header.lsn.next();
-        Ok(Some(self.record(&frame)))
+        }
     }
 
     /// The next record if its LSN is at most `upto`, which the caller knows to be durable; `None`
@@ -135,26 +125,13 @@ impl WalReader {
     /// # Errors
     /// As [`next_record`](Self::next_record); a record that is not there is `Corrupt`.
     pub fn next_record_upto(&mut self, upto: Lsn) -> Result<Option<Record<'_>>, WalError> {
-        let frame = loop {
-            if self.next_lsn() > upto {
-                return Ok(None);
+        loop {
+            match self.next_frame_upto(upto) {
+                Ok(Some(frame)) => return Ok(Some(self.give(&frame))),
+                Ok(None) => return Ok(None),
+                Err(error) => self.look_again(error)?,
             }
-            let frame = match &mut self.current {
-                Some(reader) if reader.is_sealed() => reader.advance()?,
-                Some(reader) => reader.advance_durable()?,
-                None => None,
-            };
-            match frame {
-                Some(frame) if frame.header.lsn >= self.from => break frame,
-                Some(_) => {}
-                None if self.opened == self.parts.len() => self.follow()?,
-                None => {
-                    self.open_next(FileEnd::Growing)?;
-                }
-            }
-        };
-        self.from = frame.header.lsn.next();
-        Ok(Some(self.record(&frame)))
+        }
     }
 
     /// At the end: the files that were read, and the reader of the last one.
@@ -163,7 +140,46 @@ impl WalReader {
         (self.done, self.current)
     }
 
-    fn record(&self, frame: &FrameAt) -> Record<'_> {
+    fn next_frame(&mut self) -> Result<Option<FrameAt>, WalError> {
+        loop {
+            let Some(reader) = &mut self.current else {
+                if self.open_next(FileEnd::Last)? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            match reader.advance()? {
+                Some(frame) if frame.header.lsn >= self.from => return Ok(Some(frame)),
+                Some(_) => {}
+                None if self.opened == self.parts.len() => return Ok(None),
+                None => {
+                    self.open_next(FileEnd::Last)?;
+                }
+            }
+        }
+    }
+
+    fn next_frame_upto(&mut self, upto: Lsn) -> Result<Option<FrameAt>, WalError> {
+        while self.next_lsn() <= upto {
+            let frame = match &mut self.current {
+                Some(reader) if reader.is_sealed() => reader.advance()?,
+                Some(reader) => reader.advance_durable()?,
+                None => None,
+            };
+            match frame {
+                Some(frame) if frame.header.lsn >= self.from => return Ok(Some(frame)),
+                Some(_) => {}
+                None if self.opened == self.parts.len() => self.follow()?,
+                None => {
+                    self.open_next(FileEnd::Growing)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn give(&mut self, frame: &FrameAt) -> Record<'_> {
+        self.from = frame.header.lsn.next();
         let reader = self.current.as_ref().expect("the frame came from the current file");
         Record {
             lsn: frame.header.lsn,
@@ -174,16 +190,41 @@ impl WalReader {
         }
     }
 
+    /// After an error: begins anew with the next record if the file at fault has been released or
+    /// expired, or has got a successor, since the files were listed; else the error stands.
+    fn look_again(&mut self, error: WalError) -> Result<(), WalError> {
+        let at = if self.current.is_some() { self.opened - 1 } else { self.opened };
+        let Some(failed) = self.parts.get(at).filter(|_| error.is_about_content()) else {
+            return Err(error);
+        };
+        let found = LogDir::scan(&*self.disk, &self.dir)?;
+        let archived = match &self.archive_dir {
+            Some(archive_dir) => ArchiveDir::scan(&*self.disk, archive_dir)?.segments,
+            None => Vec::new(),
+        };
+        let unchanged = match failed {
+            Part::Live(..) => live_parts(&found, Lsn::ZERO).contains(failed),
+            Part::Archived(segment) => archived.contains(segment),
+        };
+        if unchanged {
+            return Err(error);
+        }
+        self.parts = parts_from(&found, &archived, self.from)?;
+        self.opened = 0;
+        self.current = None;
+        Ok(())
+    }
+
     fn of(disk: Arc<dyn Disk>, dir: &Path, parts: Vec<Part>, from: Lsn) -> Self {
-        let (dir, archive_dir) = (dir.to_owned(), PathBuf::new());
+        let (dir, archive_dir) = (dir.to_owned(), None);
         Self { disk, dir, archive_dir, parts, from, opened: 0, current: None, done: Vec::new() }
     }
 
     /// The LSN of the frame to come, given or skipped.
     fn next_lsn(&self) -> Lsn {
-        match (&self.current, self.parts.first()) {
+        match (&self.current, self.parts.get(self.opened)) {
             (Some(reader), _) => reader.next_lsn(),
-            (None, Some(oldest)) => oldest.first_lsn(),
+            (None, Some(part)) => part.first_lsn(),
             (None, None) => Lsn::ZERO.next(),
         }
     }
@@ -224,7 +265,8 @@ impl WalReader {
                 SegmentReader::open(disk, &self.dir, segment, end, block)
             }
             Part::Archived(segment) => {
-                SegmentReader::open_archived(disk, &self.archive_dir, segment, block)
+                let dir = self.archive_dir.as_ref().expect("archived parts come with an archive");
+                SegmentReader::open_archived(disk, dir, segment, block)
             }
         }?;
         self.done.extend(finished);

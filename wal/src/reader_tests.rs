@@ -181,3 +181,76 @@ fn a_reader_on_its_own_thread_follows_a_writer_on_the_real_disk() {
     });
     assert!(wal.segments().len() > 4);
 }
+
+/// A log of files with two records each and its preallocator, every file recycled at once.
+fn recycling_log(records: u64) -> (SimDisk, Wal, crate::Preallocator) {
+    let (disk, mut wal) = new_log();
+    let mut preallocator = wal.take_preallocator().unwrap();
+    append(&mut wal, &mut preallocator, records);
+    (disk, wal, preallocator)
+}
+
+fn append(wal: &mut Wal, preallocator: &mut crate::Preallocator, records: u64) {
+    for _ in 0..records {
+        let payload = wal.last_lsn().get().to_le_bytes().repeat(60_000);
+        wal.append(KIND, &[&payload], None).unwrap();
+        wal.sync().unwrap();
+        while preallocator.run_once().unwrap() {}
+    }
+}
+
+#[test]
+fn a_reader_whose_file_is_released_and_used_again_goes_on_in_the_archive() {
+    let (disk, mut wal, mut preallocator) = recycling_log(7);
+    let dirs = [DIR, crate::testing::ARCHIVE_DIR].map(Path::new);
+    let mut archive = crate::testing::open_archive(&disk);
+    for upto in [false, true] {
+        let from = wal.oldest_lsn();
+        let mut reader =
+            WalReader::open_with_archive(Arc::new(disk.clone()), dirs[0], dirs[1], from).unwrap();
+        assert_eq!(reader.next_record().unwrap().unwrap().lsn, from);
+        for segment in wal.segments() {
+            if segment.state == crate::SegmentState::Sealed {
+                archive.store(dirs[0], &segment, tidewatch_metrics::UnixNanos::new(0)).unwrap();
+            }
+        }
+        wal.release(wal.durable_lsn()).unwrap();
+        append(&mut wal, &mut preallocator, 20);
+        let last = wal.durable_lsn();
+        let mut lsns = vec![from.get()];
+        loop {
+            let next = if upto { reader.next_record_upto(last) } else { reader.next_record() };
+            let Some(record) = next.unwrap() else { break };
+            let expected = (record.lsn.get() - 1).to_le_bytes().repeat(60_000);
+            assert!(record.payload == expected, "record {}", record.lsn);
+            lsns.push(record.lsn.get());
+        }
+        assert_eq!(lsns, (from.get()..=last.get()).collect::<Vec<_>>(), "upto: {upto}");
+    }
+}
+
+#[test]
+fn a_reader_whose_file_is_released_and_used_again_misses_records_and_calls_it_no_damage() {
+    for upto in [false, true] {
+        let (disk, mut wal, mut preallocator) = recycling_log(7);
+        let mut reader = reader(&disk, 1);
+        assert_eq!(reader.next_record().unwrap().unwrap().lsn, Lsn::new(1));
+        wal.release(wal.durable_lsn()).unwrap();
+        append(&mut wal, &mut preallocator, 20);
+        wal.release(wal.durable_lsn()).unwrap();
+        while preallocator.run_once().unwrap() {}
+        let oldest = wal.oldest_lsn();
+        let refused = loop {
+            let next = if upto {
+                reader.next_record_upto(wal.durable_lsn())
+            } else {
+                reader.next_record()
+            };
+            match next {
+                Ok(record) => assert!(record.unwrap().lsn < oldest),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, WalError::Missing { first, .. } if first == oldest), "{refused}");
+    }
+}

@@ -45,17 +45,25 @@ pub struct VerifyProblem {
     pub message: String,
 }
 
-/// Reads the whole log, changing nothing; behind damage it goes on with the next file.
+/// Reads the whole log, changing nothing; behind damage it goes on with the next file. The log may be
+/// in use: a file that is released meanwhile is no problem.
 ///
 /// # Errors
 /// `Io` if a file cannot be read; damage is no error but a problem in the report.
 pub fn verify(disk: &dyn Disk, dir: &Path) -> Result<VerifyReport, WalError> {
-    let segments = LogDir::scan(disk, dir)?.segments;
+    verify_found(disk, dir, &LogDir::scan(disk, dir)?)
+}
+
+fn verify_found(disk: &dyn Disk, dir: &Path, found: &LogDir) -> Result<VerifyReport, WalError> {
+    let segments = &found.segments;
     let mut report = VerifyReport::default();
     let ends = segments.iter().skip(1).map(|next| FileEnd::Before(next.first_lsn));
     for (segment, end) in segments.iter().zip(ends.chain([FileEnd::Last])) {
         let opened = SegmentReader::open(disk, dir, segment, end, Block::default());
-        if let Err(error) = opened.and_then(|reader| read_all(reader, &mut report)) {
+        let checked = opened.and_then(|reader| read_all(reader, &mut report));
+        if let Err(error) = checked
+            && !is_gone(disk, &dir.join(&*segment.name), &error)?
+        {
             report.problems.push(problem(error, &segment.name)?);
         }
     }
@@ -84,10 +92,19 @@ pub fn verify_archive(
         let missing = Part::Archived(segment.clone()).check_next(next);
         let apart = archived.get(at + 1).map_or(Ok(()), |newer| check_apart(segment, newer));
         for error in [checked, missing, apart].into_iter().filter_map(Result::err) {
+            if is_gone(disk, &archive_dir.join(&*segment.file), &error)? {
+                continue;
+            }
             report.problems.push(problem(error, &segment.file)?);
         }
     }
     Ok(report)
+}
+
+/// Whether the file at fault was released or expired since it was listed.
+fn is_gone(disk: &dyn Disk, path: &Path, error: &WalError) -> Result<bool, WalError> {
+    let there = disk.exists(path).map_err(WalError::io("look for", path))?;
+    Ok(!there && error.is_about_content())
 }
 
 fn read_all(mut reader: SegmentReader, report: &mut VerifyReport) -> Result<(), WalError> {
@@ -109,5 +126,26 @@ fn problem(error: WalError, file: &str) -> Result<VerifyProblem, WalError> {
             Ok(VerifyProblem { file, offset: 0, message: error.to_string() })
         }
         error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{DIR, KIND, new_log, overwrite};
+
+    #[test]
+    fn a_file_that_is_released_while_the_log_is_checked_is_no_problem() {
+        let (disk, mut wal) = new_log();
+        for _ in 0..7 {
+            wal.append(KIND, &[&[1; 500_000]], None).unwrap();
+        }
+        wal.sync().unwrap();
+        let found = LogDir::scan(&disk, Path::new(DIR)).unwrap();
+        overwrite(&disk, &found.segments[1].name, 100, &[0xff]);
+        assert_eq!(verify_found(&disk, Path::new(DIR), &found).unwrap().problems.len(), 1);
+        wal.release(Lsn::new(4)).unwrap();
+        let report = verify_found(&disk, Path::new(DIR), &found).unwrap();
+        assert_eq!((report.problems, report.records), (Vec::new(), 3));
     }
 }
