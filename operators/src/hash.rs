@@ -28,29 +28,29 @@ impl OutputHash {
             alerts: self.alerts.wrapping_add(other.alerts),
         }
     }
-
-    /// Counts one row of the series with this [`seed`].
-    pub(crate) fn add_row(&mut self, seed: u64, time: EventTime, severity: Severity, flags: Flags) {
-        let word = u64::from(severity.steps()) | (u64::from(flags.bits()) << 16);
-        let mut h = seed ^ time.nanos().cast_unsigned().wrapping_mul(MIX[0]);
-        h = (h ^ (h >> 32)).wrapping_mul(MIX[1]) ^ word.wrapping_mul(MIX[0]);
-        h = (h ^ (h >> 29)).wrapping_mul(MIX[2]);
-        self.severities = self.severities.wrapping_add(h ^ (h >> 32));
-        self.samples = self.samples.wrapping_add(1);
-    }
-
-    /// Counts one transition.
-    pub(crate) fn add_transition(&mut self, transition: &Transition) {
-        let mut bytes = [0; 27];
-        bytes[..16].copy_from_slice(&transition.key.0.to_le_bytes());
-        bytes[16..24].copy_from_slice(&transition.event.nanos().to_le_bytes());
-        bytes[24..26].copy_from_slice(&transition.severity.steps().to_le_bytes());
-        bytes[26] = transition.kind.code();
-        self.alerts = self.alerts.wrapping_add(XxHash3_64::oneshot(&bytes));
-    }
 }
 
-/// 64 bits of a series' identity, kept beside its state for [`OutputHash::add_row`].
+/// A row's part of [`OutputHash::severities`], for a series with this [`seed`].
+#[inline]
+pub(crate) fn row_part(seed: u64, time: EventTime, severity: Severity, flags: Flags) -> u64 {
+    let word = u64::from(severity.steps()) | (u64::from(flags.bits()) << 16);
+    let mut h = seed ^ time.nanos().cast_unsigned().wrapping_mul(MIX[0]);
+    h = (h ^ (h >> 32)).wrapping_mul(MIX[1]) ^ word.wrapping_mul(MIX[0]);
+    h = (h ^ (h >> 29)).wrapping_mul(MIX[2]);
+    h ^ (h >> 32)
+}
+
+/// A transition's part of [`OutputHash::alerts`].
+pub(crate) fn transition_part(transition: &Transition) -> u64 {
+    let mut bytes = [0; 27];
+    bytes[..16].copy_from_slice(&transition.key.0.to_le_bytes());
+    bytes[16..24].copy_from_slice(&transition.event.nanos().to_le_bytes());
+    bytes[24..26].copy_from_slice(&transition.severity.steps().to_le_bytes());
+    bytes[26] = transition.kind.code();
+    XxHash3_64::oneshot(&bytes)
+}
+
+/// 64 bits of a series' identity, kept beside its state for [`row_part`].
 pub(crate) fn seed(id: SeriesId) -> u64 {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = id.get().to_le_bytes();
     let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);

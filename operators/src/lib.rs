@@ -23,6 +23,7 @@ pub mod rows;
 mod rule;
 pub mod rule_error;
 pub mod rule_set;
+mod slot_outputs;
 pub mod slot_state;
 mod sparkline;
 mod state;

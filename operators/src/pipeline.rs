@@ -7,9 +7,10 @@ use tidewatch_metrics::series::SLOTS;
 use tidewatch_metrics::{EventTime, Flags, SeriesRef, Severity, Slot, UnixNanos};
 
 use crate::alert::Observation;
-use crate::hash::Digest;
+use crate::hash::{Digest, row_part};
 use crate::light::{self, Explanation, Light};
 use crate::order::{Order, Place, Placed};
+use crate::slot_outputs::SlotOutputs;
 use crate::state::{SeriesState, WATCHED};
 use crate::watch::Watches;
 use crate::{Emitted, OutputHash, PipelineConfig, Rows, RuleSet};
@@ -32,8 +33,8 @@ pub struct Pipeline {
     pub(crate) watches: Watches,
     /// The time of the log's last tick; none before the first one.
     pub(crate) now: Option<UnixNanos>,
-    /// What each slot has put out since the log began.
-    pub(crate) output: Box<[OutputHash; SLOTS]>,
+    /// Since the log began.
+    pub(crate) outputs: SlotOutputs,
     /// The slots that were restored.
     pub(crate) restored: Box<[bool; SLOTS]>,
     #[cfg(feature = "planted-fault")]
@@ -53,7 +54,7 @@ impl Pipeline {
             light: Light::default(),
             watches: Watches::new(config),
             now: None,
-            output: Box::new([OutputHash::default(); SLOTS]),
+            outputs: SlotOutputs::default(),
             restored: Box::new([false; SLOTS]),
             #[cfg(feature = "planted-fault")]
             scored: 0,
@@ -103,7 +104,7 @@ impl Pipeline {
             state.marks = if watched { state.marks | WATCHED } else { state.marks & !WATCHED };
         }
         for transition in &ended {
-            self.output[usize::from(transition.series_id.slot().0)].add_transition(transition);
+            self.outputs.add_transition(transition);
         }
         out.transitions.extend(ended);
     }
@@ -157,7 +158,7 @@ impl Pipeline {
     /// What was put out since the log began, restored slots included.
     #[must_use]
     pub fn output_hash(&self) -> OutputHash {
-        self.output.iter().copied().fold(OutputHash::default(), OutputHash::plus)
+        self.outputs.sum()
     }
 
     /// The sum over all series of a hash of the identity and of every bit of state, rules included.
@@ -187,7 +188,6 @@ impl Pipeline {
     #[inline]
     fn apply_row(&mut self, row: Row, out: &mut Emitted) {
         let state = &mut self.states[row.local as usize];
-        let output = &mut self.output[usize::from(state.slot().0)];
         let mut severity = Severity::ZERO;
         let mut flags = Flags::NONE;
         let step = match row.placed.place {
@@ -219,14 +219,15 @@ impl Pipeline {
                 let entry = &self.entries[row.local as usize];
                 self.watches.observe(row.local, entry, &observation, &mut out.transitions);
                 for transition in out.transitions.iter().skip(from) {
-                    output.add_transition(transition);
+                    self.outputs.add_transition(transition);
                 }
             }
         }
         if row.placed.late {
             flags = flags.with(Flags::LATE);
         }
-        output.add_row(state.seed, row.time, severity, flags);
+        let part = row_part(state.seed, row.time, severity, flags);
+        self.outputs.add_row(state.slot(), part);
         out.severities.push(severity);
         out.flags.push(flags);
     }

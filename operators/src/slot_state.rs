@@ -82,7 +82,7 @@ impl Pipeline {
     pub fn encode_slot(&self, slot: Slot, out: &mut FieldWriter) -> SlotSummary {
         let mut series: Vec<(SeriesRef, u32)> = self.series_of(slot).collect();
         series.sort_unstable();
-        let output = self.slot_output(slot);
+        let output = self.outputs.of(slot);
         out.u8(SLOT_STATE_FORMAT);
         out.u8(slot.0);
         encode_time(self.now, out);
@@ -148,10 +148,6 @@ impl Pipeline {
         all.filter(move |((of, _), _)| **of == slot).map(|((_, series), local)| (*series, local))
     }
 
-    fn slot_output(&self, slot: Slot) -> OutputHash {
-        self.output.get(usize::from(slot.0)).copied().expect("one hash for each of 256 slots")
-    }
-
     #[expect(clippy::indexing_slicing, reason = "the pipeline gave the index")]
     fn encode_series(&self, local: u32, out: &mut FieldWriter) {
         let state = &self.states[local as usize];
@@ -189,14 +185,10 @@ impl Pipeline {
     fn begin_slot(&mut self, slot: Slot, now: Option<UnixNanos>, output: OutputHash) {
         let first = !self.restored.contains(&true);
         self.now = if first { now } else { self.now.min(now) };
-        let place = usize::from(slot.0);
-        if let (Some(restored), Some(hash)) =
-            (self.restored.get_mut(place), self.output.get_mut(place))
-        {
-            assert!(!*restored, "a slot is restored once");
-            *restored = true;
-            *hash = output;
-        }
+        self.outputs.restore(slot, output);
+        let restored =
+            self.restored.get_mut(usize::from(slot.0)).expect("one for each of 256 slots");
+        assert!(!std::mem::replace(restored, true), "a slot is restored once");
     }
 
     fn take_back(&mut self, stored: Stored) -> (SeriesRef, u32) {
