@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tidewatch_engine::{
-    DataDir, Engine, EngineConfig, EngineError, EngineHome, RecoveryState, Stopped,
+    CheckpointPolicy, DataDir, Engine, EngineConfig, EngineError, EngineHome, RecoveryState,
+    ReplayPolicy, Stopped,
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_query::{
@@ -29,14 +30,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Opens the data directory, replays the log, starts everything. Blocks until writes are taken.
+    /// Opens the data directory and starts everything. Blocks until writes are taken.
     ///
     /// # Errors
     /// What the engine says of its data directory.
     pub(crate) fn start(
         config: &EngineConfig,
         query: &crate::config::QueryConfig,
-        recovery: &RecoveryState,
+        recovery: &Arc<RecoveryState>,
         data_dir: DataDir,
         fatal: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<Self, StartError> {
@@ -169,6 +170,15 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     engine.idle_mark = Duration::from_millis(config.wal.idle_mark_ms);
     engine.flush_rows = usize::try_from(config.flush.rows_max).unwrap_or(usize::MAX);
     engine.flush_interval = config.flush.interval;
+    engine.checkpoints = CheckpointPolicy {
+        debt_rows: config.checkpoint.rows_max,
+        interval: config.checkpoint.interval,
+        bytes_per_second_max: config.checkpoint.bytes_per_second_max,
+    };
+    engine.replay = ReplayPolicy {
+        keep: config.replay.keep,
+        disk_permille: permille(config.replay.disk_fraction),
+    };
     engine.series_max = usize::try_from(match config.limits.series_max {
         0 => (memory >> 20) * SERIES_PER_GIB / 1_024,
         series => series,
@@ -181,6 +191,11 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     engine.sinks.clone_from(&config.sinks);
     engine.public_url.clone_from(&config.http.public_url);
     engine
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1")]
+fn permille(fraction: f64) -> u16 {
+    (fraction * 1_000.0).round() as u16
 }
 
 fn query_limits(config: &crate::config::QueryConfig) -> QueryLimits {

@@ -201,6 +201,19 @@ fn what_is_too_large_is_refused_before_it_takes_memory() {
 }
 
 #[test]
+fn who_sends_all_of_a_refused_body_hears_why() {
+    let home = Home::new();
+    let server = home.serve();
+    let length = (32 << 20) + 1;
+    let mut stream = connect(&server);
+    stream.write_all(head(&format!("Content-Length: {length}")).as_bytes()).unwrap();
+    stream.write_all(&vec![b'x'; length]).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let answer = read_all(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[test]
 fn a_full_house_says_so_before_a_body_is_read() {
     let home = Home::new();
     // Of which an eighth, but at least 64 MiB, is for requests in hand.
@@ -254,6 +267,11 @@ fn a_client_that_is_too_slow_is_let_go() {
             }
             (answered.join().unwrap(), clock.monotonic())
         });
+        let headless = scope.spawn(move || {
+            let mut stream = connect(server);
+            stream.write_all(b"POST /write HTTP/1.1\r\nHo").unwrap();
+            (read_all(&mut stream), clock.monotonic())
+        });
         let started = clock.monotonic();
         for (name, client, seconds) in [("silent", silent, 10), ("trickling", trickling, 30)] {
             let (answer, ended) = client.join().unwrap();
@@ -261,6 +279,10 @@ fn a_client_that_is_too_slow_is_let_go() {
             let took = ended.saturating_sub(started).as_secs();
             assert!((seconds - 1..seconds + 20).contains(&took), "{name}: {took} s");
         }
+        let (answer, ended) = headless.join().unwrap();
+        assert_eq!(answer, "", "there is no request to answer");
+        let took = ended.saturating_sub(started).as_secs();
+        assert!((9..30).contains(&took), "{took} s");
     });
     assert_eq!(server.post("/write", "good value=1").status, 204);
 }

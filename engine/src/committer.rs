@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crossbeam::channel::{Receiver, Sender};
 use tidewatch_env::Clock;
 use tidewatch_metrics::{Lsn, SampleBatch, SeriesEntry, UnixNanos};
 use tidewatch_wal::{Wal, WalError, WalSegmentInfo};
@@ -54,8 +55,23 @@ pub enum CommitterMessage {
     Append(Append),
     /// A tick that asks for an output hash, as a clean stop does.
     Tick(Done),
+    /// Answer with the last record, which is durable, and where the log stands after it.
+    Position(Sender<(Lsn, LogPosition)>),
+    /// No start needs records up to this one any more.
+    Release(Lsn),
+    /// Replay has come near the end of the log.
+    TakeOver(TakeOver),
     /// Nothing more comes.
     Stop,
+}
+
+/// The log's end goes from replay, which reads it, to the committer, which hands over what it appends.
+#[derive(Debug)]
+pub struct TakeOver {
+    /// Told the last record that replay must read.
+    pub(crate) end: Sender<Lsn>,
+    /// Gets word, or loses its sender, when replay has read it. Nothing is appended until then.
+    pub(crate) read: Receiver<()>,
 }
 
 impl fmt::Debug for CommitterMessage {
@@ -63,6 +79,9 @@ impl fmt::Debug for CommitterMessage {
         match self {
             Self::Append(append) => append.fmt(f),
             Self::Tick(_) => f.write_str("Tick"),
+            Self::Position(_) => f.write_str("Position"),
+            Self::Release(upto) => write!(f, "Release({upto})"),
+            Self::TakeOver(_) => f.write_str("TakeOver"),
             Self::Stop => f.write_str("Stop"),
         }
     }
@@ -87,7 +106,7 @@ impl Append {
 }
 
 /// Where the log stands when a committer takes it over.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogPosition {
     /// Samples in the log.
     pub rows: u64,
@@ -160,6 +179,7 @@ impl<D: Dispatch> Committer<D> {
         self.answer(Durability::Written);
         let durable = self.wal.sync()?;
         self.progress.set_durable(durable, self.clock.now());
+        self.progress.set_rows(self.position.rows);
         self.answer(Durability::Synced);
         self.instruments.groups.inc();
         self.instruments.records.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
@@ -200,7 +220,21 @@ impl<D: Dispatch> Committer<D> {
         self.wal.segments()
     }
 
-    /// The shards, in a simulation.
+    /// Where the log stands after its last record, which is durable.
+    #[must_use]
+    pub fn position(&self) -> (Lsn, LogPosition) {
+        (self.wal.durable_lsn(), self.position)
+    }
+
+    /// Gives up the files all of whose records are at or below `upto`.
+    ///
+    /// # Errors
+    /// What the disk reports; a later call tries again.
+    pub fn release(&mut self, upto: Lsn) -> Result<(), EngineError> {
+        Ok(self.wal.release(upto)?)
+    }
+
+    /// Where records are handed over.
     pub fn dispatch_mut(&mut self) -> &mut D {
         &mut self.dispatch
     }

@@ -11,6 +11,40 @@ use tidewatch_wal::WalConfig;
 use crate::ingest::IngestConfig;
 use crate::limits::REQUESTS_MAX;
 
+/// When checkpoints are made, and how fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointPolicy {
+    /// Samples since the last checkpoint began that make the next one due.
+    pub debt_rows: u64,
+    /// Time since then that makes it due, if there were any samples.
+    pub interval: Duration,
+    /// Bytes written in a second at most.
+    pub bytes_per_second_max: u64,
+}
+
+impl Default for CheckpointPolicy {
+    fn default() -> Self {
+        // Replay does some 10 million samples a second: two seconds of it.
+        let (debt_rows, interval) = (20_000_000, Duration::from_mins(5));
+        Self { debt_rows, interval, bytes_per_second_max: 128 << 20 }
+    }
+}
+
+/// What is kept of the log beyond what a start needs, so that it can be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayPolicy {
+    /// For how long; zero keeps nothing.
+    pub keep: Duration,
+    /// The archive's share of the disk, in thousandths of what is free and what it has.
+    pub disk_permille: u16,
+}
+
+impl Default for ReplayPolicy {
+    fn default() -> Self {
+        Self { keep: Duration::from_hours(7 * 24), disk_permille: 200 }
+    }
+}
+
 /// Configuration of an engine. Bounds are checked where users write it, in the product's face.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -26,6 +60,10 @@ pub struct EngineConfig {
     pub flush_rows: usize,
     /// Age of one shard's head that makes it flush.
     pub flush_interval: Duration,
+    /// When checkpoints are made.
+    pub checkpoints: CheckpointPolicy,
+    /// What is kept of the log beyond them.
+    pub replay: ReplayPolicy,
     /// Series in all.
     pub series_max: usize,
     /// The door.
@@ -53,6 +91,8 @@ impl EngineConfig {
             idle_mark: Duration::from_millis(100),
             flush_rows: 4_000_000,
             flush_interval: Duration::from_mins(10),
+            checkpoints: CheckpointPolicy::default(),
+            replay: ReplayPolicy::default(),
             series_max: 20_000_000,
             ingest: IngestConfig {
                 bytes_max: 256 << 20,
@@ -79,6 +119,18 @@ impl EngineConfig {
     #[must_use]
     pub fn wal_dir(&self) -> PathBuf {
         self.data_dir.join("wal")
+    }
+
+    /// Where packed files of the log live that no start needs.
+    #[must_use]
+    pub fn archive_dir(&self) -> PathBuf {
+        self.data_dir.join("archive")
+    }
+
+    /// Where checkpoints live.
+    #[must_use]
+    pub fn checkpoints_dir(&self) -> PathBuf {
+        self.data_dir.join("checkpoints")
     }
 
     /// Where segments and the manifest live.

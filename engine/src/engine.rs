@@ -10,13 +10,15 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{Lsn, SeriesCatalog};
-use tidewatch_operators::PipelineConfig;
-use tidewatch_segments::{Manifest, Published, SegmentsInstruments, Snapshot, remove_orphans};
+use tidewatch_segments::{Published, SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig, SinkInstruments};
-use tidewatch_wal::{Preallocator, WalError, WalHome, WalInstruments, WalSegmentInfo};
+use tidewatch_wal::{
+    ArchiveInstruments, Preallocator, WalError, WalHome, WalInstruments, WalSegmentInfo,
+};
 use tracing::{error, info, warn};
 
 use crate::EngineError;
+use crate::checkpoint::{Archiver, Checkpointer, Rounds};
 use crate::committer::{Append, Committer, CommitterMessage};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
@@ -25,12 +27,14 @@ use crate::hashes::Hashes;
 use crate::ingest::Ingest;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::limits::{COMMIT_QUEUE_MAX, SHARD_QUEUE_MAX};
+use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
-use crate::recovery::{Recovery, RecoveryState};
-use crate::shard::{Shard, ShardShared};
+use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::shard::Shard;
 use crate::threads::{
-    ChannelDispatch, FlushPolicy, Notary, ShardMessage, run_committer, run_outbox, run_shard,
+    ChannelDispatch, FlushPolicy, Gate, Notary, ShardMessage, run_committer, run_outbox,
+    run_replay, run_shard,
 };
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
@@ -76,6 +80,7 @@ pub struct Engine {
     shards: Vec<Sender<ShardMessage>>,
     queue: Sender<CommitterMessage>,
     stop: Arc<AtomicBool>,
+    recovered: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     instruments: EngineInstruments,
     home: EngineHome,
@@ -86,15 +91,18 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct EngineInstruments {
     wal: WalInstruments,
+    archive: ArchiveInstruments,
     shard: ShardInstruments,
     committer: crate::instruments::CommitterInstruments,
+    checkpoints: crate::instruments::CheckpointInstruments,
     outbox: OutboxInstruments,
     segments: SegmentsInstruments,
     sinks: SinkInstruments,
 }
 
 impl Engine {
-    /// Opens the data directory, replays the log and starts the threads. Blocks until writes are taken.
+    /// Opens the data directory and its log and starts the threads. Blocks until writes are taken;
+    /// the log is replayed meanwhile, and queries wait for that.
     ///
     /// # Errors
     /// [`EngineError::InUse`], damage, and what the disk reports.
@@ -102,11 +110,11 @@ impl Engine {
         config: &EngineConfig,
         home: EngineHome,
         data_dir: DataDir,
-        state: &RecoveryState,
+        state: &Arc<RecoveryState>,
     ) -> Result<Self, EngineError> {
         let instruments = EngineInstruments::default();
         let counted = (instruments.shard.clone(), instruments.outbox.clone());
-        let opened = Opened::new(config, &home.disk, &home.clock, counted)?;
+        let mut opened = Opened::new(config, &home.disk, &home.clock, counted)?;
         let (senders, receivers): (Vec<_>, Vec<_>) =
             opened.shards.iter().map(|_| bounded(SHARD_QUEUE_MAX)).unzip();
         let (queue, commits) = bounded(COMMIT_QUEUE_MAX);
@@ -128,15 +136,24 @@ impl Engine {
             shards: senders.clone(),
             queue,
             stop: Arc::default(),
+            recovered: Arc::default(),
             threads: Mutex::default(),
             instruments,
             home,
             _data_dir: data_dir,
         };
-        engine.start_shards(opened.shards, receivers, config)?;
+        let hashes = Arc::clone(&engine.hashes);
+        let shards = std::mem::take(&mut opened.shards);
+        engine.start_shards(shards, receivers, config)?;
         engine.start_flusher(config)?;
-        engine.recover_and_commit(config, senders, commits, state)?;
+        let log = engine.open_log(config, &opened)?;
+        let disk = &engine.home.disk;
+        let replay = Replay::new(config, disk, &opened, &log, (&hashes, state))?;
+        let rounds = engine.rounds(config, opened, &log)?;
+        let dispatch = ChannelDispatch::new(senders);
+        engine.start_committer(log, Gate::closed(dispatch.clone()), commits, config.idle_mark)?;
         engine.start_outbox(config)?;
+        engine.start_replay(replay, dispatch, rounds)?;
         Ok(engine)
     }
 
@@ -168,6 +185,12 @@ impl Engine {
     #[must_use]
     pub fn applied(&self) -> Lsn {
         self.progress.applied()
+    }
+
+    /// Whether the log is replayed, so that queries see all of it.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.recovered.load(Ordering::Acquire)
     }
 
     /// Whether flushes are so far behind that no samples should be taken.
@@ -203,8 +226,10 @@ impl Engine {
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.ingest.register(registry);
         self.instruments.wal.register(registry);
+        self.instruments.archive.register(registry);
         self.instruments.shard.register(registry);
         self.instruments.committer.register(registry);
+        self.instruments.checkpoints.register(registry);
         self.instruments.outbox.register(registry);
         self.instruments.segments.register(registry);
         self.instruments.sinks.register(registry);
@@ -250,6 +275,9 @@ impl Engine {
         let threads = std::mem::take(&mut *self.lock_threads());
         let is_committer = |thread: &JoinHandle<()>| thread.thread().name() == Some(COMMITTER);
         let (committer, others): (Vec<_>, Vec<_>) = threads.into_iter().partition(is_committer);
+        for thread in &others {
+            thread.thread().unpark();
+        }
         join(committer);
         // ORDER: after the committer, which hands records to the shards to its end.
         for shard in &self.shards {
@@ -335,55 +363,64 @@ impl Engine {
         self.spawn("flusher", move || crate::threads::run_flusher(&flusher, &writer, &stop))
     }
 
-    fn recover_and_commit(
-        &mut self,
-        config: &EngineConfig,
-        senders: Vec<Sender<ShardMessage>>,
-        commits: Receiver<CommitterMessage>,
-        state: &RecoveryState,
-    ) -> Result<(), EngineError> {
-        let recovery = Recovery {
-            config,
-            catalog: &self.catalog,
-            outbox: &self.outbox,
-            hashes: &self.hashes,
-            progress: &self.progress,
-            state,
-        };
+    fn open_log(&mut self, config: &EngineConfig, opened: &Opened) -> Result<OpenLog, EngineError> {
         let home = WalHome {
             disk: Arc::clone(&self.home.disk),
             dir: config.wal_dir(),
             clock: Arc::clone(&self.home.clock),
             epoch_seed: self.home.seed,
         };
-        let mut dispatch = ChannelDispatch::new(senders);
-        let started = recovery.start(home, self.instruments.wal.clone(), &mut dispatch)?;
-        let mut wal = started.wal;
+        OpenLog::open(config, opened, home, self.instruments.wal.clone())
+    }
+
+    fn rounds(
+        &self,
+        config: &EngineConfig,
+        opened: Opened,
+        log: &OpenLog,
+    ) -> Result<Rounds, EngineError> {
+        let disk = Arc::clone(&self.home.disk);
+        let archiver = Archiver::open(disk, config, self.instruments.archive.clone())?;
+        let checkpointer = Checkpointer::new(
+            opened.store,
+            (Arc::clone(&self.outbox), Arc::clone(&self.published)),
+            log.start.clone(),
+            (archiver, opened.checkpoints),
+            self.instruments.checkpoints.clone(),
+        )?;
+        let rows = opened.base.position.1.rows;
+        Ok(Rounds {
+            checkpointer,
+            shards: self.shards.clone(),
+            queue: self.queue.clone(),
+            progress: Arc::clone(&self.progress),
+            files: Arc::clone(&self.wal_segments),
+            clock: Arc::clone(&self.home.clock),
+            policy: config.checkpoints,
+            last: (rows, self.home.clock.monotonic(), 0),
+        })
+    }
+
+    fn start_committer(
+        &mut self,
+        log: OpenLog,
+        dispatch: Gate,
+        commits: Receiver<CommitterMessage>,
+        idle_mark: Duration,
+    ) -> Result<(), EngineError> {
+        let mut wal = log.wal;
         if let Some(preallocator) = wal.take_preallocator() {
             let stop = Arc::clone(&self.stop);
             self.spawn("preallocator", move || preallocate(preallocator, &stop))?;
         }
-        let clock = Arc::clone(&self.home.clock);
-        let progress = Arc::clone(&self.progress);
-        let committer = Committer::new(wal, dispatch, clock, progress, started.position);
+        let (clock, progress) = (Arc::clone(&self.home.clock), Arc::clone(&self.progress));
+        let mut committer =
+            Committer::new(wal, dispatch, Arc::clone(&clock), progress, log.position);
         self.instruments.committer = committer.instruments().clone();
-        for hash in started.due {
-            let note = Append::note(crate::record::KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
-            drop(self.queue.send(CommitterMessage::Append(note)));
-        }
-        self.start_committer(committer, commits, config.idle_mark)
-    }
-
-    fn start_committer(
-        &self,
-        mut committer: Committer<ChannelDispatch>,
-        commits: Receiver<CommitterMessage>,
-        idle_mark: Duration,
-    ) -> Result<(), EngineError> {
-        let (segments, clock) = (Arc::clone(&self.wal_segments), Arc::clone(&self.home.clock));
+        let segments = Arc::clone(&self.wal_segments);
         let (progress, fatal) = (Arc::clone(&self.progress), Arc::clone(&self.home.fatal));
         let mut looked = None;
-        let mut watch = move |committer: &Committer<ChannelDispatch>| {
+        let mut watch = move |committer: &Committer<Gate>| {
             let now = clock.monotonic();
             if looked.is_none_or(|at| now.saturating_sub(at) >= idle_mark) {
                 looked = Some(now);
@@ -397,6 +434,35 @@ impl Engine {
                 progress.close();
                 fatal(&format!("the log failed: {}", describe(&error)));
             }
+        })
+    }
+
+    /// Replays the log beside the writes, and then makes checkpoints.
+    fn start_replay(
+        &self,
+        mut replay: Replay,
+        mut dispatch: ChannelDispatch,
+        rounds: Rounds,
+    ) -> Result<(), EngineError> {
+        let (queue, fatal) = (self.queue.clone(), Arc::clone(&self.home.fatal));
+        let (stop, recovered) = (Arc::clone(&self.stop), Arc::clone(&self.recovered));
+        let progress = Arc::clone(&self.progress);
+        self.spawn("replay", move || {
+            let due = match run_replay(&mut replay, &mut dispatch, &progress, &queue) {
+                Ok(Some(end)) => replay.finish(end),
+                Ok(None) => return,
+                Err(error) => {
+                    fatal(&format!("the log cannot be replayed: {}", describe(&error)));
+                    return;
+                }
+            };
+            recovered.store(true, Ordering::Release);
+            for hash in due {
+                let note =
+                    Append::note(crate::record::KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
+                drop(queue.send(CommitterMessage::Append(note)));
+            }
+            rounds.run(&stop);
         })
     }
 
@@ -439,45 +505,6 @@ impl Engine {
             .open(Arc::clone(&clock))
             .and_then(|sink| Courier::start(sink, courier, clock, &self.instruments.sinks, report));
         opened.map_err(|error| EngineError::Sink(Arc::new(error)))
-    }
-}
-
-/// The parts that exist before the log is read.
-pub(crate) struct Opened {
-    pub(crate) shards: Vec<Shard>,
-    pub(crate) shared: ShardShared,
-}
-
-impl Opened {
-    pub(crate) fn new(
-        config: &EngineConfig,
-        disk: &Arc<dyn Disk>,
-        clock: &Arc<dyn Clock>,
-        (shard_instruments, outbox_instruments): (ShardInstruments, OutboxInstruments),
-    ) -> Result<Self, EngineError> {
-        let dir = config.segments_dir();
-        let manifest = Manifest::open(&**disk, &dir)?;
-        let removed = remove_orphans(&**disk, &dir, &manifest)?;
-        if removed > 0 {
-            info!(removed, "files that a crash left behind were removed");
-        }
-        let catalog = Arc::new(SeriesCatalog::new(config.series_max));
-        let flushed = Arc::new(*manifest.flushed());
-        let (heads, published) =
-            crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
-        let shared = ShardShared {
-            catalog,
-            published,
-            progress: Arc::new(Progress::new(config.shards)),
-            outbox: Arc::new(Outbox::new(outbox_instruments)),
-            clock: Arc::clone(clock),
-            flushed,
-        };
-        let shards = heads.into_iter().enumerate().map(|(index, head)| {
-            let pipeline = PipelineConfig::default();
-            Shard::new(index, shared.clone(), head, pipeline, shard_instruments.clone())
-        });
-        Ok(Self { shards: shards.collect(), shared: shared.clone() })
     }
 }
 

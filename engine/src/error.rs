@@ -56,6 +56,22 @@ pub enum EngineError {
         /// Its kind.
         kind: u8,
     },
+    /// A checkpoint's state does not have the form that its version has.
+    #[error("checkpoint {number} holds a state of another form")]
+    BadCheckpoint {
+        /// The checkpoint.
+        number: u64,
+    },
+    /// A file was written by a later release.
+    #[error("\"{}\" has format {found}, this release knows formats up to {known}", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format that it has.
+        found: u32,
+        /// The newest format that this release knows.
+        known: u32,
+    },
     /// A registration in the log contradicts an earlier one.
     #[error("record {lsn} registers a series that contradicts an earlier record")]
     BadRegistration {
@@ -106,13 +122,17 @@ impl EngineError {
             Self::Wal(error) => match error.as_ref() {
                 WalError::Full { .. } => ErrorKind::Full,
                 WalError::TooLarge { .. } => ErrorKind::TooLarge,
-                WalError::Corrupt { .. } => ErrorKind::Corrupt,
+                WalError::Corrupt { .. } | WalError::Missing { .. } | WalError::Version { .. } => {
+                    ErrorKind::Corrupt
+                }
                 WalError::Poisoned => ErrorKind::Closed,
                 _ => ErrorKind::Internal,
             },
-            Self::BadRecord { .. } | Self::BadRegistration { .. } | Self::BadRules { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::BadRecord { .. }
+            | Self::BadRegistration { .. }
+            | Self::BadRules { .. }
+            | Self::BadCheckpoint { .. }
+            | Self::NewerFormat { .. } => ErrorKind::Corrupt,
             Self::Database(_) => ErrorKind::Invalid,
             Self::Body(_) => ErrorKind::TooLarge,
             Self::Closed => ErrorKind::Closed,

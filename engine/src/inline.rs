@@ -27,7 +27,7 @@ impl Dispatch for InlineDispatch {
 
     fn tick(&mut self, lsn: Lsn, tick: TickRecord) {
         for shard in &mut self.shards {
-            if let Some(hash) = shard.tick(tick) {
+            if let Some(hash) = shard.tick(lsn, tick) {
                 self.hashes.add(lsn, hash);
             }
         }

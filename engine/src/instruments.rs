@@ -1,7 +1,9 @@
 //! What the engine counts about itself.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tidewatch_metrics::Lsn;
 
 /// What a shard counts. Shards share these.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +65,48 @@ impl CommitterInstruments {
             "tidewatch_engine_records_refused",
             "Records that the log had no room for",
             self.refused.clone(),
+        );
+    }
+}
+
+/// What checkpoints count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CheckpointInstruments {
+    /// `tidewatch_engine_checkpoints_total`: checkpoints made.
+    pub(crate) made: Counter,
+    /// `tidewatch_engine_checkpoint_bytes_total`: bytes written for checkpoints that were made.
+    pub(crate) bytes: Counter,
+    /// `tidewatch_engine_checkpoints_failed_total`: checkpoints that came to nothing.
+    pub(crate) failed: Counter,
+    /// `tidewatch_engine_checkpoint_replay_from_lsn`: the first record that a start from the last checkpoint reads.
+    pub(crate) replay_from: Gauge,
+}
+
+impl CheckpointInstruments {
+    /// Counts a checkpoint of `bytes`.
+    pub(crate) fn count(&self, replay_from: Lsn, bytes: u64) {
+        self.made.inc();
+        self.bytes.inc_by(bytes);
+        self.replay_from.set(i64::try_from(replay_from.get()).unwrap_or(i64::MAX));
+    }
+
+    /// Puts the instruments into `registry`.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("tidewatch_engine_checkpoints", "Checkpoints made", self.made.clone());
+        registry.register(
+            "tidewatch_engine_checkpoint_bytes",
+            "Bytes written for checkpoints that were made",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_checkpoints_failed",
+            "Checkpoints that came to nothing",
+            self.failed.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_checkpoint_replay_from_lsn",
+            "The first record that a start from the last checkpoint reads",
+            self.replay_from.clone(),
         );
     }
 }

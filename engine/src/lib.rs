@@ -5,6 +5,7 @@
 //! `threads` runs them in the process, the crash laboratory runs them one by one.
 
 mod admission;
+mod checkpoint;
 pub mod committer;
 mod config;
 mod data_dir;
@@ -21,6 +22,7 @@ mod lab;
 pub mod limits;
 mod line_cache;
 mod locals;
+mod opened;
 mod outbox;
 mod progress;
 pub mod record;
@@ -38,7 +40,8 @@ mod verify_shard;
 pub const OPERATORS_VERSION: u32 = 1;
 
 pub use admission::{Admission, Permit};
-pub use config::EngineConfig;
+pub use checkpoint::{CheckpointRecord, SlotMark};
+pub use config::{CheckpointPolicy, EngineConfig, ReplayPolicy};
 pub use data_dir::DataDir;
 pub use engine::{Engine, EngineHome};
 pub use error::{EngineError, ErrorKind};

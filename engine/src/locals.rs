@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tidewatch_metrics::{SeriesCatalog, SeriesRef};
+use tidewatch_metrics::fields::FieldReader;
+use tidewatch_metrics::{SeriesCatalog, SeriesRef, Slot};
 use tidewatch_operators::Pipeline;
 
 /// No index given yet.
@@ -20,11 +21,20 @@ impl Locals {
         Self { catalog, of: Vec::new() }
     }
 
-    /// Takes the indices of series that a checkpoint made known to the pipeline.
-    pub(crate) fn restore(&mut self, series: &[(SeriesRef, u32)]) {
+    /// Takes the state of a slot into `pipeline`, before any row; `false` where the bytes are none.
+    pub(crate) fn restore_slot(
+        &mut self,
+        pipeline: &mut Pipeline,
+        slot: Slot,
+        state: &[u8],
+    ) -> bool {
+        let mut fields = FieldReader::new(state);
+        let restored = pipeline.restore_slot(slot, &mut fields, |series| self.catalog.get(series));
+        let Some((series, ())) = restored.zip(fields.end()) else { return false };
         for (series, local) in series {
-            self.note(*series, *local);
+            self.note(series, local);
         }
+        true
     }
 
     /// Writes the index of each row's series to `out`; a series seen first is made known to `pipeline`.

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tidewatch_metrics::series::SLOTS;
 use tidewatch_metrics::{AlertKey, Lsn, Transition, TransitionKind, TransitionTimes, UnixNanos};
 use tidewatch_segments::{AlertRow, DeliveryRow};
 use tidewatch_sinks::Message;
 
 use crate::admission::Permit;
+use crate::checkpoint::{OutboxEntry, SinkEntry};
 use crate::instruments::OutboxInstruments;
 use crate::limits::OUTBOX_MESSAGES_MAX;
 use crate::progress::Progress;
@@ -62,6 +64,12 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     fired: VecDeque<Fired>,
+    /// How many of the first of them the log had no room for when they were offered last.
+    refused: usize,
+    /// Causes of transitions on their way into the log.
+    logging: VecDeque<Lsn>,
+    /// The last record that this outbox was told of.
+    told: Lsn,
     reports: VecDeque<DeliveryRow>,
     queues: Vec<SinkQueue>,
     alerts: Vec<AlertRow>,
@@ -74,12 +82,21 @@ struct State {
 #[derive(Debug)]
 struct SinkQueue {
     sink: String,
+    /// The start since which the sink has been configured without a break.
+    since: Lsn,
     messages: VecDeque<Arc<Message>>,
+    /// What the log does not say to be delivered or given up, in the queue or with the courier.
+    open: BTreeMap<DedupeKey, (Lsn, Arc<Message>)>,
 }
 
 /// What replay has fired and what the log holds of it, until both are matched.
 #[derive(Debug, Default)]
 struct Recovery {
+    /// What the checkpoint told, from which replay begins.
+    restored: OutboxEntry,
+    /// Per slot the record up to which the checkpoint has the operators' state: what it caused was
+    /// logged before, and replay does not fire it again.
+    covered: Option<Box<[Lsn; SLOTS]>>,
     fired: BTreeMap<DedupeKey, Refired>,
     /// How many transitions replay has fired.
     count: u64,
@@ -121,14 +138,22 @@ impl Outbox {
         self.wake(state);
     }
 
+    /// Recovery: begins at a checkpoint, with the operators' state up to `covered`, per slot.
+    pub(crate) fn restore_checkpoint(&self, entry: OutboxEntry, covered: &[Lsn; SLOTS]) {
+        let mut state = self.lock();
+        state.told = entry.lsn;
+        if let Some(recovery) = &mut state.recovery {
+            recovery.restored = entry;
+            recovery.covered = Some(Box::new(*covered));
+        }
+    }
+
     /// Recovery: the log holds this transition.
     pub fn restore_transition(&self, lsn: Lsn, record: TransitionRecord) {
         let mut state = self.lock();
-        let key = (record.transition.key, record.transition.kind);
-        if let Some(recovery) = &mut state.recovery
-            && recovery.fired.remove(&key).is_none()
-        {
-            recovery.logged.insert(key);
+        state.told = lsn.max(state.told);
+        if let Some(recovery) = &mut state.recovery {
+            recovery.meet(&record);
         }
         let TransitionRecord { transition, times, .. } = record;
         state.alerts.push(AlertRow { transition, times, lsn });
@@ -137,6 +162,7 @@ impl Outbox {
     /// Recovery: the log holds this attempt.
     pub fn restore_delivery(&self, lsn: Lsn, row: DeliveryRow) {
         let mut state = self.lock();
+        state.told = lsn.max(state.told);
         if let Some(recovery) = &mut state.recovery
             && is_last_word(&row.outcome)
         {
@@ -154,21 +180,16 @@ impl Outbox {
     /// was written by other operators.
     pub fn finish_recovery(&self, sinks: &[(String, Lsn)]) -> usize {
         let mut state = self.lock();
-        let recovery = state.recovery.take().unwrap_or_default();
-        let mut fired: Vec<Refired> = recovery.fired.into_values().collect();
+        let mut recovery = state.recovery.take().unwrap_or_default();
+        let refired = std::mem::take(&mut recovery.fired);
+        let mut fired: Vec<Refired> = refired.into_values().collect();
         // ORDER: as they were fired, so that no series' transitions change places.
         fired.sort_by_key(|one| (one.fired.cause, one.place));
         state.fired.extend(fired.into_iter().map(|one| one.fired));
         let alerts = std::mem::take(&mut state.alerts);
         for (sink, since) in sinks {
-            let finished = recovery.finished.get(sink);
-            let open = alerts.iter().filter(|alert| {
-                let key = (alert.transition.key, alert.transition.kind);
-                alert.lsn > *since && finished.is_none_or(|keys| !keys.contains(&key))
-            });
-            let open = open.filter(|alert| is_for_sinks(&alert.transition));
-            let messages = open.map(|alert| message(&alert.transition, alert.times)).collect();
-            state.queues.push(SinkQueue { sink: sink.clone(), messages });
+            let queue = recovery.queue(sink, *since, &alerts);
+            state.queues.push(queue);
         }
         state.alerts = alerts;
         self.wake(state);
@@ -183,6 +204,7 @@ impl Outbox {
             return Vec::new();
         }
         let durable = progress.durable();
+        state.refused = 0;
         let mut released = Vec::new();
         while let Some(one) = state.fired.pop_front_if(|one| one.cause <= durable) {
             let times = TransitionTimes {
@@ -190,6 +212,7 @@ impl Outbox {
                 scored: one.scored,
                 fired: one.fired,
             };
+            state.logging.push_back(one.cause);
             released.push(TransitionRecord { cause: one.cause, times, transition: one.transition });
         }
         released
@@ -205,15 +228,30 @@ impl Outbox {
     pub fn logged(&self, lsn: Lsn, record: TransitionRecord) {
         let mut state = self.lock();
         self.instruments.transitions.inc();
+        state.logging.pop_front();
+        state.told = lsn;
         if is_for_sinks(&record.transition) {
+            let key = (record.transition.key, record.transition.kind);
             let message = message(&record.transition, record.times);
             for queue in &mut state.queues {
+                queue.open.insert(key, (lsn, Arc::clone(&message)));
                 queue.messages.push_back(Arc::clone(&message));
             }
         }
         let TransitionRecord { transition, times, .. } = record;
         state.alerts.push(AlertRow { transition, times, lsn });
         self.wake(state);
+    }
+
+    /// The committer: there was no room for the transition's record. It is offered again.
+    pub(crate) fn refused(&self, record: TransitionRecord) {
+        let mut state = self.lock();
+        state.logging.pop_front();
+        let TransitionRecord { cause, times, transition } = record;
+        let TransitionTimes { scored, fired, .. } = times;
+        let place = state.refused;
+        state.refused += 1;
+        state.fired.insert(place, Fired { transition, cause, scored, fired, permit: None });
     }
 
     /// Hands messages to the sinks as long as `push` takes them; what is beyond the limit becomes a
@@ -251,7 +289,53 @@ impl Outbox {
         if row.outcome == DEAD_LETTER {
             self.instruments.dead_letters.inc();
         }
-        self.lock().deliveries.push((lsn, row));
+        let mut state = self.lock();
+        state.told = lsn;
+        if is_last_word(&row.outcome)
+            && let Some(queue) = state.queues.iter_mut().find(|queue| queue.sink == row.sink)
+        {
+            queue.open.remove(&(row.key, row.transition));
+        }
+        state.deliveries.push((lsn, row));
+    }
+
+    /// Whether every transition that records up to `cause` caused is in the log.
+    #[must_use]
+    pub(crate) fn is_logged(&self, cause: Lsn) -> bool {
+        let state = self.lock();
+        let fired = state.fired.iter().map(|one| one.cause);
+        state.recovery.is_none()
+            && fired.chain(state.logging.iter().copied()).all(|waiting| waiting > cause)
+    }
+
+    /// What a checkpoint says of this outbox.
+    #[must_use]
+    pub(crate) fn checkpoint(&self) -> OutboxEntry {
+        let state = self.lock();
+        let mut open: BTreeMap<Lsn, &Message> = BTreeMap::new();
+        for (lsn, message) in state.queues.iter().flat_map(|queue| queue.open.values()) {
+            open.insert(*lsn, message);
+        }
+        let places: BTreeMap<Lsn, u32> = open.keys().copied().zip(0..).collect();
+        let sinks = state.queues.iter().map(|queue| {
+            let open = queue.open.values().map(|(lsn, _)| *lsn).collect::<BTreeSet<_>>();
+            let undelivered = open.iter().filter_map(|lsn| places.get(lsn).copied()).collect();
+            SinkEntry { name: queue.sink.clone(), since: queue.since, undelivered }
+        });
+        OutboxEntry {
+            lsn: state.told,
+            sinks: sinks.collect(),
+            undelivered: open.into_iter().map(|(lsn, message)| (lsn, message.clone())).collect(),
+        }
+    }
+
+    /// The first record of the transitions and attempts that are shown from memory.
+    #[must_use]
+    pub(crate) fn first_event(&self, after: Lsn) -> Option<Lsn> {
+        let state = self.lock();
+        let alerts = state.alerts.iter().map(|alert| alert.lsn);
+        let events = alerts.chain(state.deliveries.iter().map(|(lsn, _)| *lsn));
+        events.filter(|lsn| *lsn > after).min()
     }
 
     /// Transitions and attempts of records later than `after`, in the log's order.
@@ -307,6 +391,43 @@ impl Outbox {
     }
 }
 
+impl Recovery {
+    /// Matches a transition of the log with what replay fires.
+    fn meet(&mut self, record: &TransitionRecord) {
+        let slot = usize::from(record.transition.series_id.slot().0);
+        let covered = self.covered.as_ref().map(|covered| covered[slot]).unwrap_or_default();
+        let key = (record.transition.key, record.transition.kind);
+        if record.cause > covered && self.fired.remove(&key).is_none() {
+            self.logged.insert(key);
+        }
+    }
+
+    /// What a sink that has been configured since the start `since` has not finished.
+    fn queue(&self, sink: &str, since: Lsn, alerts: &[AlertRow]) -> SinkQueue {
+        let told = self.restored.sinks.iter().find(|known| known.name == sink);
+        let told = told.into_iter().flat_map(|known| &known.undelivered);
+        let told = told.filter_map(|index| {
+            let (lsn, message) = self.restored.undelivered.get(*index as usize)?;
+            Some((*lsn, Arc::new(message.clone())))
+        });
+        let later = alerts
+            .iter()
+            .filter(|alert| alert.lsn > self.restored.lsn && is_for_sinks(&alert.transition));
+        let later = later.map(|alert| (alert.lsn, message(&alert.transition, alert.times)));
+        let finished = self.finished.get(sink);
+        let mut messages = VecDeque::new();
+        let mut open = BTreeMap::new();
+        for (lsn, message) in told.chain(later).filter(|(lsn, _)| *lsn > since) {
+            let key = (message.transition.key, message.transition.kind);
+            if finished.is_none_or(|keys| !keys.contains(&key)) {
+                messages.push_back(Arc::clone(&message));
+                open.insert(key, (lsn, message));
+            }
+        }
+        SinkQueue { sink: sink.to_owned(), since, messages, open }
+    }
+}
+
 fn is_last_word(outcome: &str) -> bool {
     outcome == DELIVERED || outcome == DEAD_LETTER
 }
@@ -335,4 +456,4 @@ fn dead_letter(sink: &str, message: &Message, now: UnixNanos) -> DeliveryRow {
 
 #[cfg(test)]
 #[path = "outbox_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@ use tidewatch_metrics::{Channel, EventTime, SeriesId, Severity};
 
 use super::*;
 
-fn transition(key: u128, kind: TransitionKind) -> Transition {
+pub(crate) fn transition(key: u128, kind: TransitionKind) -> Transition {
     Transition {
         key: AlertKey(key),
         rule: "r".to_owned(),

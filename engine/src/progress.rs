@@ -14,6 +14,8 @@ const SYNC_TIMES_KEPT: usize = 4_096;
 #[derive(Debug)]
 pub struct Progress {
     durable: AtomicU64,
+    /// Samples in the log, for whoever measures by it.
+    rows: AtomicU64,
     applied: Vec<AtomicU64>,
     /// Shown to those who wait: no more progress will come.
     closed: AtomicBool,
@@ -28,6 +30,7 @@ impl Progress {
     pub fn new(shards: usize) -> Self {
         Self {
             durable: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
             applied: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             closed: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
@@ -42,6 +45,18 @@ impl Progress {
         // ATOMICS: sequentially consistent throughout, so that a waiter that counts itself and then
         // looks cannot miss a change whose maker looks for waiters afterwards.
         Lsn::new(self.durable.load(Ordering::SeqCst))
+    }
+
+    /// Samples in the log.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        // ATOMICS: a number on its own guards no other memory, hence relaxed.
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// The committer: the log holds so many samples.
+    pub fn set_rows(&self, rows: u64) {
+        self.rows.store(rows, Ordering::Relaxed);
     }
 
     /// The last record that all shards have applied.

@@ -15,6 +15,7 @@
 //! 20 delivery      key u128, kind u8, sink text, attempt u32, outcome text, status u16 (0 = none),
 //!                  started i64, finished i64, error text
 //! 21 output hash   at LSN u64, samples u64, severities u64, alerts u64
+//! 22 checkpoint    number u64, 256 x: slot's LSN u64, state hash u64, output hash 3 x u64
 //! ```
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
@@ -24,6 +25,8 @@ use tidewatch_metrics::{
 };
 use tidewatch_operators::OutputHash;
 use tidewatch_segments::DeliveryRow;
+
+use crate::checkpoint::CheckpointRecord;
 
 /// Samples of one request.
 pub const KIND_SAMPLES: u8 = 16;
@@ -37,6 +40,8 @@ pub const KIND_TRANSITION: u8 = 19;
 pub const KIND_DELIVERY: u8 = 20;
 /// What the operators had put out at a tick.
 pub const KIND_OUTPUT_HASH: u8 = 21;
+/// The hashes of a checkpoint's slots.
+pub const KIND_CHECKPOINT: u8 = 22;
 
 /// A record, decoded.
 #[derive(Debug)]
@@ -53,6 +58,8 @@ pub enum LogRecord {
     Delivery(DeliveryRow),
     /// The hash of what was put out.
     OutputHash(OutputHashRecord),
+    /// A checkpoint.
+    Checkpoint(CheckpointRecord),
 }
 
 /// Samples of one request, with the registrations of series that no earlier record holds.
@@ -206,19 +213,30 @@ impl TransitionRecord {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = FieldWriter::default();
         out.u64(self.cause.get());
-        for time in [self.times.durable, self.times.scored, self.times.fired] {
-            out.i64(time.nanos());
-        }
-        put_transition(&mut out, &self.transition);
+        put_told(&mut out, self.times, &self.transition);
         out.into_bytes()
     }
 
     fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
         let cause = Lsn::new(fields.u64()?);
-        let mut time = || fields.i64().map(UnixNanos::new);
-        let times = TransitionTimes { durable: time()?, scored: time()?, fired: time()? };
-        Some(Self { cause, times, transition: take_transition(fields)? })
+        let (times, transition) = take_told(fields)?;
+        Some(Self { cause, times, transition })
     }
+}
+
+/// Appends a transition with the times at which the engine had it in hand.
+pub(crate) fn put_told(out: &mut FieldWriter, times: TransitionTimes, transition: &Transition) {
+    for time in [times.durable, times.scored, times.fired] {
+        out.i64(time.nanos());
+    }
+    put_transition(out, transition);
+}
+
+/// Takes what [`put_told`] appended.
+pub(crate) fn take_told(fields: &mut FieldReader<'_>) -> Option<(TransitionTimes, Transition)> {
+    let mut time = || fields.i64().map(UnixNanos::new);
+    let times = TransitionTimes { durable: time()?, scored: time()?, fired: time()? };
+    Some((times, take_transition(fields)?))
 }
 
 fn put_transition(out: &mut FieldWriter, transition: &Transition) {
@@ -360,6 +378,7 @@ pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
                 alerts: fields.u64()?,
             },
         }),
+        KIND_CHECKPOINT => LogRecord::Checkpoint(CheckpointRecord::decode(&mut fields)?),
         _ => return None,
     };
     fields.end()?;

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidewatch_env::{Clock, Disk};
-use tidewatch_metrics::{Lsn, SeriesCatalog};
-use tidewatch_wal::{Record, Wal, WalHome, WalInstruments, WalReader};
+use tidewatch_metrics::{Lsn, SampleBatch, SeriesCatalog, SeriesRef};
+use tidewatch_wal::{KIND_CALLER_MIN, Record, Wal, WalHome, WalInstruments, WalReader};
 use tracing::{error, info, warn};
 
+use crate::checkpoint::Base;
 use crate::committer::LogPosition;
 use crate::config::EngineConfig;
 use crate::dispatch::Dispatch;
 use crate::hashes::Hashes;
+use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
-use crate::record::{KIND_START, LogRecord, OutputHashRecord, StartRecord};
-use crate::replayer::{Replayer, rules_of};
+use crate::record::{KIND_START, LogRecord, OutputHashRecord, StartRecord, decode};
+use crate::replayer::{Replayer, register, rules_of};
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// Records after which the shards are told how far replay has come.
@@ -43,123 +45,198 @@ impl RecoveryState {
     }
 }
 
-/// What replay needs of the engine that is being opened.
+/// The log, ready for more, and where replay has to go.
 #[derive(Debug)]
-pub(crate) struct Recovery<'a> {
-    pub(crate) config: &'a EngineConfig,
-    pub(crate) catalog: &'a Arc<SeriesCatalog>,
-    pub(crate) outbox: &'a Outbox,
-    pub(crate) hashes: &'a Hashes,
-    pub(crate) progress: &'a Progress,
-    pub(crate) state: &'a RecoveryState,
-}
-
-/// The log, ready for more, and what it told.
-#[derive(Debug)]
-struct Recovered {
-    wal: Wal,
-    position: LogPosition,
-    /// The start since which each sink has been configured without a break.
-    sinks_since: BTreeMap<String, Lsn>,
-    logged_hashes: Vec<OutputHashRecord>,
-}
-
-/// A log that takes records, behind the record of this start.
-#[derive(Debug)]
-pub(crate) struct Started {
+pub(crate) struct OpenLog {
     pub(crate) wal: Wal,
     pub(crate) position: LogPosition,
-    /// Output hashes that the log does not hold yet.
-    pub(crate) due: Vec<OutputHashRecord>,
+    /// The record of this start.
+    pub(crate) start: (Lsn, StartRecord),
+    sinks_since: BTreeMap<String, Lsn>,
 }
 
-impl Recovery<'_> {
-    /// Replays the log, compares, and notes in it what is in force from here on.
-    pub(crate) fn start(
-        &self,
+impl OpenLog {
+    /// Opens the log for writing behind its last record, and notes in it what is in force from here on.
+    ///
+    /// Every record that replay will need is read and checked, and its series are registered: what
+    /// could refuse the log does so here, before anything is acknowledged.
+    ///
+    /// # Errors
+    /// Damage, records that are missing, and what the disk reports.
+    pub(crate) fn open(
+        config: &EngineConfig,
+        opened: &Opened,
         home: WalHome,
         instruments: WalInstruments,
-        dispatch: &mut impl Dispatch,
-    ) -> Result<Started, EngineError> {
+    ) -> Result<Self, EngineError> {
         let clock = Arc::clone(&home.clock);
-        let recovered = self.replay(home, instruments, dispatch)?;
-        let mut wal = recovered.wal;
-        self.progress.wait_applied(wal.last_lsn());
-        let due = self.compare(&recovered.logged_hashes);
-        let start = self.append_start(&mut wal, &*clock, dispatch)?;
-        self.finish(&recovered.sinks_since, start);
-        Ok(Started { wal, position: recovered.position, due })
-    }
-
-    /// The first record of each start: what is in force from here on.
-    fn append_start(
-        &self,
-        wal: &mut Wal,
-        clock: &dyn Clock,
-        dispatch: &mut impl Dispatch,
-    ) -> Result<Lsn, EngineError> {
-        let start = start_record(self.config, clock);
+        let mut scan = Scan::new(opened);
+        let from = opened.base.replay_from;
+        let visit = |record: Record<'_>| scan.visit(&record);
+        let (mut wal, summary) = Wal::recover_from(home, config.wal, instruments, from, visit)?;
+        let start = start_record(config, &*clock);
         let lsn = wal.append(KIND_START, &[&start.encode()], None)?;
         wal.sync()?;
-        self.progress.set_durable(lsn, clock.now());
-        dispatch.rules(lsn, &rules_of(lsn, &start)?);
-        dispatch.advance(lsn);
-        Ok(lsn)
+        opened.shared.progress.set_durable(lsn, clock.now());
+        scan.start(lsn, &start);
+        let Scan { position, sinks_since, .. } = scan;
+        info!(records = summary.records, %from, last_lsn = %summary.last_lsn, "log opened");
+        Ok(Self { wal, position, start: (lsn, start), sinks_since })
+    }
+}
+
+/// A first look at the log: what it registers and how far it is.
+#[derive(Debug)]
+struct Scan<'a> {
+    base: &'a Base,
+    catalog: &'a SeriesCatalog,
+    position: LogPosition,
+    sinks_since: BTreeMap<String, Lsn>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(opened: &'a Opened) -> Self {
+        let sinks = opened.sinks.iter().map(|sink| (sink.name.clone(), sink.since));
+        Self {
+            base: &opened.base,
+            catalog: &opened.shared.catalog,
+            position: opened.base.position.1,
+            sinks_since: sinks.collect(),
+        }
     }
 
-    /// Reads the log back; everything is handed to `dispatch` on return, but perhaps not applied.
-    fn replay(
-        &self,
-        home: WalHome,
-        instruments: WalInstruments,
+    fn visit(&mut self, record: &Record<'_>) -> Result<(), EngineError> {
+        let Record { lsn, kind, payload, .. } = *record;
+        match decode(kind, payload).ok_or(EngineError::BadRecord { lsn, kind })? {
+            LogRecord::Samples(samples) => {
+                register(self.catalog, lsn, &samples)?;
+                let known = |series: &SeriesRef| self.catalog.get(*series).is_some();
+                if !samples.parts.iter().flat_map(SampleBatch::series).all(known) {
+                    return Err(EngineError::BadRecord { lsn, kind });
+                }
+                self.position.pass_samples(lsn, &samples, self.base);
+            }
+            LogRecord::Tick(tick) => self.position.pass_tick(lsn, &tick, self.base),
+            LogRecord::Start(start) => {
+                rules_of(lsn, &start)?;
+                if !self.base.has_rules_of(lsn) {
+                    self.start(lsn, &start);
+                }
+            }
+            LogRecord::Transition(_)
+            | LogRecord::Delivery(_)
+            | LogRecord::OutputHash(_)
+            | LogRecord::Checkpoint(_) => {}
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, lsn: Lsn, start: &StartRecord) {
+        self.sinks_since.retain(|sink, _| start.sinks.contains(sink));
+        for sink in &start.sinks {
+            self.sinks_since.entry(sink.clone()).or_insert(lsn);
+        }
+    }
+}
+
+/// Reads the log back through the operators, while it may grow already.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    reader: WalReader,
+    replayer: Replayer,
+    outbox: Arc<Outbox>,
+    hashes: Arc<Hashes>,
+    progress: Arc<Progress>,
+    state: Arc<RecoveryState>,
+    logged_hashes: Vec<OutputHashRecord>,
+    visited: u64,
+    sinks: Vec<(String, Lsn)>,
+}
+
+impl Replay {
+    /// Begins where the checkpoint of `opened` ends.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub(crate) fn new(
+        config: &EngineConfig,
+        disk: &Arc<dyn Disk>,
+        opened: &Opened,
+        log: &OpenLog,
+        (hashes, state): (&Arc<Hashes>, &Arc<RecoveryState>),
+    ) -> Result<Self, EngineError> {
+        let from = opened.base.replay_from;
+        let reader = WalReader::open_at(Arc::clone(disk), &config.wal_dir(), from)?;
+        let (start, _) = log.start;
+        let since = |sink: &str| log.sinks_since.get(sink).copied().unwrap_or(start);
+        state.target.store(start.get(), Ordering::Relaxed);
+        Ok(Self {
+            reader,
+            replayer: Replayer::new(Arc::clone(&opened.shared.catalog), opened.base.clone()),
+            outbox: Arc::clone(&opened.shared.outbox),
+            hashes: Arc::clone(hashes),
+            progress: Arc::clone(&opened.shared.progress),
+            state: Arc::clone(state),
+            logged_hashes: Vec::new(),
+            visited: 0,
+            sinks: config.sink_names().map(|sink| (sink.to_owned(), since(sink))).collect(),
+        })
+    }
+
+    /// Hands the records up to `upto`, which must be durable, to `dispatch`.
+    ///
+    /// # Errors
+    /// Damage, and what the disk reports.
+    pub(crate) fn run(
+        &mut self,
+        upto: Lsn,
         dispatch: &mut impl Dispatch,
-    ) -> Result<Recovered, EngineError> {
-        let target = last_lsn(&home.disk, self.config)?;
-        self.state.target.store(target.get(), Ordering::Relaxed);
-        let mut replayer = Replayer::new(Arc::clone(self.catalog));
-        let mut sinks_since = BTreeMap::new();
-        let mut logged_hashes = Vec::new();
-        let mut visited = 0_u64;
-        let visit = |record: Record<'_>| -> Result<(), EngineError> {
-            match replayer.replay(record.lsn, record.kind, record.payload, dispatch)? {
-                Some(LogRecord::Start(start)) => {
-                    sinks_since.retain(|sink, _| start.sinks.contains(sink));
-                    for sink in start.sinks {
-                        sinks_since.entry(sink).or_insert(record.lsn);
-                    }
-                }
+    ) -> Result<(), EngineError> {
+        while let Some(record) = self.reader.next_record_upto(upto)? {
+            if record.kind < KIND_CALLER_MIN {
+                continue;
+            }
+            let lsn = record.lsn;
+            match self.replayer.replay(lsn, record.kind, record.payload, dispatch)? {
                 Some(LogRecord::Transition(transition)) => {
-                    self.outbox.restore_transition(record.lsn, *transition);
+                    self.outbox.restore_transition(lsn, *transition);
                 }
-                Some(LogRecord::Delivery(row)) => self.outbox.restore_delivery(record.lsn, row),
-                Some(LogRecord::OutputHash(hash)) => logged_hashes.push(hash),
-                Some(LogRecord::Samples(_) | LogRecord::Tick(_)) | None => {}
+                Some(LogRecord::Delivery(row)) => self.outbox.restore_delivery(lsn, row),
+                Some(LogRecord::OutputHash(hash)) => self.logged_hashes.push(hash),
+                Some(_) | None => {}
             }
-            visited += 1;
-            if visited.is_multiple_of(ADVANCE_RECORDS) {
-                self.advance(record.lsn, dispatch);
+            self.visited += 1;
+            if self.visited.is_multiple_of(ADVANCE_RECORDS) {
+                self.advance(lsn, dispatch);
             }
-            Ok(())
-        };
-        let (wal, summary) = Wal::recover(home, self.config.wal, instruments, visit)?;
-        self.advance(summary.last_lsn, dispatch);
-        info!(records = summary.records, last_lsn = %summary.last_lsn, "log replayed");
-        Ok(Recovered { wal, position: replayer.position(), sinks_since, logged_hashes })
+        }
+        self.advance(upto, dispatch);
+        Ok(())
     }
 
     fn advance(&self, lsn: Lsn, dispatch: &mut impl Dispatch) {
-        // What recovery reads is durable.
-        self.progress.set_durable(lsn, tidewatch_metrics::UnixNanos::default());
         dispatch.advance(lsn);
         self.state.done.store(lsn.get(), Ordering::Relaxed);
     }
 
-    /// After all shards have applied the log: compares what they put out with what it noted.
+    /// After the whole log: fires what a crash cut off, and tells the outbox its sinks.
     ///
-    /// Hashes that the log does not hold yet are given back: they are due to be logged.
-    fn compare(&self, logged: &[OutputHashRecord]) -> Vec<OutputHashRecord> {
+    /// Gives the output hashes that are due to be logged.
+    pub(crate) fn finish(self, end: Lsn) -> Vec<OutputHashRecord> {
+        self.progress.wait_applied(end);
+        let due = self.compare();
+        let unknown = self.outbox.finish_recovery(&self.sinks);
+        if unknown > 0 {
+            warn!(unknown, "the log holds transitions that replay did not put out");
+        }
+        info!(records = self.visited, last_lsn = %end, "log replayed");
+        due
+    }
+
+    /// Compares what the shards put out with what the log notes of it.
+    fn compare(&self) -> Vec<OutputHashRecord> {
         let logged: BTreeMap<Lsn, &OutputHashRecord> =
-            logged.iter().map(|record| (record.at, record)).collect();
+            self.logged_hashes.iter().map(|record| (record.at, record)).collect();
         let mut due = Vec::new();
         for replayed in self.hashes.take_complete() {
             match logged.get(&replayed.at) {
@@ -174,32 +251,6 @@ impl Recovery<'_> {
         }
         due
     }
-
-    /// Ends the outbox's recovery.
-    fn finish(&self, sinks_since: &BTreeMap<String, Lsn>, end: Lsn) {
-        let since = |sink: &str| sinks_since.get(sink).copied().unwrap_or(end);
-        let sinks: Vec<_> =
-            self.config.sink_names().map(|sink| (sink.to_owned(), since(sink))).collect();
-        let unknown = self.outbox.finish_recovery(&sinks);
-        if unknown > 0 {
-            warn!(unknown, "the log holds transitions that replay did not put out");
-        }
-    }
-}
-
-/// The log's last record, read from its last file.
-fn last_lsn(disk: &Arc<dyn Disk>, config: &EngineConfig) -> Result<Lsn, EngineError> {
-    let dir = config.wal_dir();
-    if !disk.exists(&dir).unwrap_or(false) {
-        return Ok(Lsn::ZERO);
-    }
-    let mut last = Lsn::ZERO;
-    // Positioned at the file that would hold the last possible record.
-    let mut reader = WalReader::open_last(Arc::clone(disk), &dir)?;
-    while let Some(record) = reader.next_record()? {
-        last = record.lsn;
-    }
-    Ok(last)
 }
 
 fn start_record(config: &EngineConfig, clock: &dyn Clock) -> StartRecord {

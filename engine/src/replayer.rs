@@ -2,34 +2,33 @@
 
 use std::sync::Arc;
 
-use tidewatch_metrics::{Lsn, SampleBatch, SeriesCatalog, Slot};
+use tidewatch_metrics::{Lsn, SampleBatch, SeriesCatalog, SeriesRef, Slot};
 use tidewatch_operators::RuleSet;
 
 use crate::EngineError;
+use crate::checkpoint::Base;
 use crate::committer::LogPosition;
 use crate::dispatch::{Dispatch, RulesInForce, shard_of};
-use crate::record::{LogRecord, SamplesRecord, StartRecord, decode};
+use crate::record::{LogRecord, SamplesRecord, StartRecord, TickRecord, decode};
 use crate::shard::ShardRows;
 
 /// Decodes records in the log's order and hands what operators depend on to the shards.
 #[derive(Debug)]
 pub(crate) struct Replayer {
     catalog: Arc<SeriesCatalog>,
+    base: Base,
     slots: Vec<Slot>,
-    position: LogPosition,
 }
 
 impl Replayer {
-    /// At the beginning of the log; series go into `catalog`.
+    /// Builds on `base`; series go into `catalog`, which has those that `base` knows.
     #[must_use]
-    pub(crate) fn new(catalog: Arc<SeriesCatalog>) -> Self {
-        Self { catalog, slots: Vec::new(), position: LogPosition::default() }
-    }
-
-    /// Where the log stands after the records so far.
-    #[must_use]
-    pub(crate) fn position(&self) -> LogPosition {
-        self.position
+    pub(crate) fn new(catalog: Arc<SeriesCatalog>, base: Base) -> Self {
+        let mut replayer = Self { base, slots: Vec::new(), catalog };
+        for (series, entry) in replayer.catalog.since(0) {
+            replayer.note_slot(series, entry.id.slot());
+        }
+        replayer
     }
 
     /// Takes one record. What is not for the shards, or not for them alone, is given back.
@@ -49,16 +48,17 @@ impl Replayer {
                 self.samples(lsn, &samples, dispatch)?;
                 Ok(None)
             }
-            LogRecord::Tick(tick) => {
-                self.position.tick = tick.time;
-                if tick.hashed {
-                    self.position.hashed_rows = tick.rows;
-                }
+            LogRecord::Tick(mut tick) => {
+                // What some slots had put out before is not known.
+                tick.hashed &= !self.base.covers_some(lsn);
                 dispatch.tick(lsn, tick);
                 Ok(None)
             }
             LogRecord::Start(start) => {
-                dispatch.rules(lsn, &rules_of(lsn, &start)?);
+                let rules = rules_of(lsn, &start)?;
+                if !self.base.has_rules_of(lsn) {
+                    dispatch.rules(lsn, &rules);
+                }
                 Ok(Some(LogRecord::Start(start)))
             }
             other => Ok(Some(other)),
@@ -71,33 +71,74 @@ impl Replayer {
         record: &SamplesRecord,
         dispatch: &mut impl Dispatch,
     ) -> Result<(), EngineError> {
+        register(&self.catalog, lsn, record)?;
         for (series, key) in &record.registrations {
-            let restored = self.catalog.restore(*series, key);
-            restored
-                .map_err(|source| EngineError::BadRegistration { lsn, source: Box::new(source) })?;
-            if self.slots.len() <= series.index() {
-                self.slots.resize(series.index() + 1, Slot::default());
-            }
-            self.slots[series.index()] = key.id().slot();
+            self.note_slot(*series, key.id().slot());
         }
         let shards = dispatch.shards();
+        let some = self.base.covers_some(lsn);
         let mut routed: Vec<SampleBatch> = (0..shards).map(|_| SampleBatch::default()).collect();
         for part in &record.parts {
             let columns = part.series().iter().zip(part.times()).zip(part.values());
             for ((series, time), value) in columns {
                 let bad = EngineError::BadRecord { lsn, kind: crate::record::KIND_SAMPLES };
-                let slot = self.slots.get(series.index()).ok_or(bad)?;
-                routed[shard_of(*slot, shards)].push(*series, *time, *value);
+                let slot = *self.slots.get(series.index()).ok_or(bad)?;
+                if !(some && self.base.covers(slot, lsn)) {
+                    routed[shard_of(slot, shards)].push(*series, *time, *value);
+                }
             }
         }
         for (shard, batch) in routed.into_iter().enumerate() {
             if !batch.is_empty() {
-                self.position.rows += u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 let received = record.received;
                 dispatch.rows(shard, ShardRows { lsn, received, batch, permit: None });
             }
         }
         Ok(())
+    }
+
+    fn note_slot(&mut self, series: SeriesRef, slot: Slot) {
+        if self.slots.len() <= series.index() {
+            self.slots.resize(series.index() + 1, Slot::default());
+        }
+        self.slots[series.index()] = slot;
+    }
+}
+
+/// Takes the series that a record registers into the catalog.
+///
+/// # Errors
+/// A registration that contradicts another one.
+pub(crate) fn register(
+    catalog: &SeriesCatalog,
+    lsn: Lsn,
+    record: &SamplesRecord,
+) -> Result<(), EngineError> {
+    for (series, key) in &record.registrations {
+        let restored = catalog.restore(*series, key);
+        restored
+            .map_err(|source| EngineError::BadRegistration { lsn, source: Box::new(source) })?;
+    }
+    Ok(())
+}
+
+impl LogPosition {
+    /// The log holds this record of samples, if `base` does not count it already.
+    pub(crate) fn pass_samples(&mut self, lsn: Lsn, record: &SamplesRecord, base: &Base) {
+        if lsn > base.position.0 {
+            let rows: usize = record.parts.iter().map(SampleBatch::len).sum();
+            self.rows += u64::try_from(rows).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// The log holds this tick, if `base` does not count it already.
+    pub(crate) fn pass_tick(&mut self, lsn: Lsn, tick: &TickRecord, base: &Base) {
+        if lsn > base.position.0 {
+            self.tick = tick.time;
+            if tick.hashed {
+                self.hashed_rows = tick.rows;
+            }
+        }
     }
 }
 

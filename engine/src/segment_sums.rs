@@ -25,6 +25,8 @@ pub(crate) struct SegmentSums {
 #[derive(Debug)]
 struct SumPair {
     segment: Segment,
+    /// Whether replay puts all of its rows out.
+    is_compared: bool,
     stored: Sum,
     replayed: Sum,
 }
@@ -37,11 +39,13 @@ struct Sum {
 }
 
 impl SegmentSums {
-    /// The segments in `dir`; series are found in `catalog` once replay has registered them.
+    /// The segments in `dir` all of whose rows are behind `covered`, per slot, which replay passes over;
+    /// series are found in `catalog` once replay has registered them.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         catalog: &Arc<SeriesCatalog>,
+        covered: &[Lsn; SLOTS],
     ) -> Result<Self, EngineError> {
         let mut sums = Self {
             catalog: Arc::clone(catalog),
@@ -56,9 +60,11 @@ impl SegmentSums {
             for slot in meta.slots.iter() {
                 sums.by_slot[usize::from(slot.0)].push((meta.last_lsn, sums.segments.len()));
             }
+            let replayed_before = meta.slots.iter().map(|slot| covered[usize::from(slot.0)]).max();
+            let is_compared = replayed_before.is_none_or(|covered| covered < meta.first_lsn);
             let segment = Segment::open(Arc::clone(disk), dir, meta);
             let (stored, replayed) = (Sum::default(), Sum::default());
-            sums.segments.push(SumPair { segment, stored, replayed });
+            sums.segments.push(SumPair { segment, is_compared, stored, replayed });
         }
         for segments in &mut sums.by_slot {
             segments.sort_unstable();
@@ -85,15 +91,18 @@ impl SegmentSums {
                 severity: row.severity.steps(),
                 flags: row.flags.bits(),
             };
-            self.segments[*segment].replayed.add(&bits);
-            self.rows += 1;
+            let pair = &mut self.segments[*segment];
+            if pair.is_compared {
+                pair.replayed.add(&bits);
+                self.rows += 1;
+            }
         }
     }
 
     /// Reads the segments; tells the first one whose rows differ from the replayed ones.
     pub(crate) fn difference(&mut self) -> Result<Option<String>, EngineError> {
         let mut columns = SegmentColumns::default();
-        for pair in &mut self.segments {
+        for pair in self.segments.iter_mut().filter(|pair| pair.is_compared) {
             pair.read(&self.catalog, &mut columns)?;
             if pair.stored != pair.replayed {
                 let meta = pair.segment.meta();

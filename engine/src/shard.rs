@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use tidewatch_env::Clock;
+use tidewatch_metrics::fields::FieldWriter;
 use tidewatch_metrics::series::SLOTS;
-use tidewatch_metrics::{Flags, Lsn, SampleBatch, SeriesCatalog, UnixNanos};
+use tidewatch_metrics::{Flags, Lsn, SampleBatch, SeriesCatalog, Slot, UnixNanos};
 use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, Run};
 use tidewatch_segments::{FrozenHead, Head, Published, RowColumns};
 
 use crate::admission::Permit;
+use crate::checkpoint::EncodedSlot;
 use crate::instruments::ShardInstruments;
 use crate::locals::Locals;
 use crate::outbox::{Fired, Outbox};
@@ -56,6 +58,8 @@ pub struct Shard {
     emitted: Emitted,
     scratch: Vec<u32>,
     flushed_max: Lsn,
+    /// The last record of which the shard has heard.
+    seen: Lsn,
     instruments: ShardInstruments,
 }
 
@@ -78,6 +82,7 @@ impl Shard {
             emitted: Emitted::default(),
             scratch: Vec::new(),
             flushed_max,
+            seen: Lsn::ZERO,
             shared,
             instruments,
         }
@@ -88,6 +93,7 @@ impl Shard {
     /// Cannot fail: whatever could be refused was refused before the record was appended.
     pub fn step(&mut self, rows: &ShardRows) {
         let batch = &rows.batch;
+        self.seen = rows.lsn;
         self.locals.resolve(batch.series(), &mut self.pipeline, &mut self.scratch);
         self.emitted.clear();
         let run = Run { end: batch.len(), lsn: rows.lsn, received: rows.received };
@@ -106,13 +112,15 @@ impl Shard {
     }
 
     /// Log time moves on; what the operators had put out so far is returned where the tick asks.
-    pub fn tick(&mut self, tick: TickRecord) -> Option<tidewatch_operators::OutputHash> {
+    pub fn tick(&mut self, lsn: Lsn, tick: TickRecord) -> Option<tidewatch_operators::OutputHash> {
+        self.seen = lsn;
         self.pipeline.tick(tick.time);
         tick.hashed.then(|| self.pipeline.output_hash())
     }
 
     /// The rules of a start come into force.
     pub fn set_rules(&mut self, lsn: Lsn, rules: &crate::dispatch::RulesInForce) {
+        self.seen = lsn;
         self.emitted.clear();
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
@@ -121,9 +129,29 @@ impl Shard {
 
     /// Every record up to `lsn` has been applied.
     pub fn advance(&mut self, lsn: Lsn) {
+        self.seen = lsn;
         self.head.publish(lsn);
         self.head.forget_marks_below(self.shared.progress.durable());
         self.shared.progress.set_applied(self.index, lsn);
+    }
+
+    /// The state of a slot as it is now, between two records.
+    pub(crate) fn encode_slot(&self, slot: Slot) -> EncodedSlot {
+        let mut state = FieldWriter::default();
+        let summary = self.pipeline.encode_slot(slot, &mut state);
+        EncodedSlot { lsn: self.seen, state: state.into_bytes(), summary }
+    }
+
+    /// Takes the state of a slot from a checkpoint, before any record; the rules of that state must be
+    /// in force. `false` where the bytes are no state: the shard must be [forgotten](Self::forget) then.
+    pub(crate) fn restore_slot(&mut self, slot: Slot, state: &[u8]) -> bool {
+        self.locals.restore_slot(&mut self.pipeline, slot, state)
+    }
+
+    /// Forgets all that was restored.
+    pub(crate) fn forget(&mut self) {
+        self.locals = Locals::new(Arc::clone(&self.shared.catalog));
+        self.pipeline = Pipeline::new(PipelineConfig::default());
     }
 
     /// Which shard it is.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use tidewatch_metrics::Lsn;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use tidewatch_metrics::{Lsn, Slot};
 use tracing::warn;
 
 use crate::EngineError;
-use crate::committer::{Append, Committer, CommitterMessage};
+use crate::checkpoint::EncodedSlot;
+use crate::committer::{Append, Committer, CommitterMessage, TakeOver};
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::flusher::{Flusher, SegmentWriter};
 use crate::hashes::Hashes;
@@ -17,10 +18,14 @@ use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX};
 use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::record::{KIND_DELIVERY, KIND_OUTPUT_HASH, KIND_TRANSITION, encode_delivery};
+use crate::recovery::Replay;
 use crate::shard::{Shard, ShardRows};
 
 /// Pause after a flush that failed, for example for want of space.
 const FLUSH_RETRY: Duration = Duration::from_secs(1);
+
+/// How often replay reads on to the log's end before writes have to wait for it.
+const REPLAY_PASSES: usize = 8;
 
 /// What a shard's thread is told.
 #[derive(Debug)]
@@ -33,12 +38,14 @@ pub(crate) enum ShardMessage {
     Freeze(Sender<()>),
     /// Answer with the hash of all operator state.
     StateHash(Sender<u64>),
+    /// Answer with the state of a slot.
+    Encode(Slot, Sender<EncodedSlot>),
     /// Nothing more comes.
     Stop,
 }
 
 /// Hands records to the shards' threads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ChannelDispatch {
     senders: Vec<Sender<ShardMessage>>,
 }
@@ -82,6 +89,51 @@ impl Dispatch for ChannelDispatch {
     }
 }
 
+/// Hands over what the committer appends once replay has read the log before it.
+///
+/// Until then the records' rows reach the shards from the log, in its order, through replay.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    inner: ChannelDispatch,
+    open: bool,
+}
+
+impl Gate {
+    pub(crate) fn closed(inner: ChannelDispatch) -> Self {
+        Self { inner, open: false }
+    }
+}
+
+impl Dispatch for Gate {
+    fn shards(&self) -> usize {
+        self.inner.shards()
+    }
+
+    fn rows(&mut self, shard: usize, rows: ShardRows) {
+        if self.open {
+            self.inner.rows(shard, rows);
+        }
+    }
+
+    fn tick(&mut self, lsn: Lsn, tick: crate::record::TickRecord) {
+        if self.open {
+            self.inner.tick(lsn, tick);
+        }
+    }
+
+    fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
+        if self.open {
+            self.inner.rules(lsn, rules);
+        }
+    }
+
+    fn advance(&mut self, lsn: Lsn) {
+        if self.open {
+            self.inner.advance(lsn);
+        }
+    }
+}
+
 /// When a shard's head is frozen for a flush.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlushPolicy {
@@ -110,7 +162,7 @@ pub(crate) fn run_shard(
         match messages.recv_timeout(policy.interval.min(Duration::from_secs(1))) {
             Ok(ShardMessage::Rows(rows)) => shard.step(&rows),
             Ok(ShardMessage::Tick(lsn, tick)) => {
-                if let Some(hash) = shard.tick(tick) {
+                if let Some(hash) = shard.tick(lsn, tick) {
                     hashes.add(lsn, hash);
                 }
             }
@@ -121,6 +173,7 @@ pub(crate) fn run_shard(
                 answer(&done, ());
             }
             Ok(ShardMessage::StateHash(done)) => answer(&done, shard.state_hash()),
+            Ok(ShardMessage::Encode(slot, done)) => answer(&done, shard.encode_slot(slot)),
             Err(RecvTimeoutError::Timeout) => {}
             Ok(ShardMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -137,10 +190,10 @@ fn answer<T>(asked: &Sender<T>, reply: T) {
 /// # Errors
 /// The first failed write or sync: the process must end.
 pub(crate) fn run_committer(
-    committer: &mut Committer<ChannelDispatch>,
+    committer: &mut Committer<Gate>,
     queue: &Receiver<CommitterMessage>,
     idle_mark: Duration,
-    mut watch: impl FnMut(&Committer<ChannelDispatch>),
+    mut watch: impl FnMut(&Committer<Gate>),
 ) -> Result<(), EngineError> {
     let mut group = Vec::new();
     let mut idle = true;
@@ -168,6 +221,17 @@ pub(crate) fn run_committer(
         match last {
             Some(CommitterMessage::Stop) => return Ok(()),
             Some(CommitterMessage::Tick(done)) => committer.tick(done)?,
+            Some(CommitterMessage::Position(asked)) => answer(&asked, committer.position()),
+            Some(CommitterMessage::Release(upto)) => {
+                if let Err(error) = committer.release(upto) {
+                    warn!(%error, "files of the log could not be given up; trying again later");
+                }
+            }
+            Some(CommitterMessage::TakeOver(replay)) => {
+                answer(&replay.end, committer.position().0);
+                // An end without word is that of the process.
+                committer.dispatch_mut().open = replay.read.recv().is_ok();
+            }
             Some(CommitterMessage::Append(_)) | None => {}
         }
         watch(committer);
@@ -210,6 +274,35 @@ pub(crate) fn run_flusher(flusher: &Flusher, writer: &SegmentWriter, stop: &Atom
     }
 }
 
+/// Replays the log up to its end, which moves on, and hands over to the committer there.
+///
+/// Gives the last record replayed, after which the committer hands over by itself; `None` when the
+/// engine is stopping.
+///
+/// # Errors
+/// Damage, and what the disk reports.
+pub(crate) fn run_replay(
+    replay: &mut Replay,
+    dispatch: &mut ChannelDispatch,
+    progress: &Progress,
+    queue: &Sender<CommitterMessage>,
+) -> Result<Option<Lsn>, EngineError> {
+    // What was appended during a pass is little beside the pass before: passes grow short quickly.
+    for _ in 0..REPLAY_PASSES {
+        replay.run(progress.durable(), dispatch)?;
+    }
+    let (end, asked) = bounded(1);
+    let (read, waits) = bounded(1);
+    let take_over = TakeOver { end, read: waits };
+    if queue.send(CommitterMessage::TakeOver(take_over)).is_err() {
+        return Ok(None);
+    }
+    let Ok(end) = asked.recv() else { return Ok(None) };
+    replay.run(end, dispatch)?;
+    // A committer that has gone needs no word.
+    Ok(read.send(()).is_ok().then_some(end))
+}
+
 /// What the outbox's thread works between.
 #[derive(Clone, Debug)]
 pub(crate) struct Notary {
@@ -250,10 +343,9 @@ impl Notary {
             notes.push(Append::note(
                 KIND_TRANSITION,
                 payload,
-                Box::new(move |ack| {
-                    if let Ok(ack) = ack {
-                        outbox.logged(ack.lsn, record);
-                    }
+                Box::new(move |ack| match ack {
+                    Ok(ack) => outbox.logged(ack.lsn, record),
+                    Err(_) => outbox.refused(record),
                 }),
             ));
         }

@@ -1,7 +1,9 @@
 //! `replay --verify`: the log through the operators again, compared with what the live run left behind.
 //!
 //! What the live run left: output hashes logged with a tick every million rows and at a clean stop,
-//! severities in segments, transitions in the log. What none of these covers is not counted as compared.
+//! hashes of each slot's state logged with every checkpoint, severities in segments, transitions in the
+//! log. What none of these covers is not counted as compared. A replay begins at the first record, or
+//! where that is gone, at the oldest checkpoint from which all records are there, in archive and log.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,16 +12,20 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidewatch_env::Disk;
 use tidewatch_metrics::{
-    AlertKey, Lsn, SeriesCatalog, Transition, TransitionKind, TransitionTimes,
+    AlertKey, Lsn, SeriesCatalog, Slot, Transition, TransitionKind, TransitionTimes,
 };
 use tidewatch_operators::OutputHash;
+use tidewatch_segments::{Manifest, restore_catalog};
 use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
 
+use crate::checkpoint::{Base, Checkpoint, CheckpointStore, SlotMark};
 use crate::config::EngineConfig;
-use crate::dispatch::{Dispatch, RulesInForce};
+use crate::dispatch::{Dispatch, RulesInForce, shard_of};
 use crate::hashes::added;
-use crate::record::{LogRecord, OutputHashRecord, TickRecord, TransitionRecord};
-use crate::replayer::Replayer;
+use crate::record::{
+    KIND_CHECKPOINT, LogRecord, OutputHashRecord, TickRecord, TransitionRecord, decode,
+};
+use crate::replayer::{Replayer, rules_of};
 use crate::segment_sums::SegmentSums;
 use crate::shard::ShardRows;
 use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
@@ -59,6 +65,8 @@ pub struct VerifyReport {
     pub samples: u64,
     /// Samples whose severity was compared, by an output hash or with a segment.
     pub severities_compared: u64,
+    /// States of slots compared with those that checkpoints noted.
+    pub states_compared: u64,
     /// Windows compared.
     pub windows_compared: u64,
     /// Transitions compared.
@@ -81,22 +89,86 @@ pub fn verify(
 ) -> Result<VerifyReport, EngineError> {
     let engine = EngineConfig::new(data_dir.to_owned());
     let catalog = Arc::new(SeriesCatalog::new(usize::MAX));
-    let mut replayer = Replayer::new(Arc::clone(&catalog));
-    let sums = SegmentSums::open(disk, &engine.segments_dir(), &catalog)?;
-    let mut replay = Replay::new(&catalog, config, sums);
-    let mut reader = WalReader::open(Arc::clone(disk), &engine.wal_dir(), Lsn::ZERO)?;
-    let (mut from, mut to) = (None, Lsn::ZERO);
+    let begin = Begin::find(disk, &engine, &catalog)?;
+    let sums = SegmentSums::open(disk, &engine.segments_dir(), &catalog, begin.base.covered())?;
+    let mut replay = Replay::new(&catalog, config, sums, begin.marks);
+    if let Some(checkpoint) = &begin.checkpoint {
+        replay.restore(checkpoint)?;
+    }
+    let mut replayer = Replayer::new(Arc::clone(&catalog), begin.base.clone());
+    let from = begin.base.replay_from;
+    let mut reader = open_log(disk, &engine, from)?;
+    let (mut first, mut to) = (None, Lsn::ZERO);
     while let Some(record) = reader.next_record()? {
-        from.get_or_insert(record.lsn);
+        first.get_or_insert(record.lsn);
         to = record.lsn;
         if record.kind >= KIND_CALLER_MIN {
+            replay.compare_marks(record.lsn);
             let noted = replayer.replay(record.lsn, record.kind, record.payload, &mut replay)?;
-            replay.compare(record.lsn, noted);
+            replay.compare(record.lsn, noted, &begin.base);
             watch(record.lsn);
         }
     }
-    let samples = replayer.position().rows;
-    replay.finish(from.unwrap_or_default(), to, samples)
+    replay.compare_marks(to.next());
+    let samples = replay.seen.samples;
+    replay.finish(first.unwrap_or_default(), to, samples)
+}
+
+/// The log with its archive before it.
+fn open_log(
+    disk: &Arc<dyn Disk>,
+    engine: &EngineConfig,
+    from: Lsn,
+) -> Result<WalReader, EngineError> {
+    let (wal, archive) = (engine.wal_dir(), engine.archive_dir());
+    Ok(WalReader::open_with_archive(Arc::clone(disk), &wal, &archive, from)?)
+}
+
+/// Where a replay begins, and what checkpoints later in the log say that it must come to.
+#[derive(Debug)]
+struct Begin {
+    base: Base,
+    checkpoint: Option<Checkpoint>,
+    /// By the record that a slot must have passed.
+    marks: Vec<SlotMark>,
+}
+
+impl Begin {
+    fn find(
+        disk: &Arc<dyn Disk>,
+        engine: &EngineConfig,
+        catalog: &SeriesCatalog,
+    ) -> Result<Self, EngineError> {
+        let mut reader = open_log(disk, engine, Lsn::ZERO)?;
+        let (mut first, mut marks) = (None, Vec::new());
+        while let Some(record) = reader.next_record()? {
+            first.get_or_insert(record.lsn);
+            if record.kind == KIND_CHECKPOINT
+                && let Some(LogRecord::Checkpoint(noted)) = decode(record.kind, record.payload)
+            {
+                marks.extend(noted.slots);
+            }
+        }
+        let mut begin = Self { base: Base::first(), checkpoint: None, marks };
+        if let Some(first) = first.filter(|first| *first > begin.base.replay_from) {
+            let store = CheckpointStore::new(Arc::clone(disk), engine.checkpoints_dir());
+            let anchors = store.indexes()?.into_iter().rev();
+            for index in anchors.filter(|index| index.replay_from >= first) {
+                if let Some(oldest) = store.open(index)? {
+                    let dir = engine.segments_dir();
+                    restore_catalog(&**disk, &dir, &Manifest::open(&**disk, &dir)?, catalog)?;
+                    begin.base = Base::of(&oldest.index);
+                    begin.checkpoint = Some(oldest);
+                    break;
+                }
+            }
+        }
+        let base = &begin.base;
+        begin.marks.retain(|mark| mark.lsn > base.covered()[usize::from(mark.slot.0)]);
+        // Taken from the end.
+        begin.marks.sort_by_key(|mark| std::cmp::Reverse(mark.lsn));
+        Ok(begin)
+    }
 }
 
 type DedupeKey = (AlertKey, TransitionKind);
@@ -106,9 +178,14 @@ type DedupeKey = (AlertKey, TransitionKind);
 struct Replay {
     shards: Vec<VerifyShard>,
     seen: Seen,
+    /// What checkpoints say, the next one last.
+    marks: Vec<SlotMark>,
+    states_compared: u64,
     ticks: BTreeMap<Lsn, AtTick>,
     hashed: AtTick,
     hashed_in_segments: u64,
+    /// Samples that the checkpoint's state has seen.
+    restored_samples: u64,
     alerts_compared: u64,
     difference: Option<String>,
     comparable: bool,
@@ -117,6 +194,7 @@ struct Replay {
 /// What replay put out so far, as far as it is compared later.
 #[derive(Debug)]
 struct Seen {
+    samples: u64,
     sums: SegmentSums,
     transitions: BTreeMap<DedupeKey, Transition>,
 }
@@ -130,6 +208,7 @@ struct AtTick {
 
 impl Observer for Seen {
     fn row(&mut self, row: &ScoredRow) {
+        self.samples += 1;
         self.sums.replayed(row);
     }
 
@@ -167,7 +246,12 @@ impl Dispatch for Replay {
 }
 
 impl Replay {
-    fn new(catalog: &Arc<SeriesCatalog>, config: VerifyConfig, sums: SegmentSums) -> Self {
+    fn new(
+        catalog: &Arc<SeriesCatalog>,
+        config: VerifyConfig,
+        sums: SegmentSums,
+        marks: Vec<SlotMark>,
+    ) -> Self {
         let shards = (0..config.shards).map(|shard| {
             let shard = u64::try_from(shard).unwrap_or(0);
             let rechunk = config.rechunk.map(|seed| seed.wrapping_add(shard));
@@ -175,10 +259,13 @@ impl Replay {
         });
         Self {
             shards: shards.collect(),
-            seen: Seen { sums, transitions: BTreeMap::new() },
+            seen: Seen { samples: 0, sums, transitions: BTreeMap::new() },
+            marks,
+            states_compared: 0,
             ticks: BTreeMap::new(),
             hashed: AtTick::default(),
             hashed_in_segments: 0,
+            restored_samples: 0,
             alerts_compared: 0,
             difference: None,
             comparable: true,
@@ -190,15 +277,61 @@ impl Replay {
         hashes.fold(OutputHash::default(), added)
     }
 
+    /// Takes the operators' state of a checkpoint.
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+        let (start, record) = &checkpoint.index.start;
+        self.comparable &= checkpoint.index.operators == OPERATORS_VERSION;
+        let rules = rules_of(*start, record)?;
+        self.rules(*start, &rules);
+        let count = self.shards.len();
+        for slot in (0..=u8::MAX).map(Slot) {
+            let state = checkpoint.slot(slot)?;
+            let shard = &mut self.shards[shard_of(slot, count)];
+            if !state.is_some_and(|state| shard.restore_slot(slot, &state)) {
+                return Err(EngineError::BadCheckpoint { number: checkpoint.index.number });
+            }
+        }
+        self.hashed.hash = self.output_hash();
+        self.restored_samples = self.hashed.hash.samples;
+        Ok(())
+    }
+
+    /// Compares the state of slots that a record before `next` was the last one of.
+    fn compare_marks(&mut self, next: Lsn) {
+        while let Some(mark) = self.marks.pop_if(|mark| mark.lsn < next) {
+            let count = self.shards.len();
+            let shard = &mut self.shards[shard_of(mark.slot, count)];
+            shard.apply_all(&mut self.seen);
+            let summary = shard.slot_summary(mark.slot);
+            if (summary.state_hash, summary.output) == (mark.state_hash, mark.output) {
+                self.states_compared += 1;
+            } else {
+                self.differ(format!(
+                    "state of slot {} after record {}: live {:016x} and {:?}, replayed {:016x} and {:?}",
+                    mark.slot.0, mark.lsn, mark.state_hash, mark.output, summary.state_hash, summary.output
+                ));
+            }
+        }
+    }
+
     /// Compares what the live run noted in the log.
-    fn compare(&mut self, lsn: Lsn, noted: Option<LogRecord>) {
+    fn compare(&mut self, lsn: Lsn, noted: Option<LogRecord>, base: &Base) {
         match noted {
             Some(LogRecord::Start(start)) => {
                 self.comparable &= start.operators == OPERATORS_VERSION;
             }
+            // What the checkpoint's state has seen is not replayed.
+            Some(LogRecord::Transition(live))
+                if base.covers(live.transition.series_id.slot(), live.cause) => {}
             Some(LogRecord::Transition(live)) => self.compare_transition(lsn, &live),
             Some(LogRecord::OutputHash(live)) => self.compare_hash(live),
-            Some(LogRecord::Samples(_) | LogRecord::Tick(_) | LogRecord::Delivery(_)) | None => {}
+            Some(
+                LogRecord::Samples(_)
+                | LogRecord::Tick(_)
+                | LogRecord::Delivery(_)
+                | LogRecord::Checkpoint(_),
+            )
+            | None => {}
         }
     }
 
@@ -256,7 +389,9 @@ impl Replay {
             from_lsn: from.get(),
             to_lsn: to.get(),
             samples,
-            severities_compared: self.hashed.hash.samples + later_in_segments,
+            severities_compared: self.hashed.hash.samples - self.restored_samples
+                + later_in_segments,
+            states_compared: self.states_compared,
             windows_compared: 0,
             alerts_compared: self.alerts_compared,
             state_hash: format!("{state:016x}"),

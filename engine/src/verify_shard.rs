@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use tidewatch_env::Rng;
-use tidewatch_metrics::{EventTime, Flags, Lsn, SeriesCatalog, SeriesRef, Severity, Transition};
-use tidewatch_operators::{Emitted, OutputHash, Pipeline, PipelineConfig, Rows, Run};
+use tidewatch_metrics::fields::FieldWriter;
+use tidewatch_metrics::{
+    EventTime, Flags, Lsn, SeriesCatalog, SeriesRef, Severity, Slot, Transition,
+};
+use tidewatch_operators::{Emitted, OutputHash, Pipeline, PipelineConfig, Rows, Run, SlotSummary};
 
 use crate::dispatch::RulesInForce;
 use crate::locals::Locals;
@@ -85,6 +88,16 @@ impl VerifyShard {
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.hand_out(observer, 0, &[]);
+    }
+
+    /// Takes a slot's state from a checkpoint; `false` where the bytes are none.
+    pub(crate) fn restore_slot(&mut self, slot: Slot, state: &[u8]) -> bool {
+        self.locals.restore_slot(&mut self.pipeline, slot, state)
+    }
+
+    /// What the operators have come to in a slot.
+    pub(crate) fn slot_summary(&self, slot: Slot) -> SlotSummary {
+        self.pipeline.encode_slot(slot, &mut FieldWriter::default())
     }
 
     pub(crate) fn output_hash(&self) -> OutputHash {

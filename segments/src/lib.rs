@@ -48,6 +48,7 @@ pub use late_hours::LateHours;
 pub use manifest::{Manifest, remove_orphans};
 pub use reader::{Predicate, Projection, SegmentColumns, SegmentReader};
 pub use segment::{FooterCache, Segment};
+pub use series_file::restore_catalog;
 pub use slot_set::SlotSet;
 pub use snapshot::{Published, Snapshot};
 pub use verify::{VerifyProblem, VerifyReport, list, verify};

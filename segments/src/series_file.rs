@@ -1,9 +1,13 @@
 //! `series-<version>.parquet`: the names of series whose rows occur in segments.
 //!
 //! ```text
-//! series_ref u32 · series_id utf8 (32 hex digits) · db utf8 · metric utf8 · labels utf8 (JSON object)
+//! series_ref u32 · series_id utf8 (32 hex digits) · db utf8 · metric utf8 · measurement utf8 ·
+//! labels utf8 (JSON object)
 //! ```
+//!
+//! The measurement is how the metric's name begins; the field behind it, and `_`, are the rest.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,13 +18,14 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tidewatch_env::Disk;
 use tidewatch_metrics::catalog::SeriesEntry;
-use tidewatch_metrics::{Lsn, SeriesCatalog, SeriesRef};
+use tidewatch_metrics::{Lsn, SeriesCatalog, SeriesKey, SeriesRef};
 
 use crate::delta::RefRange;
 use crate::error::SegmentsError;
 use crate::events::read_batches;
 use crate::file_meta::{FileKind, FileMeta, MetricName};
 use crate::late_hours::LateHours;
+use crate::manifest::Manifest;
 use crate::output::{Output, Written};
 use crate::slot_set::SlotSet;
 
@@ -84,6 +89,7 @@ pub(crate) fn series_schema() -> SchemaRef {
         Field::new("series_id", DataType::Utf8, false),
         Field::new("db", DataType::Utf8, false),
         Field::new("metric", DataType::Utf8, false),
+        Field::new("measurement", DataType::Utf8, false),
         Field::new("labels", DataType::Utf8, false),
     ]))
 }
@@ -138,6 +144,62 @@ pub(crate) fn read_series(
     Ok(())
 }
 
+/// Takes all series that the files of `manifest` name into `catalog`; returns how many there were.
+///
+/// A start that does not read the whole log knows its series from here.
+///
+/// # Errors
+/// [`SegmentsError::Corrupt`], also for a series that contradicts another one, and what the disk or
+/// the format's library reports.
+pub fn restore_catalog(
+    disk: &dyn Disk,
+    dir: &Path,
+    manifest: &Manifest,
+    catalog: &SeriesCatalog,
+) -> Result<u64, SegmentsError> {
+    let mut count = 0;
+    for meta in manifest.files_of(FileKind::Series) {
+        let path = dir.join(&meta.file);
+        for batch in read_batches(disk, &path, meta)? {
+            let keys = keys_of(&batch?);
+            let keys =
+                keys.ok_or_else(|| SegmentsError::corrupt(&path, 0, "a series has no key"))?;
+            for (series, key) in keys {
+                if let Err(error) = catalog.restore(series, &key) {
+                    tracing::error!(%error, series = %key.id(), "a stored series contradicts another");
+                    return Err(SegmentsError::corrupt(
+                        &path,
+                        0,
+                        "a series contradicts another one",
+                    ));
+                }
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn keys_of(batch: &RecordBatch) -> Option<Vec<(SeriesRef, SeriesKey)>> {
+    let text = |name| batch.column_by_name(name)?.as_string_opt::<i32>();
+    let refs = batch.column_by_name("series_ref")?.as_primitive_opt::<UInt32Type>()?;
+    let (dbs, metrics) = (text("db")?, text("metric")?);
+    let (measurements, labels) = (text("measurement")?, text("labels")?);
+    let names = dbs.iter().zip(metrics).zip(measurements).zip(labels);
+    let keys =
+        refs.values().iter().zip(names).map(|(series, (((db, metric), measurement), labels))| {
+            let (metric, measurement) = (metric?, measurement?);
+            let field = match metric.strip_prefix(measurement)? {
+                "" => "value",
+                rest => rest.strip_prefix('_')?,
+            };
+            let labels = serde_json::from_str::<BTreeMap<String, String>>(labels?).ok()?;
+            let key = SeriesKey::new(db?, measurement, field, labels.into_iter().collect());
+            Some((SeriesRef(*series), key.ok()?))
+        });
+    keys.collect()
+}
+
 /// Compression for files of names and events.
 pub(crate) fn properties() -> WriterProperties {
     let level = ZstdLevel::try_new(3).expect("the level is one of zstd's");
@@ -188,6 +250,7 @@ fn series_batch(schema: &SchemaRef, series: &[(SeriesRef, Arc<SeriesEntry>)]) ->
         text(series.iter().map(|(_, entry)| entry.id.to_string()).collect()),
         Arc::new(StringArray::from_iter_values(keys.iter().map(|key| key.db()))),
         Arc::new(StringArray::from_iter_values(keys.iter().map(|key| key.metric()))),
+        Arc::new(StringArray::from_iter_values(keys.iter().map(|key| key.measurement()))),
         text(keys.iter().map(|key| labels_json(key.labels())).collect()),
     ];
     RecordBatch::try_new(SchemaRef::clone(schema), columns).expect("the columns of the schema")

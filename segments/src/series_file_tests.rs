@@ -28,6 +28,31 @@ fn each_series_is_written_once_and_only_below_the_greatest_with_rows() {
 }
 
 #[test]
+fn a_catalog_comes_back_with_every_name_and_its_parts() {
+    let mut directory = Directory::new(1);
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let keys = [
+        SeriesKey::new("db", "cpu", "value", vec![]).unwrap(),
+        SeriesKey::new("db", "cpu", "user_time", vec![label("a \"b\"", "é\\\n")]).unwrap(),
+        SeriesKey::new("other", "cpu_", "_", vec![label("host", "x"), label("zone", "y")]).unwrap(),
+    ];
+    directory.catalog = Arc::new(SeriesCatalog::new(10));
+    for (series, key) in (0..).zip(&keys) {
+        directory.catalog.restore(SeriesRef(series), key).unwrap();
+    }
+    directory.flush(&rows_of(0..3, 0..2));
+    let restored = SeriesCatalog::new(10);
+    let (disk, manifest) = (&directory.disk, &directory.manifest);
+    assert_eq!(restore_catalog(disk, directory.dir(), manifest, &restored).unwrap(), 3);
+    for (series, key) in (0..).zip(&keys) {
+        let entry = restored.get(SeriesRef(series)).unwrap();
+        assert_eq!(&entry.key(), key);
+        assert_eq!(entry.measurement_bytes, key.measurement_bytes());
+        assert!(entry.is_logged());
+    }
+}
+
+#[test]
 fn references_without_a_series_are_looked_at_again() {
     let catalog = SeriesCatalog::new(100);
     let key = |name: &str| SeriesKey::new("db", name, "value", vec![]).unwrap();

@@ -175,6 +175,17 @@ impl Published {
         self.lock().shards[shard].frozen.clone()
     }
 
+    /// The first record with rows that no file holds, of any shard; `None` where files hold all.
+    #[must_use]
+    pub fn oldest_unflushed(&self) -> Option<Lsn> {
+        let state = self.lock();
+        let heads = state.shards.iter().flat_map(|shard| {
+            let frozen = shard.frozen.iter().map(|frozen| frozen.first_lsn);
+            frozen.chain(shard.live.first_lsn())
+        });
+        heads.min()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

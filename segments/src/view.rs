@@ -87,6 +87,13 @@ impl HeadShared {
         }
     }
 
+    /// The record of the first row; `None` without rows.
+    #[must_use]
+    pub fn first_lsn(&self) -> Option<Lsn> {
+        let state = self.lock();
+        state.marks.back().map(|_| state.first_lsn)
+    }
+
     pub(crate) fn add_chunk(&self) -> Arc<Chunk> {
         let chunk = Arc::new(Chunk::new());
         self.lock().chunks.push(Arc::clone(&chunk));

@@ -19,7 +19,9 @@ Examples:
   tidewatch replay --verify ./tidewatch-data --shards 7 --rechunk 42 --json
 
 The directory must be stopped. Compared are the output hashes that the live run logged (every million
-samples and at a clean stop), the severities in segments, and the transitions in the log.
+samples and at a clean stop), the state that it logged with every checkpoint, the severities in
+segments, and the transitions in the log. What left the log is read from archive/, as far back as
+replay.keep says.
 Exit code 7: something differs; 8: written by operators of another version.";
 
 /// `tidewatch replay`
@@ -94,12 +96,13 @@ fn as_text(report: &VerifyReport, seconds: f64) -> String {
     };
     format!(
         "{result}: records {} to {}, {} samples replayed in {seconds:.1} s\n\
-         compared: {} severities, {} transitions\nstate hash {}\n",
+         compared: {} severities, {} transitions, {} states of slots\nstate hash {}\n",
         report.from_lsn,
         report.to_lsn,
         report.samples,
         report.severities_compared,
         report.alerts_compared,
+        report.states_compared,
         report.state_hash
     )
 }

@@ -14,12 +14,15 @@ use crate::cli::error::CliError;
 
 /// What `ls` shows of a file.
 const COLUMNS: [&str; 5] = ["file", "first_lsn", "last_lsn", "records", "bytes"];
+/// Where files lie that left the log, and how their names end.
+const ARCHIVE: &str = "archive";
+const ARCHIVED_END: &str = ".arc";
 /// Samples of one record that `dump` shows.
 const SAMPLES_SHOWN: usize = 5;
 
 /// `tidewatch wal`
 #[derive(Debug, clap::Subcommand)]
-#[command(about = "Look into the log of a data directory")]
+#[command(about = "Look into the log of a data directory, and into its archive")]
 pub(crate) enum WalCommand {
     /// Read every record and check it; exit code 5 if one is damaged
     Verify {
@@ -42,8 +45,8 @@ pub(crate) enum WalCommand {
     Dump {
         /// The data directory
         dir: PathBuf,
-        /// The first record
-        #[arg(long, default_value_t = 1, value_name = "LSN")]
+        /// The first record; the oldest that is kept if it is not given
+        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "LSN")]
         from: u64,
         /// How many records
         #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
@@ -64,7 +67,13 @@ pub(crate) fn run(command: &WalCommand, out: &mut dyn Write) -> Result<(), CliEr
 }
 
 fn verify(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
-    let report = tidewatch_wal::verify(&RealDisk, &dir.join("wal")).map_err(|e| failed(e, dir))?;
+    let (wal, archive) = (dir.join("wal"), dir.join(ARCHIVE));
+    let archived = tidewatch_wal::verify_archive(&RealDisk, &archive, &wal);
+    let mut report = archived.map_err(|e| failed(e, dir))?;
+    let log = tidewatch_wal::verify(&RealDisk, &wal).map_err(|e| failed(e, dir))?;
+    report.records += log.records;
+    report.last_lsn = report.last_lsn.max(log.last_lsn);
+    report.problems.extend(log.problems);
     let problems: Vec<Value> = report
         .problems
         .iter()
@@ -90,7 +99,7 @@ fn verify(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     match report.problems.first() {
         None => Ok(()),
         Some(problem) => Err(CliError::Corrupt {
-            path: dir.join("wal").join(&problem.file),
+            path: path_of(dir, &problem.file),
             problem: problem.message.clone(),
         }),
     }
@@ -122,7 +131,7 @@ fn ls(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
         }
     }
     let rows = files.iter().map(|file| {
-        let bytes = std::fs::metadata(dir.join("wal").join(&file.file)).map_or(0, |m| m.len());
+        let bytes = std::fs::metadata(path_of(dir, &file.file)).map_or(0, |m| m.len());
         json!({
             "file": file.file, "first_lsn": file.first.get(), "last_lsn": file.last.get(),
             "records": file.records, "bytes": bytes,
@@ -212,6 +221,13 @@ fn describe(record: &LogRecord, document: &mut Value) {
                 "attempt": row.attempt, "outcome": row.outcome, "status": row.status,
             });
         }
+        LogRecord::Checkpoint(record) => {
+            let slots = record.slots.iter().map(|mark| mark.lsn.get());
+            document["checkpoint"] = json!({
+                "number": record.number, "least_lsn": slots.clone().min(),
+                "greatest_lsn": slots.max(),
+            });
+        }
         LogRecord::OutputHash(record) => {
             document["output_hash"] = json!({
                 "at": record.at.get(), "samples": record.hash.samples,
@@ -221,8 +237,17 @@ fn describe(record: &LogRecord, document: &mut Value) {
     }
 }
 
+/// The log with its archive before it.
 fn open(dir: &Path, from: Lsn) -> Result<WalReader, CliError> {
-    WalReader::open(Arc::new(RealDisk), &dir.join("wal"), from).map_err(|e| failed(e, dir))
+    let (wal, archive) = (dir.join("wal"), dir.join(ARCHIVE));
+    let opened = WalReader::open_with_archive(Arc::new(RealDisk), &wal, &archive, from);
+    opened.map_err(|e| failed(e, dir))
+}
+
+/// Where a file of log or archive lies.
+fn path_of(dir: &Path, file: &str) -> PathBuf {
+    let inside = if file.ends_with(ARCHIVED_END) { ARCHIVE } else { "wal" };
+    dir.join(inside).join(file)
 }
 
 fn failed(error: WalError, dir: &Path) -> CliError {

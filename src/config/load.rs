@@ -13,8 +13,8 @@ use crate::config::problem::Problem;
 use crate::config::rules::read_rules;
 use crate::config::section::{Bounds, Findings, Section, finish};
 use crate::config::settings::{
-    AlertsConfig, Config, FlushConfig, HttpConfig, LimitsConfig, QueryConfig, StorageConfig,
-    WalConfig,
+    AlertsConfig, CheckpointConfig, Config, FlushConfig, HttpConfig, LimitsConfig, QueryConfig,
+    ReplayConfig, StorageConfig, WalConfig,
 };
 use crate::config::sinks::read_sinks;
 
@@ -50,6 +50,8 @@ fn read(mut table: Table, env: &BTreeMap<String, String>, findings: &mut Finding
         limits: read_limits(Section::of(root, "limits", findings)),
         wal: read_wal(Section::of(root, "wal", findings)),
         flush: read_flush(Section::of(root, "flush", findings)),
+        checkpoint: read_checkpoint(Section::of(root, "checkpoint", findings)),
+        replay: read_replay(Section::of(root, "replay", findings)),
         query: read_query(Section::of(root, "query", findings)),
         alerts: read_alerts(Section::of(root, "alerts", findings)),
         rules: read_rules(root, findings),
@@ -118,6 +120,25 @@ fn read_flush(mut section: Section<'_>) -> FlushConfig {
     section.duration("interval", &mut flush.interval, &seconds(1..=86_400));
     section.finish();
     flush
+}
+
+fn read_checkpoint(mut section: Section<'_>) -> CheckpointConfig {
+    let mut checkpoint = CheckpointConfig::default();
+    let bounds = Bounds { min: 1_000, max: 1_000_000_000, zero: None };
+    section.number("rows_max", &mut checkpoint.rows_max, &bounds);
+    section.duration("interval", &mut checkpoint.interval, &seconds(1..=86_400));
+    let bounds = Bounds { min: MIB, max: 16 * TIB, zero: None };
+    section.bytes("bytes_per_second_max", &mut checkpoint.bytes_per_second_max, &bounds);
+    section.finish();
+    checkpoint
+}
+
+fn read_replay(mut section: Section<'_>) -> ReplayConfig {
+    let mut replay = ReplayConfig::default();
+    section.duration("keep", &mut replay.keep, &seconds(0..=36_500 * 86_400));
+    section.fraction("disk_fraction", &mut replay.disk_fraction, 0.001..=0.9);
+    section.finish();
+    replay
 }
 
 fn read_query(mut section: Section<'_>) -> QueryConfig {

@@ -149,6 +149,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A share between the bounds, ends included.
+    pub(crate) fn fraction(&mut self, key: &str, slot: &mut f64, bounds: RangeInclusive<f64>) {
+        let limits = format!("between {} and {}", bounds.start(), bounds.end());
+        self.know(key, slot.to_string(), limits.clone());
+        let Some(value) = self.table.remove(key) else { return };
+        let number = match &value {
+            Value::Float(number) => Some(*number),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if bounds.contains(&number) => *slot = number,
+            _ => self.problem(key, format!("is {}, but must be {limits}", shown(&value))),
+        }
+    }
+
     /// A text that `parse` understands; `limits` says what that is.
     pub(crate) fn parsed<T>(
         &mut self,

@@ -20,6 +20,10 @@ pub(crate) struct Config {
     pub(crate) wal: WalConfig,
     /// `[flush]`
     pub(crate) flush: FlushConfig,
+    /// `[checkpoint]`
+    pub(crate) checkpoint: CheckpointConfig,
+    /// `[replay]`
+    pub(crate) replay: ReplayConfig,
     /// `[query]`
     pub(crate) query: QueryConfig,
     /// `[alerts]`
@@ -73,6 +77,26 @@ pub(crate) struct FlushConfig {
     pub(crate) interval: Duration,
 }
 
+/// When the operators' state is stored, so that a start need not replay the whole log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CheckpointConfig {
+    /// Samples after which another checkpoint is made.
+    pub(crate) rows_max: u64,
+    /// The longest time between two checkpoints while samples come.
+    pub(crate) interval: Duration,
+    /// Bytes written in a second at most.
+    pub(crate) bytes_per_second_max: u64,
+}
+
+/// What is kept of the log to be replayed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReplayConfig {
+    /// For how long; zero keeps nothing.
+    pub(crate) keep: Duration,
+    /// The archive's share of the disk.
+    pub(crate) disk_fraction: f64,
+}
+
 /// What one statement may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueryConfig {
@@ -112,6 +136,19 @@ impl Default for WalConfig {
 impl Default for FlushConfig {
     fn default() -> Self {
         Self { rows_max: 4_000_000, interval: Duration::from_mins(10) }
+    }
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        let (rows_max, interval) = (20_000_000, Duration::from_mins(5));
+        Self { rows_max, interval, bytes_per_second_max: 128 << 20 }
+    }
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self { keep: Duration::from_hours(7 * 24), disk_fraction: 0.2 }
     }
 }
 

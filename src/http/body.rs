@@ -29,6 +29,9 @@ pub(crate) struct Admitted {
     pub(crate) permit: Permit,
 }
 
+/// Time for which the body of a refused request is read and forgotten.
+const DISCARD_MAX: Duration = Duration::from_secs(2);
+
 /// Reads a request's body, decompressed as its `Content-Encoding` says.
 ///
 /// The permit is taken before the first byte is read.
@@ -42,9 +45,16 @@ pub(crate) async fn read(
     let declared: Option<u64> = declared.and_then(|text| text.parse().ok());
     let gzip = is_gzip(headers)?;
     if declared.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes > bytes_max)) {
+        discard(headers, body);
         return Err(ApiError::too_large(bytes_max));
     }
-    let permit = ingest.admit(declared.unwrap_or(UNDECLARED_BYTES))?;
+    let permit = match ingest.admit(declared.unwrap_or(UNDECLARED_BYTES)) {
+        Ok(permit) => permit,
+        Err(error) => {
+            discard(headers, body);
+            return Err(error.into());
+        }
+    };
     let sink = Bounded { bytes: Vec::new(), permit, bytes_max, refused: None };
     let read = receive(Inflate::new(gzip, sink, declared), body);
     let grace = GRACE + Duration::from_secs(declared.unwrap_or(0) / BYTES_PER_SECOND_MIN);
@@ -65,6 +75,19 @@ async fn receive(mut inflate: Inflate, body: Body) -> Result<Admitted, ApiError>
                 return Err(ApiError::invalid(format!("the body broke off: {error}")));
             }
         }
+    }
+}
+
+/// Lets a client that sends without waiting hear why its body is refused: closed while bytes are
+/// unread, the connection would be reset, and the answer lost.
+fn discard(headers: &HeaderMap, body: Body) {
+    // Who waits for `100 Continue` sends nothing, and must not be told to.
+    if !headers.contains_key(header::EXPECT) {
+        tokio::spawn(async move {
+            let mut chunks = body.into_data_stream();
+            let all = async { while let Some(Ok(_)) = chunks.next().await {} };
+            tokio::time::timeout(DISCARD_MAX, all).await.ok();
+        });
     }
 }
 

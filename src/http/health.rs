@@ -18,7 +18,7 @@ pub(crate) async fn healthz() -> &'static str {
 
 /// `GET /readyz`: writes and queries are taken.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    if app.running.get().is_some() {
+    if app.running.get().is_some_and(|running| running.engine.is_recovered()) {
         return "READY".into_response();
     }
     let (done, target) = (app.recovery.done_lsn(), app.recovery.target_lsn());

@@ -1,7 +1,9 @@
 //! The HTTP face: writes, queries, health, instruments.
 
 mod body;
+mod connections;
 mod error;
+mod head_timeout;
 mod health;
 mod influx;
 mod query;

@@ -1,4 +1,4 @@
-//! Connections: bounded in number, with a limit on the time that a request's head may take.
+//! Accepts connections and lets the router answer their requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,13 +10,18 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tower::Service;
 use tracing::{debug, warn};
 
 use super::App;
+use super::connections::{Connections, Place};
+use super::head_timeout::{Answering, HeadTimeout};
 
-/// Time for a request's head, and so for an idle connection to ask again.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Time from the first byte of a request's head to its last.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// Time for an idle connection to ask again. A head that has begun has less, see [`HeadTimeout`].
+const IDLE_MAX: Duration = Duration::from_secs(75);
 /// Bytes of one read, and so of a request's head.
 const READ_BYTES_MAX: usize = 256 * 1024;
 /// After this a stop no longer waits for requests in hand.
@@ -37,7 +42,7 @@ pub(crate) struct ServerConfig {
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: TcpListener,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
 }
 
 impl Server {
@@ -47,7 +52,7 @@ impl Server {
     /// What the system says, for example that the address is in use.
     pub(crate) async fn bind(config: ServerConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
-        Ok(Self { listener, connections: Arc::new(Semaphore::new(config.connections_max)) })
+        Ok(Self { listener, connections: Connections::new(config.connections_max) })
     }
 
     /// Where it listens.
@@ -60,11 +65,11 @@ impl Server {
 
     /// Answers until `stop` changes, then lets the requests in hand finish.
     pub(crate) async fn run(self, app: Arc<App>, mut stop: watch::Receiver<bool>) {
-        let service = TowerToHyperService::new(super::router(app));
+        let router = super::router(app);
         let mut http = Builder::new(TokioExecutor::new()).http1_only();
         http.http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(IDLE_MAX)
             .max_buf_size(READ_BYTES_MAX);
         let graceful = GracefulShutdown::new();
         loop {
@@ -72,14 +77,26 @@ impl Server {
                 accepted = self.accept() => accepted,
                 _ = stop.changed() => break,
             };
-            let Some((stream, permit)) = accepted else { continue };
-            let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+            let Some((stream, place)) = accepted else { continue };
+            let answering = Answering::default();
+            let stream = TokioIo::new(HeadTimeout::new(stream, HEAD_MAX, answering.clone()));
+            let router = router.clone();
+            let service = tower::service_fn(move |request| {
+                answering.begin();
+                let (answer, answering) = (router.clone().call(request), answering.clone());
+                async move {
+                    let answer = answer.await;
+                    answering.end();
+                    answer
+                }
+            });
+            let connection = http.serve_connection(stream, TowerToHyperService::new(service));
             let connection = graceful.watch(connection.into_owned());
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     debug!(%error, "connection ended");
                 }
-                drop(permit);
+                drop(place);
             });
         }
         drop(self.listener);
@@ -88,13 +105,17 @@ impl Server {
         }
     }
 
-    async fn accept(&self) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
+    async fn accept(&self) -> Option<(TcpStream, Place)> {
+        let permit = self.connections.free().await?;
         match self.listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let Some(place) = self.connections.take(peer.ip(), permit) else {
+                    warn!(address = %peer.ip(), "too many connections from one address");
+                    return None;
+                };
                 // Answers are short: they should not wait for more bytes.
                 stream.set_nodelay(true).ok();
-                Some((stream, permit))
+                Some((stream, place))
             }
             Err(error) => {
                 // Mostly a lack of file descriptors: others must end first.

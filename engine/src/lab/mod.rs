@@ -26,7 +26,7 @@ use tidewatch_env::DiskOp;
 use crate::lab::campaign::{Campaign, Plant, Points};
 
 /// Crash points that a run of the tests must reach.
-const POINTS_MIN: u64 = 10_000;
+const POINTS_MIN: u64 = 18_000;
 /// Scripts; each has some hundred operations.
 const SEEDS: u64 = 31;
 /// Crashes in the middle of an operation, and failing devices, per script.
@@ -105,6 +105,18 @@ fn whatever_operation_is_the_last_nothing_promised_is_lost_and_nothing_invented(
         ("flush", "manifest file", DiskOp::Write),
         ("flush", "manifest file", DiskOp::Sync),
         ("flush", "manifest directory", DiskOp::SyncDir),
+        ("checkpoint", "slots file", DiskOp::Write),
+        ("checkpoint", "slots file", DiskOp::Sync),
+        ("checkpoint", "slots file", DiskOp::Rename),
+        ("checkpoint", "checkpoint file", DiskOp::Sync),
+        ("checkpoint", "checkpoint file", DiskOp::Rename),
+        ("checkpoint", "checkpoint file", DiskOp::Remove),
+        ("checkpoint", "checkpoints directory", DiskOp::SyncDir),
+        ("archive", "archive file", DiskOp::Write),
+        ("archive", "archive file", DiskOp::Sync),
+        ("archive", "archive file", DiskOp::Rename),
+        ("archive", "archive directory", DiskOp::SyncDir),
+        ("truncate", "log file", DiskOp::Remove),
         ("outbox", "log file", DiskOp::Write),
         ("outbox", "log file", DiskOp::Sync),
         ("idle", "log file", DiskOp::Sync),
@@ -156,6 +168,11 @@ fn no_single_kind_of_sync_can_be_left_out() {
         ("segments directory", DiskOp::SyncDir),
         ("manifest file", DiskOp::Sync),
         ("manifest directory", DiskOp::SyncDir),
+        ("slots file", DiskOp::Sync),
+        ("checkpoint file", DiskOp::Sync),
+        ("archive file", DiskOp::Sync),
+        ("archive directory", DiskOp::SyncDir),
+        ("checkpoints directory", DiskOp::SyncDir),
     ] {
         println!("{kind}: {}", finding(Plant::Missing(kind, op)));
     }

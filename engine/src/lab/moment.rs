@@ -151,8 +151,7 @@ impl Recovered<'_> {
     }
 
     fn replay(&self) -> Result<Replayed, String> {
-        let dir = Path::new(DATA_DIR).join("wal");
-        let replayed = Replayed::of(&self.machine.disk, &dir, self.shards);
+        let replayed = Replayed::of(&self.machine.disk, Path::new(DATA_DIR), self.shards);
         replayed.map_err(|error| format!("the log cannot be replayed: {error:?}"))
     }
 
@@ -250,8 +249,9 @@ impl Recovered<'_> {
 
 /// The record of a start that was interrupted, if it has survived.
 fn first_start_after(machine: &Machine) -> Option<Lsn> {
-    let dir = Path::new(DATA_DIR).join("wal");
-    let mut reader = WalReader::open(Arc::clone(&machine.disk), &dir, Lsn::ZERO).ok()?;
+    let [wal, archive] = ["wal", "archive"].map(|dir| Path::new(DATA_DIR).join(dir));
+    let disk = Arc::clone(&machine.disk);
+    let mut reader = WalReader::open_with_archive(disk, &wal, &archive, Lsn::ZERO).ok()?;
     while let Ok(Some(record)) = reader.next_record() {
         if let Some(LogRecord::Start(start)) = decode(record.kind, record.payload)
             && start.time == INTERRUPTED

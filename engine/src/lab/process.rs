@@ -7,36 +7,41 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
-use tidewatch_metrics::Lsn;
+use tidewatch_metrics::{Lsn, Slot};
 use tidewatch_operators::{RuleConfig, RuleSet};
 use tidewatch_segments::{SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
     DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule,
     SinkConfig, Verdict,
 };
-use tidewatch_wal::{Preallocator, WalConfig, WalHome, WalInstruments};
+use tidewatch_wal::{ArchiveInstruments, Preallocator, WalConfig, WalHome, WalInstruments};
 
 use crate::EngineError;
-use crate::committer::{Append, Committer, CommitterMessage};
+use crate::checkpoint::{Archiver, CheckpointRecord, Checkpointer, Round};
+use crate::committer::{Append, Committer, CommitterMessage, LogPosition};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
-use crate::engine::{Opened, delivery_row};
+use crate::dispatch::shard_of;
+use crate::engine::delivery_row;
 use crate::flusher::{FrozenShard, SegmentWriter};
 use crate::hashes::Hashes;
 use crate::ingest::{Durability, Ingest, LineWrite};
 use crate::inline::InlineDispatch;
-use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
 use crate::lab::proving::{Proof, Proving};
 use crate::lab::script::{Life, Request};
 use crate::lab::world::{Acked, SharedWorld};
-use crate::record::KIND_OUTPUT_HASH;
-use crate::recovery::{Recovery, RecoveryState, Started};
+use crate::opened::Opened;
+use crate::record::{KIND_CHECKPOINT, KIND_OUTPUT_HASH, OutputHashRecord};
+use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::ShardShared;
 use crate::threads::Notary;
 
 pub(super) const DATA_DIR: &str = "/data";
 const SINK: &str = "pager";
 const QUEUE_MAX: usize = 256;
+/// Slots of a checkpoint that are stored before clients write once more.
+const SLOTS_BEFORE_WRITES: u8 = 100;
 
 /// Where a process runs.
 #[derive(Clone, Debug)]
@@ -63,6 +68,7 @@ pub(super) struct Process {
     notary: Notary,
     writer: SegmentWriter,
     frozen: VecDeque<FrozenShard>,
+    checkpointer: Checkpointer,
     courier: Schedule,
     rng: Rng,
     _data_dir: DataDir,
@@ -98,29 +104,36 @@ impl Process {
         let clock: Arc<dyn Clock> = Arc::clone(&machine.clock) as Arc<dyn Clock>;
         let data_dir = DataDir::lock(&*machine.disk, &config.data_dir)?;
         let instruments = (ShardInstruments::default(), OutboxInstruments::default());
-        let Opened { shards, shared } = Opened::new(&config, &machine.disk, &clock, instruments)?;
+        let mut opened = Opened::new(&config, &machine.disk, &clock, instruments)?;
+        let shared = opened.shared.clone();
         let hashes = Arc::new(Hashes::new(config.shards));
+        let shards = std::mem::take(&mut opened.shards);
         let inner = InlineDispatch { shards, hashes: Arc::clone(&hashes) };
         let early = (Arc::clone(&shared.outbox), machine.world.clone());
         let early = machine.alerts_early.then_some(early);
-        let mut dispatch = Proving { inner, proofs: Vec::new(), each, early };
-        let started = open_log(machine, &config, &shared, &mut dispatch)?;
-        let mut wal = started.wal;
+        let from = opened.base.covered().iter().copied().max().unwrap_or_default();
+        let mut dispatch = Proving { inner, proofs: Vec::new(), from, each, early };
+        let log = open_log(machine, &config, &opened)?;
+        let due = replay(machine, &config, &opened, &log, &mut dispatch)?;
+        let OpenLog { mut wal, position, start, .. } = log;
+        let archiver =
+            Archiver::open(Arc::clone(&machine.disk), &config, ArchiveInstruments::default())?;
         let (sender, queue) = bounded(QUEUE_MAX);
-        for hash in started.due {
+        for hash in due {
             let note = Append::note(KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
             sender.send(CommitterMessage::Append(note)).expect("the queue is held here");
         }
         let preallocator = wal.take_preallocator();
         let progress = Arc::clone(&shared.progress);
         Ok(Self {
-            committer: Committer::new(
-                wal,
-                dispatch,
-                Arc::clone(&clock),
-                progress,
-                started.position,
-            ),
+            committer: Committer::new(wal, dispatch, Arc::clone(&clock), progress, position),
+            checkpointer: Checkpointer::new(
+                opened.store,
+                (Arc::clone(&shared.outbox), Arc::clone(&shared.published)),
+                start,
+                (archiver, opened.checkpoints),
+                CheckpointInstruments::default(),
+            )?,
             preallocator,
             ingest: Ingest::new(
                 Arc::clone(&shared.catalog),
@@ -198,7 +211,11 @@ impl Process {
         while let Ok(message) = self.queue.try_recv() {
             match message {
                 CommitterMessage::Append(append) => group.push(append),
-                CommitterMessage::Tick(_) | CommitterMessage::Stop => {}
+                CommitterMessage::Tick(_)
+                | CommitterMessage::Position(_)
+                | CommitterMessage::Release(_)
+                | CommitterMessage::TakeOver(_)
+                | CommitterMessage::Stop => {}
             }
         }
         if group.is_empty() { Ok(()) } else { self.committer.commit(&mut group) }
@@ -220,6 +237,78 @@ impl Process {
             self.frozen.pop_front();
         }
         Ok(())
+    }
+
+    /// A checkpoint, while clients send these requests: slots before and behind them have other records.
+    /// As in the process, one that fails is tried again, and the engine goes on in any case.
+    pub(super) fn checkpoint(&mut self, requests: &[(usize, &Request)]) -> Result<(), EngineError> {
+        let mut unsent = Some(requests);
+        let round = match self.round(&mut unsent)? {
+            Ok(round) => Ok(round),
+            Err(_first) => self.round(&mut unsent)?,
+        };
+        let Ok((round, record)) = round else { return Ok(()) };
+        self.flush()?;
+        self.note()?;
+        if !self.checkpointer.is_covered(&round) {
+            if !self.machine.alerts_early {
+                let told =
+                    "rows or transitions of a checkpoint are neither in files nor in the log";
+                self.machine.world.lock().break_promise(told.into());
+            }
+            return Ok(());
+        }
+        self.machine.phase("checkpoint");
+        let note = Append::note(KIND_CHECKPOINT, record.encode(), Box::new(drop));
+        self.committer.commit(&mut vec![note])?;
+        let position = self.committer.position();
+        if let Err(error) = self.finish(round, position) {
+            self.checkpointer.failed(&error);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, round: Round, position: (Lsn, LogPosition)) -> Result<(), EngineError> {
+        if let Some(upto) = self.checkpointer.commit(round, position)? {
+            self.machine.phase("archive");
+            let files = self.committer.wal_segments();
+            self.checkpointer.put_away(&files, upto, position.1.tick)?;
+            self.machine.phase("truncate");
+            self.committer.release(upto)?;
+            if let Some(preallocator) = &mut self.preallocator {
+                while preallocator.run_once().is_ok_and(|more| more) {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The slots of a checkpoint; the outer result is that of the log.
+    fn round(
+        &mut self,
+        unsent: &mut Option<&[(usize, &Request)]>,
+    ) -> Result<Result<(Round, CheckpointRecord), EngineError>, EngineError> {
+        self.machine.phase("checkpoint");
+        let begun = self.checkpointer.begin();
+        let mut failed = None;
+        let mut round = begun.map_err(|error| failed = Some(error)).ok();
+        for slot in (0..=u8::MAX).map(Slot) {
+            if slot.0 == SLOTS_BEFORE_WRITES
+                && let Some(requests) = unsent.take()
+            {
+                self.write(requests)?;
+                self.machine.phase("checkpoint");
+            }
+            let shards = &self.committer.dispatch_mut().inner.shards;
+            let encoded = shards[shard_of(slot, shards.len())].encode_slot(slot);
+            if let Some(Err(error)) = round.as_mut().map(|round| round.put(&encoded)) {
+                failed = Some(error);
+                round = None;
+            }
+        }
+        Ok(match (round, failed) {
+            (Some(mut round), None) => round.seal().map(|record| (round, record)),
+            (_, failed) => Err(failed.unwrap_or(EngineError::Closed)),
+        })
     }
 
     /// Transitions and reports go into the log, and what is due to the receiver.
@@ -353,26 +442,32 @@ impl Machine {
     }
 }
 
+/// In two passes, so that what replay has come to before the start's own record is proven.
+fn replay(
+    machine: &Machine,
+    config: &EngineConfig,
+    opened: &Opened,
+    log: &OpenLog,
+    dispatch: &mut Proving,
+) -> Result<Vec<OutputHashRecord>, EngineError> {
+    let (hashes, state) = (Arc::clone(&dispatch.inner.hashes), Arc::new(RecoveryState::default()));
+    let mut replay = Replay::new(config, &machine.disk, opened, log, (&hashes, &state))?;
+    let (start, _) = log.start;
+    replay.run(Lsn::new(start.get() - 1), dispatch)?;
+    replay.run(start, dispatch)?;
+    Ok(replay.finish(start))
+}
+
 fn open_log(
     machine: &Machine,
     config: &EngineConfig,
-    shared: &ShardShared,
-    dispatch: &mut Proving,
-) -> Result<Started, EngineError> {
-    let hashes = Arc::clone(&dispatch.inner.hashes);
-    let recovery = Recovery {
-        config,
-        catalog: &shared.catalog,
-        outbox: &shared.outbox,
-        hashes: &hashes,
-        progress: &shared.progress,
-        state: &RecoveryState::default(),
-    };
+    opened: &Opened,
+) -> Result<OpenLog, EngineError> {
     let home = WalHome {
         disk: Arc::clone(&machine.disk),
         dir: config.wal_dir(),
         clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
         epoch_seed: machine.seed,
     };
-    recovery.start(home, WalInstruments::default(), dispatch)
+    OpenLog::open(config, opened, home, WalInstruments::default())
 }

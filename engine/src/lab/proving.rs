@@ -28,6 +28,8 @@ pub(super) struct Proving {
     pub(super) inner: InlineDispatch,
     /// The last one before a start's own record is what replay has come to.
     pub(super) proofs: Vec<(Lsn, Proof)>,
+    /// Before this record some slots are where a checkpoint left them, and others are not.
+    pub(super) from: Lsn,
     /// Whether every record is proven, or only where the log advances.
     pub(super) each: bool,
     /// Where transitions are taken from as soon as they fire, if that bug is planted.
@@ -42,8 +44,10 @@ impl Proving {
     }
 
     fn prove(&mut self, lsn: Lsn) {
-        let proof = self.proof();
-        self.proofs.push((lsn, proof));
+        if lsn >= self.from {
+            let proof = self.proof();
+            self.proofs.push((lsn, proof));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tidewatch_operators::OutputHash;
 use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
 
 use crate::EngineError;
+use crate::checkpoint::Base;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::hashes::added;
 use crate::lab::proving::Proof;
@@ -46,17 +47,23 @@ struct Seen {
 }
 
 impl Replayed {
-    /// Reads the log with this many shards and the rows cut anew.
-    pub(super) fn of(disk: &Arc<dyn Disk>, dir: &Path, shards: usize) -> Result<Self, EngineError> {
+    /// Reads log and archive of a data directory with this many shards and the rows cut anew.
+    pub(super) fn of(
+        disk: &Arc<dyn Disk>,
+        data_dir: &Path,
+        shards: usize,
+    ) -> Result<Self, EngineError> {
         let catalog = Arc::new(SeriesCatalog::new(usize::MAX));
-        let mut replayer = Replayer::new(Arc::clone(&catalog));
+        let mut replayer = Replayer::new(Arc::clone(&catalog), Base::first());
         let cut = |shard: usize| u64::try_from(shard).ok();
         let mut dispatch = Shards {
             shards: (0..shards).map(|s| VerifyShard::new(Arc::clone(&catalog), cut(s))).collect(),
             seen: Seen { catalog, rows: Vec::new(), transitions: Vec::new() },
         };
         let mut logged = Vec::new();
-        let mut reader = WalReader::open(Arc::clone(disk), dir, Lsn::ZERO)?;
+        let (wal, archive) = (data_dir.join("wal"), data_dir.join("archive"));
+        let mut reader =
+            WalReader::open_with_archive(Arc::clone(disk), &wal, &archive, Lsn::new(1))?;
         while let Some(record) = reader.next_record()? {
             if record.kind < KIND_CALLER_MIN {
                 continue;

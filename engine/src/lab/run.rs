@@ -56,6 +56,11 @@ pub(super) fn play(
             }
             Step::Pass(time) => machine.clock.advance(*time),
             Step::Flush => process.flush()?,
+            Step::Checkpoint(numbers) => {
+                let requests: Vec<_> =
+                    numbers.iter().map(|number| (*number, &script.requests[*number])).collect();
+                process.checkpoint(&requests)?;
+            }
             Step::Outbox => process.outbox()?,
             Step::Idle => process.idle()?,
             Step::Preallocate => process.preallocate(),
@@ -85,9 +90,9 @@ impl Oracle {
     /// Plays the whole script on a machine that does not fail.
     pub(super) fn of(script: &Script, machine: &Machine) -> Result<Self, String> {
         let played = play(script, 0, None, machine, true).map_err(|error| format!("{error:?}"))?;
-        let wal = std::path::Path::new(DATA_DIR).join("wal");
+        let data_dir = std::path::Path::new(DATA_DIR);
         let replayed =
-            Replayed::of(&machine.disk, &wal, 2).map_err(|error| format!("{error:?}"))?;
+            Replayed::of(&machine.disk, data_dir, 2).map_err(|error| format!("{error:?}"))?;
         let world = machine.world.lock().clone();
         let sent: Vec<_> =
             world.sent.iter().map(|number| script.requests[*number].rows.clone()).collect();

@@ -34,6 +34,8 @@ pub(super) enum Step {
     Pass(Duration),
     /// All heads are frozen and written to segments.
     Flush,
+    /// A checkpoint is made while clients send these requests.
+    Checkpoint(Vec<usize>),
     /// The outbox takes a step, and the receiver answers.
     Outbox,
     /// Nobody has sent anything for a while.
@@ -127,6 +129,11 @@ impl Writer {
             }
             if group == groups / 2 || group == 0 && self.one_in(2) {
                 self.step(Step::Flush);
+            }
+            if group == groups - 2 || self.one_in(6) {
+                let requests = self.rng.below(2);
+                let numbers = (0..requests).map(|_| self.request(number * 8 + group)).collect();
+                self.step(Step::Checkpoint(numbers));
             }
             if self.one_in(6) {
                 self.step(Step::Idle);

@@ -56,7 +56,11 @@ impl Tape {
 /// What the laboratory's table calls a file or directory of the data directory.
 pub(super) fn kind_of(path: &Path) -> &'static str {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name.contains(".arc") {
+        return "archive file";
+    }
     let kinds = [
+        ("archive", "archive directory"),
         ("wal-", "log file"),
         ("spare-", "log spare"),
         ("samples-", "samples file"),
@@ -64,6 +68,9 @@ pub(super) fn kind_of(path: &Path) -> &'static str {
         ("alerts-", "alerts file"),
         ("deliveries-", "deliveries file"),
         ("0", "manifest file"),
+        ("slots-", "slots file"),
+        ("checkpoint-", "checkpoint file"),
+        ("checkpoints", "checkpoints directory"),
         ("wal", "log directory"),
         ("segments", "segments directory"),
         ("manifest", "manifest directory"),

@@ -1,0 +1,68 @@
+//! Where a replay begins: at a checkpoint, or at the first record.
+
+use tidewatch_metrics::series::SLOTS;
+use tidewatch_metrics::{Lsn, Slot};
+
+use crate::checkpoint::index::CheckpointIndex;
+use crate::committer::LogPosition;
+
+/// What the replay of a log builds on, and which of its records it must pass over for that.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    /// The first record that is needed.
+    pub(crate) replay_from: Lsn,
+    /// The log's position after a record.
+    pub(crate) position: (Lsn, LogPosition),
+    /// The start whose rules are in force in the state.
+    start: Lsn,
+    covered: Box<[Lsn; SLOTS]>,
+    covered_max: Lsn,
+}
+
+impl Base {
+    /// The beginning of the log.
+    pub(crate) fn first() -> Self {
+        Self {
+            replay_from: Lsn::new(1),
+            position: (Lsn::ZERO, LogPosition::default()),
+            start: Lsn::ZERO,
+            covered: Box::new([Lsn::ZERO; SLOTS]),
+            covered_max: Lsn::ZERO,
+        }
+    }
+
+    /// A checkpoint.
+    pub(crate) fn of(index: &CheckpointIndex) -> Self {
+        let mut covered = Box::new([Lsn::ZERO; SLOTS]);
+        for (known, entry) in covered.iter_mut().zip(&index.slots) {
+            *known = entry.lsn;
+        }
+        Self {
+            replay_from: index.replay_from,
+            position: index.position,
+            start: index.start.0,
+            covered,
+            covered_max: index.greatest_lsn(),
+        }
+    }
+
+    /// Per slot the record up to which the state has its rows.
+    pub(crate) fn covered(&self) -> &[Lsn; SLOTS] {
+        &self.covered
+    }
+
+    /// Whether the state may have rows of the record.
+    pub(crate) fn covers_some(&self, lsn: Lsn) -> bool {
+        lsn <= self.covered_max
+    }
+
+    /// Whether the state has the record's rows of the slot.
+    pub(crate) fn covers(&self, slot: Slot, lsn: Lsn) -> bool {
+        lsn <= self.covered[usize::from(slot.0)]
+    }
+
+    /// Whether the state has the rules of the start at this record.
+    pub(crate) fn has_rules_of(&self, start: Lsn) -> bool {
+        start <= self.start
+    }
+}

@@ -1,0 +1,173 @@
+//! The loop around the checkpointer: when a checkpoint is due, and how fast it is written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+use tidewatch_env::Clock;
+use tidewatch_metrics::{Lsn, Slot};
+use tidewatch_wal::WalSegmentInfo;
+use tracing::info;
+
+use crate::EngineError;
+use crate::checkpoint::checkpointer::{Checkpointer, EncodedSlot, Round};
+use crate::checkpoint::record::CheckpointRecord;
+use crate::committer::{Append, CommitterMessage, LogPosition};
+use crate::config::CheckpointPolicy;
+use crate::dispatch::shard_of;
+use crate::progress::Progress;
+use crate::record::KIND_CHECKPOINT;
+use crate::threads::ShardMessage;
+
+/// Between two looks whether a checkpoint is due.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks whether a checkpoint's rows are in segments.
+const FLUSH_LOOK: Duration = Duration::from_millis(10);
+/// Pause after a checkpoint that failed, for example for want of space.
+const RETRY: Duration = Duration::from_secs(10);
+/// Time that a shard or the committer gets for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Where samples are so few that a checkpoint costs more than their replay, one is made after this.
+const IDLE_INTERVAL: Duration = Duration::from_hours(1);
+/// A checkpoint in its time may write this many times as many bytes as the samples took in the log.
+const COST_MAX: u64 = 4;
+/// Bytes that a sample takes in the log.
+const LOG_BYTES_PER_SAMPLE: u64 = 20;
+
+/// Makes checkpoints while the engine runs.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) shards: Vec<Sender<ShardMessage>>,
+    pub(crate) queue: Sender<CommitterMessage>,
+    pub(crate) progress: Arc<Progress>,
+    /// The log's files, as they were a moment ago.
+    pub(crate) files: Arc<Mutex<Vec<WalSegmentInfo>>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policy: CheckpointPolicy,
+    /// Samples in the log and time when the last checkpoint began, and its bytes.
+    pub(crate) last: (u64, Duration, u64),
+}
+
+/// Why a round ended early.
+#[derive(Debug)]
+enum Ended {
+    /// The engine is stopping, or a thread has gone.
+    Stopping,
+    /// The disk.
+    Failed(EngineError),
+}
+
+impl From<EngineError> for Ended {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Rounds {
+    /// Makes checkpoints when they are due, until `stop`.
+    pub(crate) fn run(mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Acquire) {
+            if !self.is_due(self.progress.rows()) {
+                std::thread::park_timeout(LOOK);
+                continue;
+            }
+            match self.round(self.policy.bytes_per_second_max, stop) {
+                Ok(()) => {}
+                Err(Ended::Stopping) => return,
+                Err(Ended::Failed(error)) => {
+                    self.checkpointer.failed(&error);
+                    std::thread::park_timeout(RETRY);
+                }
+            }
+        }
+    }
+
+    fn is_due(&self, rows: u64) -> bool {
+        let (last_rows, last_time, last_bytes) = self.last;
+        let debt = rows.saturating_sub(last_rows);
+        let elapsed = self.clock.monotonic().saturating_sub(last_time);
+        let is_worth = debt.saturating_mul(LOG_BYTES_PER_SAMPLE * COST_MAX) >= last_bytes;
+        debt >= self.policy.debt_rows
+            || debt > 0 && elapsed >= self.policy.interval && is_worth
+            || debt > 0 && elapsed >= IDLE_INTERVAL.max(self.policy.interval)
+    }
+
+    /// One checkpoint.
+    fn round(&mut self, bytes_per_second: u64, stop: &AtomicBool) -> Result<(), Ended> {
+        let (rows, began) = (self.progress.rows(), self.clock.monotonic());
+        let mut round = self.checkpointer.begin()?;
+        while let Some(slot) = round.next_slot() {
+            if stop.load(Ordering::Acquire) {
+                return Err(Ended::Stopping);
+            }
+            let encoded = self.encode(slot).ok_or(Ended::Stopping)?;
+            round.put(&encoded)?;
+            self.pace(&round, began, bytes_per_second);
+        }
+        let record = round.seal()?;
+        self.settle(&round, &record, stop)?;
+        let position = self.position().ok_or(Ended::Stopping)?;
+        let (bytes, last) = (round.bytes(), round.last_lsn());
+        let release = self.checkpointer.commit(round, position)?;
+        self.last = (rows, began, bytes);
+        let took = self.clock.monotonic().saturating_sub(began);
+        info!(number = record.number, lsn = %last, bytes, seconds = took.as_secs_f64(), "checkpoint");
+        if let Some(upto) = release {
+            let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.checkpointer.put_away(&files, upto, position.1.tick)?;
+            drop(self.queue.send(CommitterMessage::Release(upto)));
+        }
+        Ok(())
+    }
+
+    /// Waits until segments hold the rows that the states have seen, and the log their transitions.
+    fn settle(
+        &self,
+        round: &Round,
+        record: &CheckpointRecord,
+        stop: &AtomicBool,
+    ) -> Result<(), Ended> {
+        for shard in &self.shards {
+            let (answer, answered) = bounded(1);
+            shard.send(ShardMessage::Freeze(answer)).map_err(|_gone| Ended::Stopping)?;
+            answered.recv_timeout(ANSWER_MAX).map_err(|_late| Ended::Stopping)?;
+        }
+        while !self.checkpointer.is_covered(round) {
+            if stop.load(Ordering::Acquire) {
+                return Err(Ended::Stopping);
+            }
+            std::thread::park_timeout(FLUSH_LOOK);
+        }
+        let (noted, answer) = bounded(1);
+        let done = Box::new(move |ack| drop(noted.send(ack)));
+        let note = Append::note(KIND_CHECKPOINT, record.encode(), done);
+        self.queue.send(CommitterMessage::Append(note)).map_err(|_gone| Ended::Stopping)?;
+        answer.recv_timeout(ANSWER_MAX).map_err(|_late| Ended::Stopping)??;
+        Ok(())
+    }
+
+    fn encode(&self, slot: Slot) -> Option<EncodedSlot> {
+        let (answer, answered) = bounded(1);
+        let shard = self.shards.get(shard_of(slot, self.shards.len()))?;
+        shard.send(ShardMessage::Encode(slot, answer)).ok()?;
+        answered.recv_timeout(ANSWER_MAX).ok()
+    }
+
+    /// The log's last durable record and position; `None` when the committer has gone.
+    fn position(&self) -> Option<(Lsn, LogPosition)> {
+        let (answer, answered) = bounded(1);
+        self.queue.send(CommitterMessage::Position(answer)).ok()?;
+        answered.recv_timeout(ANSWER_MAX).ok()
+    }
+
+    /// Waits as long as the bytes so far are too many for the time.
+    fn pace(&self, round: &Round, began: Duration, bytes_per_second: u64) {
+        let due = Duration::from_millis(round.bytes().saturating_mul(1_000) / bytes_per_second);
+        let elapsed = self.clock.monotonic().saturating_sub(began);
+        if let Some(ahead) = due.checked_sub(elapsed).filter(|ahead| !ahead.is_zero()) {
+            std::thread::park_timeout(ahead);
+        }
+    }
+}

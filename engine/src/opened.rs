@@ -1,0 +1,125 @@
+//! The parts of an engine that exist before its log is read: files, checkpoint, shards.
+
+use std::sync::Arc;
+
+use tidewatch_env::{Clock, Disk};
+use tidewatch_metrics::{SeriesCatalog, Slot};
+use tidewatch_operators::PipelineConfig;
+use tidewatch_segments::{Manifest, remove_orphans, restore_catalog};
+use tracing::{error, info, warn};
+
+use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept, SinkEntry};
+use crate::config::EngineConfig;
+use crate::dispatch::shard_of;
+use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::outbox::Outbox;
+use crate::progress::Progress;
+use crate::replayer::rules_of;
+use crate::shard::{Shard, ShardShared};
+use crate::{EngineError, OPERATORS_VERSION};
+
+/// The parts that exist before the log is read.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) shared: ShardShared,
+    /// Where replay begins.
+    pub(crate) base: Base,
+    /// The sinks as the checkpoint knows them.
+    pub(crate) sinks: Vec<SinkEntry>,
+    pub(crate) store: CheckpointStore,
+    /// Checkpoints that can be used, oldest first.
+    pub(crate) checkpoints: Vec<Kept>,
+}
+
+impl Opened {
+    /// Opens segments and checkpoints; the newest checkpoint that is whole goes into the shards.
+    ///
+    /// # Errors
+    /// Damage, formats of later releases, and what the disk reports.
+    pub(crate) fn new(
+        config: &EngineConfig,
+        disk: &Arc<dyn Disk>,
+        clock: &Arc<dyn Clock>,
+        (shard_instruments, outbox_instruments): (ShardInstruments, OutboxInstruments),
+    ) -> Result<Self, EngineError> {
+        let dir = config.segments_dir();
+        let manifest = Manifest::open(&**disk, &dir)?;
+        let removed = remove_orphans(&**disk, &dir, &manifest)?;
+        if removed > 0 {
+            info!(removed, "files that a crash left behind were removed");
+        }
+        let catalog = Arc::new(SeriesCatalog::new(config.series_max));
+        let store = CheckpointStore::new(Arc::clone(disk), config.checkpoints_dir());
+        let indexes = store.indexes()?;
+        if !indexes.is_empty() {
+            restore_catalog(&**disk, &dir, &manifest, &catalog)?;
+        }
+        let flushed = Arc::new(*manifest.flushed());
+        let (heads, published) =
+            crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
+        let shared = ShardShared {
+            catalog,
+            published,
+            progress: Arc::new(Progress::new(config.shards)),
+            outbox: Arc::new(Outbox::new(outbox_instruments)),
+            clock: Arc::clone(clock),
+            flushed,
+        };
+        let shards = heads.into_iter().enumerate().map(|(index, head)| {
+            let pipeline = PipelineConfig::default();
+            Shard::new(index, shared.clone(), head, pipeline, shard_instruments.clone())
+        });
+        let checkpoints = indexes.iter().rev().map(Kept::of).collect();
+        let mut opened = Self {
+            shards: shards.collect(),
+            shared: shared.clone(),
+            base: Base::first(),
+            sinks: Vec::new(),
+            checkpoints,
+            store,
+        };
+        opened.restore_newest(indexes)?;
+        Ok(opened)
+    }
+
+    /// Goes from the newest checkpoint to older ones until one can be taken.
+    fn restore_newest(&mut self, indexes: Vec<CheckpointIndex>) -> Result<(), EngineError> {
+        for index in indexes {
+            let number = index.number;
+            if index.operators != OPERATORS_VERSION {
+                warn!(number, "a checkpoint of other operators is passed over");
+            } else if let Some(checkpoint) = self.store.open(index)? {
+                if self.restore(&checkpoint)? {
+                    let from = self.base.replay_from;
+                    info!(number, replay_from = %from, "starting from a checkpoint");
+                    self.sinks = checkpoint.index.outbox.sinks.clone();
+                    let outbox = checkpoint.index.outbox;
+                    self.shared.outbox.restore_checkpoint(outbox, self.base.covered());
+                    return Ok(());
+                }
+                error!(number, "a checkpoint has another form; falling back to an older one");
+                self.shards.iter_mut().for_each(Shard::forget);
+            }
+            self.checkpoints.retain(|kept| kept.number != number);
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<bool, EngineError> {
+        let (start, record) = &checkpoint.index.start;
+        let rules = rules_of(*start, record)?;
+        for shard in &mut self.shards {
+            shard.set_rules(*start, &rules);
+        }
+        let count = self.shards.len();
+        for slot in (0..=u8::MAX).map(Slot) {
+            let Some(state) = checkpoint.slot(slot)? else { return Ok(false) };
+            if !self.shards[shard_of(slot, count)].restore_slot(slot, &state) {
+                return Ok(false);
+            }
+        }
+        self.base = Base::of(&checkpoint.index);
+        Ok(true)
+    }
+}
