@@ -2,6 +2,7 @@
 //! acknowledged is there, nothing is there twice, and nothing was invented.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -159,8 +160,11 @@ fn what_was_acknowledged_survives_kill_9_at_any_moment() {
     tell(&format!("kill -9: {rounds} rounds, SEED={seed} (TIDEWATCH_KILL_ROUNDS=50 for more)"));
     let mut rng = Rng::from_seed(seed);
     let home = Home::new();
-    let start =
-        Start::on(&home.data()).set("flush.rows_max=3000").set("wal.segment_bytes_max=1MiB");
+    // Small heads, small files and checkpoints all the time: the log is truncated again and again.
+    let start = Start::on(&home.data())
+        .set("flush.rows_max=3000")
+        .set("wal.segment_bytes_max=1MiB")
+        .set("checkpoint.rows_max=1000");
     let ledgers: Vec<Mutex<Ledger>> = (0..WRITERS).map(|_| Mutex::default()).collect();
     for number in 0..rounds {
         let requests = 1 + rng.below(REQUESTS_MAX);
@@ -181,11 +185,43 @@ fn what_was_acknowledged_survives_kill_9_at_any_moment() {
     assert!(server.number("SELECT count(*) FROM tidewatch.segments") > 0, "flushes ran between");
     let rows = server.number("SELECT count(*) FROM tidewatch.arrivals");
     assert_eq!(server.stop(), 0);
+    let truncated = files_in(&home.data().join("archive"));
+    assert!(truncated > 0, "files of the log went to the archive");
     for more in [&[][..], &["--shards", "7", "--rechunk", "1"]] {
         let report = home.replay(more);
         assert_eq!(
             (&report["samples"], &report["severities_compared"]),
             (&rows.into(), &rows.into())
         );
+        assert_ne!(report["states_compared"], 0, "{report}");
     }
+    replay_from_a_checkpoint(&home, &start, rows);
+}
+
+/// Without an archive, replay begins at the oldest checkpoint, and the rows before are in segments only.
+fn replay_from_a_checkpoint(home: &Home, start: &Start, rows: u64) {
+    let server = start.clone().set("replay.keep=0s").up();
+    // Enough for a checkpoint each.
+    let body: String = (0..1_000).map(|row| format!("more,row={row} value=1\n")).collect();
+    while files_in(&home.data().join("archive")) > 0 {
+        assert_eq!(server.post("/write", &body).status, 204);
+        std::thread::park_timeout(PAUSE);
+    }
+    server.kill9();
+    let server = start.clone().set("replay.keep=0s").up();
+    assert_eq!(
+        server.number("SELECT count(*) FROM tidewatch.arrivals WHERE metric = 'load'"),
+        rows
+    );
+    assert_eq!(server.stop(), 0);
+    for more in [&[][..], &["--shards", "5", "--rechunk", "2"]] {
+        let report = home.replay(more);
+        assert!(report["from_lsn"].as_u64().unwrap() > 1, "{report}");
+        assert!(report["samples"].as_u64().unwrap() < rows, "{report}");
+        assert_ne!(report["states_compared"], 0, "{report}");
+    }
+}
+
+fn files_in(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
 }

@@ -78,6 +78,7 @@ impl OpenLog {
         let lsn = wal.append(KIND_START, &[&start.encode()], None)?;
         wal.sync()?;
         opened.shared.progress.set_durable(lsn, clock.now());
+        opened.shared.progress.set_rows(scan.position.rows);
         scan.start(lsn, &start);
         let Scan { position, sinks_since, .. } = scan;
         info!(records = summary.records, %from, last_lsn = %summary.last_lsn, "log opened");
