@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{Lsn, SeriesCatalog};
 use tidewatch_segments::{Published, SegmentsInstruments, Snapshot};
@@ -41,6 +41,8 @@ use crate::threads::{
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Time that flushes get while the engine stops; what is not flushed is replayed.
 const FLUSH_MAX: Duration = Duration::from_secs(4);
+/// Time that a last checkpoint gets while the engine stops.
+const CHECKPOINT_MAX: Duration = Duration::from_secs(2);
 /// Between two looks for a file to ready, or for space.
 const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -81,6 +83,9 @@ pub struct Engine {
     queue: Sender<CommitterMessage>,
     stop: Arc<AtomicBool>,
     recovered: Arc<AtomicBool>,
+    closing: Arc<AtomicBool>,
+    /// Ends when no more checkpoints will be made.
+    checkpoints: Mutex<Option<Receiver<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     instruments: EngineInstruments,
     home: EngineHome,
@@ -137,6 +142,8 @@ impl Engine {
             queue,
             stop: Arc::default(),
             recovered: Arc::default(),
+            closing: Arc::default(),
+            checkpoints: Mutex::default(),
             threads: Mutex::default(),
             instruments,
             home,
@@ -268,6 +275,7 @@ impl Engine {
         if !self.flush(FLUSH_MAX) {
             warn!("not everything was flushed in time; the next start replays it");
         }
+        self.checkpoint();
         self.stop.store(true, Ordering::Release);
         self.flusher.wake();
         drop(self.queue.send(CommitterMessage::Stop));
@@ -446,7 +454,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let (queue, fatal) = (self.queue.clone(), Arc::clone(&self.home.fatal));
         let (stop, recovered) = (Arc::clone(&self.stop), Arc::clone(&self.recovered));
-        let progress = Arc::clone(&self.progress);
+        let (progress, closing) = (Arc::clone(&self.progress), Arc::clone(&self.closing));
+        let (ended, until) = bounded::<()>(0);
         self.spawn("replay", move || {
             let due = match run_replay(&mut replay, &mut dispatch, &progress, &queue) {
                 Ok(Some(end)) => replay.finish(end),
@@ -462,8 +471,26 @@ impl Engine {
                     Append::note(crate::record::KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
                 drop(queue.send(CommitterMessage::Append(note)));
             }
-            rounds.run(&stop);
-        })
+            rounds.run(&closing, &stop);
+            drop(ended);
+        })?;
+        *self.checkpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(until);
+        Ok(())
+    }
+
+    /// Makes a last checkpoint, so that the next start has little to replay, as far as time allows.
+    fn checkpoint(&self) {
+        self.closing.store(true, Ordering::Release);
+        for thread in &*self.lock_threads() {
+            thread.thread().unpark();
+        }
+        let mut checkpoints =
+            self.checkpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(ended) = checkpoints.take()
+            && ended.recv_timeout(CHECKPOINT_MAX) == Err(RecvTimeoutError::Timeout)
+        {
+            warn!("the last checkpoint was not made in time; the next start replays more");
+        }
     }
 
     fn start_outbox(&self, config: &EngineConfig) -> Result<(), EngineError> {

@@ -66,18 +66,24 @@ impl From<EngineError> for Ended {
 }
 
 impl Rounds {
-    /// Makes checkpoints when they are due, until `stop`.
-    pub(crate) fn run(mut self, stop: &AtomicBool) {
+    /// Makes checkpoints when they are due, and one more when the engine is closing; until that is
+    /// made, or `stop`.
+    pub(crate) fn run(mut self, closing: &AtomicBool, stop: &AtomicBool) {
         while !stop.load(Ordering::Acquire) {
-            if !self.is_due(self.progress.rows()) {
-                std::thread::park_timeout(LOOK);
-                continue;
-            }
-            match self.round(self.policy.bytes_per_second_max, stop) {
-                Ok(()) => {}
-                Err(Ended::Stopping) => return,
-                Err(Ended::Failed(error)) => {
+            let is_last = closing.load(Ordering::Acquire);
+            let rows = self.progress.rows();
+            let is_due = if is_last { rows > self.last.0 } else { self.is_due(rows) };
+            let pace = if is_last { u64::MAX } else { self.policy.bytes_per_second_max };
+            match is_due.then(|| self.round(pace, stop)) {
+                None if is_last => return,
+                None => std::thread::park_timeout(LOOK),
+                Some(Ok(())) => {}
+                Some(Err(Ended::Stopping)) => return,
+                Some(Err(Ended::Failed(error))) => {
                     self.checkpointer.failed(&error);
+                    if is_last {
+                        return;
+                    }
                     std::thread::park_timeout(RETRY);
                 }
             }

@@ -32,6 +32,8 @@ pub(super) enum Plant {
     AckBeforeSync,
     /// The receiver is told before the sync.
     AlertBeforeSync,
+    /// Checkpoints do not say how far in the log their states are.
+    CheckpointWithoutLsn,
 }
 
 /// Crashes at one seed, with the points found so far.
@@ -85,6 +87,7 @@ impl Campaign {
         let mut machine = machine(&disk, self.seed);
         machine.acks_early = plant == Plant::AckBeforeSync;
         machine.alerts_early = plant == Plant::AlertBeforeSync;
+        machine.forgets_lsn = plant == Plant::CheckpointWithoutLsn;
         let left_out = match plant {
             Plant::Missing(kind, op) => Some((kind, op)),
             _ => None,
@@ -133,6 +136,7 @@ impl Campaign {
                 killed,
                 depth: if rng.below(16) == 0 { Depth::Whole } else { Depth::Brief },
                 twice: rng.below(6) == 0,
+                damaged: rng.below(8) == 0,
                 seed: rng.next_u64(),
             };
             if let Err(told) = moment.check(&script, &oracle) {
@@ -184,6 +188,7 @@ impl Campaign {
             killed,
             depth: Depth::Whole,
             twice: rng.below(3) == 0,
+            damaged: rng.below(4) == 0,
             seed: rng.next_u64(),
         };
         moment.check(&self.script, &self.oracle)
@@ -206,5 +211,6 @@ fn machine(disk: &SimDisk, seed: u64) -> Machine {
         seed,
         acks_early: false,
         alerts_early: false,
+        forgets_lsn: false,
     }
 }

@@ -156,6 +156,11 @@ fn an_engine_that_alerts_before_the_sync_tells_what_never_was() {
 }
 
 #[test]
+fn an_engine_whose_checkpoints_do_not_tell_their_place_in_the_log_is_caught() {
+    println!("{}", finding(Plant::CheckpointWithoutLsn));
+}
+
+#[test]
 fn no_single_kind_of_sync_can_be_left_out() {
     for (kind, op) in [
         ("log spare", DiskOp::Sync),

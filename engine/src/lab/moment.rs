@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use tidewatch_env::{Disk, Rng, SimClock, SimDisk};
+use tidewatch_env::{Disk, OpenMode, Rng, SimClock, SimDisk};
 use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_wal::WalReader;
 
@@ -42,6 +42,8 @@ pub(super) struct Moment {
     pub(super) depth: Depth,
     /// The recovery is interrupted as well, once.
     pub(super) twice: bool,
+    /// The newest checkpoint has a wrong byte, so that the start falls back to the one before.
+    pub(super) damaged: bool,
     pub(super) seed: u64,
 }
 
@@ -61,6 +63,9 @@ impl Moment {
     /// Starts what is left and checks every promise.
     pub(super) fn check(mut self, script: &Script, oracle: &Oracle) -> Result<(), String> {
         let mut rng = Rng::from_seed(self.seed);
+        if self.damaged {
+            damage_newest_checkpoint(&self.image, &mut rng);
+        }
         let mut life = self.world.life;
         life.shards = 1 + lot(&mut rng, 3);
         if self.twice {
@@ -105,6 +110,7 @@ impl Moment {
             seed,
             acks_early: false,
             alerts_early: false,
+            forgets_lsn: false,
         }
     }
 }
@@ -245,6 +251,27 @@ impl Recovered<'_> {
         let report = tidewatch_segments::verify(&self.machine.disk, &dir);
         if report.ok { Ok(()) } else { Err(format!("segments verify: {report:?}")) }
     }
+}
+
+/// Flips a bit of the newest checkpoint that counts, if there is one.
+fn damage_newest_checkpoint(image: &SimDisk, rng: &mut Rng) {
+    let dir = Path::new(DATA_DIR).join("checkpoints");
+    let names = Disk::list(image, &dir).unwrap_or_default();
+    let indexes = names.iter().filter(|name| name.ends_with(".index"));
+    let Some(index) = indexes.max() else { return };
+    let slots = index.replace("checkpoint-", "slots-").replace(".index", ".state");
+    let path = dir.join(if rng.below(2) == 0 { index } else { &slots });
+    // With a bug planted, files may be missing or empty.
+    let Ok(file) = image.open(&path, OpenMode::ReadWrite) else { return };
+    let length = file.len().expect("the file is open");
+    if length == 0 {
+        return;
+    }
+    let at = rng.below(length);
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("the byte is there");
+    file.write_all_at(&[byte[0] ^ (1 << rng.below(8))], at).expect("the disk works");
+    file.sync_data().expect("the disk works");
 }
 
 /// The record of a start that was interrupted, if it has survived.

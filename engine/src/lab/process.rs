@@ -54,6 +54,8 @@ pub(super) struct Machine {
     pub(super) acks_early: bool,
     /// Plants a bug: the receiver is told as soon as a transition fires.
     pub(super) alerts_early: bool,
+    /// Plants a bug: checkpoints do not say how far in the log their states are.
+    pub(super) forgets_lsn: bool,
 }
 
 /// A process.
@@ -299,7 +301,10 @@ impl Process {
                 self.machine.phase("checkpoint");
             }
             let shards = &self.committer.dispatch_mut().inner.shards;
-            let encoded = shards[shard_of(slot, shards.len())].encode_slot(slot);
+            let mut encoded = shards[shard_of(slot, shards.len())].encode_slot(slot);
+            if self.machine.forgets_lsn {
+                encoded.lsn = Lsn::ZERO;
+            }
             if let Some(Err(error)) = round.as_mut().map(|round| round.put(&encoded)) {
                 failed = Some(error);
                 round = None;
