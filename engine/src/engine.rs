@@ -12,13 +12,11 @@ use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{Lsn, SeriesCatalog};
 use tidewatch_segments::{Published, SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig, SinkInstruments};
-use tidewatch_wal::{
-    ArchiveInstruments, Preallocator, WalError, WalHome, WalInstruments, WalSegmentInfo,
-};
-use tracing::{error, info, warn};
+use tidewatch_wal::{ArchiveInstruments, WalHome, WalInstruments, WalSegmentInfo};
+use tracing::{info, warn};
 
 use crate::EngineError;
-use crate::checkpoint::{Archiver, Checkpointer, Rounds};
+use crate::checkpoint::{Archiver, Checkpointer, Last, Rounds};
 use crate::committer::{Append, Committer, CommitterMessage};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
@@ -33,18 +31,14 @@ use crate::progress::Progress;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::Shard;
 use crate::threads::{
-    ChannelDispatch, FlushPolicy, Gate, Notary, ShardMessage, run_committer, run_outbox,
-    run_replay, run_shard,
+    ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, join, preallocate,
+    run_committer, run_outbox, run_replay, run_shard,
 };
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Time that flushes get while the engine stops; what is not flushed is replayed.
-const FLUSH_MAX: Duration = Duration::from_secs(4);
-/// Time that a last checkpoint gets while the engine stops.
-const CHECKPOINT_MAX: Duration = Duration::from_secs(2);
-/// Between two looks for a file to ready, or for space.
-const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
+/// Time for all that is done in an orderly stop; what it does not suffice for, the next start replays.
+const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// The committer's thread.
 const COMMITTER: &str = "committer";
@@ -271,11 +265,13 @@ impl Engine {
     ///
     /// Nobody may write any more.
     pub fn stop(&self) {
-        self.log_output_hash();
-        if !self.flush(FLUSH_MAX) {
+        let until = self.home.clock.monotonic() + STOP_MAX;
+        let left = || until.saturating_sub(self.home.clock.monotonic());
+        self.log_output_hash(left());
+        if !self.flush(left()) {
             warn!("not everything was flushed in time; the next start replays it");
         }
-        self.checkpoint();
+        self.checkpoint(left());
         self.stop.store(true, Ordering::Release);
         self.flusher.wake();
         drop(self.queue.send(CommitterMessage::Stop));
@@ -296,16 +292,16 @@ impl Engine {
     }
 
     /// A tick that asks for an output hash, and the hash behind it.
-    fn log_output_hash(&self) {
+    fn log_output_hash(&self, timeout: Duration) {
         let (answer, answered) = bounded(1);
         let done = Box::new(move |ack: Result<crate::Ack, EngineError>| drop(answer.send(ack)));
         if self.queue.send(CommitterMessage::Tick(done)).is_err() {
             return;
         }
-        let Ok(Ok(tick)) = answered.recv_timeout(ANSWER_MAX) else { return };
-        if self.progress.wait_visible(tick.lsn, ANSWER_MAX) && self.notary().note_all() {
+        let Ok(Ok(tick)) = answered.recv_timeout(timeout) else { return };
+        if self.progress.wait_visible(tick.lsn, timeout / 3) && self.notary().note_all() {
             let end = Lsn::new(tick.lsn.get() + 1);
-            if !self.progress.wait_durable(end, ANSWER_MAX) {
+            if !self.progress.wait_durable(end, timeout / 3) {
                 warn!("the output hash was not logged in time");
             }
         }
@@ -405,7 +401,7 @@ impl Engine {
             files: Arc::clone(&self.wal_segments),
             clock: Arc::clone(&self.home.clock),
             policy: config.checkpoints,
-            last: (rows, self.home.clock.monotonic(), 0),
+            last: Last { rows, began: self.home.clock.monotonic(), bytes: 0 },
         })
     }
 
@@ -479,7 +475,7 @@ impl Engine {
     }
 
     /// Makes a last checkpoint, so that the next start has little to replay, as far as time allows.
-    fn checkpoint(&self) {
+    fn checkpoint(&self, timeout: Duration) {
         self.closing.store(true, Ordering::Release);
         for thread in &*self.lock_threads() {
             thread.thread().unpark();
@@ -487,7 +483,7 @@ impl Engine {
         let mut checkpoints =
             self.checkpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(ended) = checkpoints.take()
-            && ended.recv_timeout(CHECKPOINT_MAX) == Err(RecvTimeoutError::Timeout)
+            && ended.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout)
         {
             warn!("the last checkpoint was not made in time; the next start replays more");
         }
@@ -535,20 +531,6 @@ impl Engine {
     }
 }
 
-/// Tells of a thread's panic: a panic of the committer or a shard ends the process.
-struct PanicGuard {
-    fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    name: String,
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.fatal)(&format!("the thread \"{}\" panicked", self.name));
-        }
-    }
-}
-
 /// An attempt as `tidewatch.deliveries` shows it.
 pub(crate) fn delivery_row(report: DeliveryReport) -> tidewatch_segments::DeliveryRow {
     tidewatch_segments::DeliveryRow {
@@ -561,28 +543,6 @@ pub(crate) fn delivery_row(report: DeliveryReport) -> tidewatch_segments::Delive
         started: report.started,
         finished: report.finished,
         error: report.error,
-    }
-}
-
-fn preallocate(mut preallocator: Preallocator, stop: &AtomicBool) {
-    while !stop.load(Ordering::Acquire) {
-        match preallocator.run_once() {
-            Ok(true) => {}
-            Ok(false) | Err(WalError::Full { .. }) => std::thread::park_timeout(PREALLOCATE_PAUSE),
-            Err(error) => {
-                // The committer meets the same fault, or makes its files itself.
-                warn!(%error, "files of the log are no longer readied beside it");
-                return;
-            }
-        }
-    }
-}
-
-fn join(threads: Vec<JoinHandle<()>>) {
-    for thread in threads {
-        if thread.join().is_err() {
-            error!("a thread of the engine had panicked");
-        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tidewatch_metrics::{Lsn, Slot};
-use tracing::warn;
+use tidewatch_wal::{Preallocator, WalError};
+use tracing::{error, warn};
 
 use crate::EngineError;
 use crate::checkpoint::EncodedSlot;
@@ -24,6 +26,8 @@ use crate::shard::{Shard, ShardRows};
 /// Pause after a flush that failed, for example for want of space.
 const FLUSH_RETRY: Duration = Duration::from_secs(1);
 
+/// Between two looks for a file to ready, or for space.
+const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
 /// How often replay reads on to the log's end before writes have to wait for it.
 const REPLAY_PASSES: usize = 8;
 
@@ -362,5 +366,43 @@ impl Notary {
             notes.push(Append::note(KIND_OUTPUT_HASH, hash.encode(), Box::new(drop)));
         }
         notes.into_iter().all(|note| queue.send(CommitterMessage::Append(note)).is_ok())
+    }
+}
+
+/// Tells of a thread's panic: a panic of the committer or a shard ends the process.
+pub(crate) struct PanicGuard {
+    pub(crate) fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(crate) name: String,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.fatal)(&format!("the thread \"{}\" panicked", self.name));
+        }
+    }
+}
+
+/// Readies files for the log, until `stop`.
+pub(crate) fn preallocate(mut preallocator: Preallocator, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        match preallocator.run_once() {
+            Ok(true) => {}
+            Ok(false) | Err(WalError::Full { .. }) => std::thread::park_timeout(PREALLOCATE_PAUSE),
+            Err(error) => {
+                // The committer meets the same fault, or makes its files itself.
+                warn!(%error, "files of the log are no longer readied beside it");
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for threads to end.
+pub(crate) fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            error!("a thread of the engine had panicked");
+        }
     }
 }

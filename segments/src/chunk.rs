@@ -50,7 +50,7 @@ pub struct ChunkView {
 }
 
 /// One row of a chunk, for the writer of segments.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rating {
     pub(crate) severity: u16,
     pub(crate) flags: u8,
@@ -159,16 +159,13 @@ impl ChunkView {
         self.chunk.times[..self.rows].iter().map(|cell| cell.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn time(&self, row: usize) -> i64 {
-        self.chunk.times[row].load(Ordering::Relaxed)
+    pub(crate) fn values(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
+        let cells = self.chunk.values[..self.rows].iter();
+        cells.map(|cell| f64::from_bits(cell.load(Ordering::Relaxed)))
     }
 
-    pub(crate) fn value(&self, row: usize) -> f64 {
-        f64::from_bits(self.chunk.values[row].load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn rating(&self, row: usize) -> Rating {
-        rating(&self.chunk.ratings[row])
+    pub(crate) fn ratings(&self) -> impl ExactSizeIterator<Item = Rating> + '_ {
+        self.chunk.ratings[..self.rows].iter().map(rating)
     }
 }
 

@@ -2,22 +2,26 @@
 
 use tidewatch_metrics::{SeriesCatalog, SeriesRef};
 
-use crate::chunk::ChunkView;
+use crate::chunk::{ChunkView, Rating};
 use crate::error::SegmentsError;
 use crate::file_meta::MetricName;
-use crate::limits::CHUNK_ROWS;
 use crate::view::HeadView;
 
-/// Rows of one or several views, in the order of their arrival, by position.
-///
-/// A position is the chunk's index times [`CHUNK_ROWS`] plus the row in the chunk; the last chunk
-/// of every view may have fewer rows, so positions have gaps.
+/// Rows of one or several views, in the order of their arrival.
 #[derive(Debug)]
 pub(crate) struct RowSource {
     chunks: Vec<ChunkView>,
 }
 
-/// The rows of one series: `order[start..end]`.
+/// One row, whose series is that of its run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RowCells {
+    pub(crate) time: i64,
+    pub(crate) value: f64,
+    pub(crate) rating: Rating,
+}
+
+/// The rows of one series: `rows[start..end]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SeriesRun {
     pub(crate) series: SeriesRef,
@@ -33,10 +37,10 @@ pub(crate) struct MetricRuns {
     pub(crate) end: usize,
 }
 
-/// Positions of all rows in the order of a segment.
+/// All rows in the order of a segment.
 #[derive(Debug)]
 pub(crate) struct SortedRows {
-    pub(crate) order: Vec<u32>,
+    pub(crate) rows: Vec<RowCells>,
     pub(crate) runs: Vec<SeriesRun>,
     pub(crate) metrics: Vec<MetricRuns>,
 }
@@ -55,16 +59,6 @@ impl RowSource {
         self.chunks.iter().map(ChunkView::rows).sum()
     }
 
-    pub(crate) fn place(&self, position: u32) -> (&ChunkView, usize) {
-        let position = position as usize;
-        (&self.chunks[position / CHUNK_ROWS], position % CHUNK_ROWS)
-    }
-
-    fn time(&self, position: u32) -> i64 {
-        let (chunk, row) = self.place(position);
-        chunk.time(row)
-    }
-
     /// Rows per series, by reference.
     fn count(&self) -> Vec<u32> {
         let mut counts: Vec<u32> = Vec::new();
@@ -81,7 +75,8 @@ impl RowSource {
 }
 
 impl SortedRows {
-    /// Sorts by counting: rows per series, then each row to its series' place.
+    /// Sorts by counting: rows per series, then each row to its series' place. Rows are read as they
+    /// lie and written once, so that each one misses the cache once.
     ///
     /// Rows of a series arrive in order but for late ones, so that a series is rarely sorted.
     ///
@@ -90,21 +85,28 @@ impl SortedRows {
     pub(crate) fn of(source: &RowSource, catalog: &SeriesCatalog) -> Result<Self, SegmentsError> {
         let rows = source.rows();
         let mut counts = source.count();
-        let mut sorted = Self { order: vec![0; rows], runs: Vec::new(), metrics: Vec::new() };
+        let mut sorted = Self { rows: Vec::new(), runs: Vec::new(), metrics: Vec::new() };
         let known = sorted.lay_out(&mut counts, catalog);
         if known != rows {
             return Err(SegmentsError::UnknownSeries { rows: rows - known });
         }
+        sorted.rows.resize(rows, RowCells::default());
         let mut next = counts;
-        for (index, chunk) in source.chunks.iter().enumerate() {
-            let base = u32::try_from(index * CHUNK_ROWS).expect("a head has fewer than 2^32 rows");
-            for (position, series) in (base..).zip(chunk.series()) {
+        for chunk in &source.chunks {
+            let cells = chunk.times().zip(chunk.values()).zip(chunk.ratings());
+            for (series, ((time, value), rating)) in chunk.series().zip(cells) {
                 let place = &mut next[series.index()];
-                sorted.order[*place as usize] = position;
+                sorted.rows[*place as usize] = RowCells { time, value, rating };
                 *place += 1;
             }
         }
-        sorted.sort_runs(source);
+        for run in &sorted.runs {
+            let rows = &mut sorted.rows[run.start..run.end];
+            // In the order of arrival at equal times.
+            if !rows.is_sorted_by_key(|row| row.time) {
+                rows.sort_by_key(|row| row.time);
+            }
+        }
         Ok(sorted)
     }
 
@@ -128,22 +130,6 @@ impl SortedRows {
             }
         });
         start
-    }
-
-    fn sort_runs(&mut self, source: &RowSource) {
-        let mut keys: Vec<(i64, u32)> = Vec::new();
-        for run in &self.runs {
-            let order = &mut self.order[run.start..run.end];
-            keys.clear();
-            keys.extend(order.iter().map(|position| (source.time(*position), *position)));
-            // Positions ascend, so that the pair keeps the order of arrival at equal times.
-            if !keys.is_sorted() {
-                keys.sort_unstable();
-                for (place, (_, position)) in order.iter_mut().zip(&keys) {
-                    *place = *position;
-                }
-            }
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::late_hours::LateHours;
 use crate::limits::{GROUP_ROWS_MAX, GROUP_ROWS_MIN};
 use crate::output::Output;
 use crate::slot_set::SlotSet;
-use crate::sort::{RowSource, SeriesRun, SortedRows};
+use crate::sort::{RowCells, RowSource, SeriesRun, SortedRows};
 use crate::value_form::ValueForm;
 use crate::view::HeadView;
 
@@ -63,15 +63,14 @@ pub(crate) fn write_segment(
     let sorted = SortedRows::of(&source, rows.catalog)?;
     let unit = time_unit(&source);
     let schema = samples_schema(unit);
-    let properties = properties(plain_values_repeat(&source, &sorted));
+    let properties = properties(plain_values_repeat(&sorted));
     let output = Output::create(disk, dir, file, SchemaRef::clone(&schema), properties)?;
     let mut groups = GroupWriter {
         output,
-        source: &source,
         sorted: &sorted,
         schema,
         unit,
-        builder: GroupBuilder::new(unit, sorted.order.len().min(GROUP_ROWS_MAX)),
+        builder: GroupBuilder::new(unit, sorted.rows.len().min(GROUP_ROWS_MAX)),
         first_metric: 0,
         groups: Vec::new(),
     };
@@ -110,7 +109,6 @@ pub(crate) fn write_segment(
 #[derive(Debug)]
 struct GroupWriter<'a> {
     output: Output<'a>,
-    source: &'a RowSource,
     sorted: &'a SortedRows,
     schema: SchemaRef,
     unit: TimeUnit,
@@ -120,7 +118,7 @@ struct GroupWriter<'a> {
     groups: Vec<RowGroupMeta>,
 }
 
-/// The rows of one series, gathered from all over the head.
+/// The rows of one series in columns.
 #[derive(Debug, Default)]
 struct Gathered {
     times: Vec<i64>,
@@ -141,7 +139,7 @@ impl GroupWriter<'_> {
                 self.end_group(index - 1)?;
             }
             for run in runs {
-                gathered.fill(self.source, &sorted.order[run.start..run.end]);
+                gathered.fill(&sorted.rows[run.start..run.end]);
                 self.write_run(index, run, &gathered)?;
             }
         }
@@ -210,16 +208,13 @@ impl GroupWriter<'_> {
 }
 
 impl Gathered {
-    fn fill(&mut self, source: &RowSource, order: &[u32]) {
+    fn fill(&mut self, rows: &[RowCells]) {
         self.times.clear();
         self.values.clear();
         self.ratings.clear();
-        for position in order {
-            let (chunk, row) = source.place(*position);
-            self.times.push(chunk.time(row));
-            self.values.push(chunk.value(row));
-            self.ratings.push(chunk.rating(row));
-        }
+        self.times.extend(rows.iter().map(|row| row.time));
+        self.values.extend(rows.iter().map(|row| row.value));
+        self.ratings.extend(rows.iter().map(|row| row.rating));
     }
 }
 
@@ -234,13 +229,12 @@ fn time_unit(source: &RowSource) -> TimeUnit {
 }
 
 /// Whether plain values come again often enough for a dictionary, as a sample of them says.
-fn plain_values_repeat(source: &RowSource, sorted: &SortedRows) -> bool {
+fn plain_values_repeat(sorted: &SortedRows) -> bool {
     let step = sorted.runs.len().div_ceil(SAMPLED_SERIES).max(1);
     let mut seen: Vec<u64> = Vec::new();
     let mut gathered = Gathered::default();
     for run in sorted.runs.iter().step_by(step) {
-        let order = &sorted.order[run.start..run.end.min(run.start + SAMPLED_VALUES)];
-        gathered.fill(source, order);
+        gathered.fill(&sorted.rows[run.start..run.end.min(run.start + SAMPLED_VALUES)]);
         if ValueForm::of(&gathered.values) == ValueForm::Plain {
             seen.extend(gathered.values.iter().map(|value| value.to_bits()));
         }

@@ -139,7 +139,7 @@ impl Checkpointer {
     }
 
     /// Counts and tells a round that came to nothing; what it had written is overwritten or removed.
-    pub(crate) fn failed(&self, error: &EngineError) {
+    pub(crate) fn failed(&self, error: &dyn std::fmt::Display) {
         self.instruments.failed.inc();
         tracing::warn!(%error, "a checkpoint failed; the log is kept and it is tried again");
     }

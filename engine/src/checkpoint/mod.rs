@@ -19,5 +19,5 @@ pub(crate) use self::checkpointer::Round;
 pub(crate) use self::checkpointer::{Checkpointer, EncodedSlot, Kept};
 pub(crate) use self::index::{CheckpointIndex, OutboxEntry, SinkEntry};
 pub use self::record::{CheckpointRecord, SlotMark};
-pub(crate) use self::rounds::Rounds;
+pub(crate) use self::rounds::{Last, Rounds};
 pub(crate) use self::store::{Checkpoint, CheckpointStore};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{RecvTimeoutError, SendError, Sender, bounded};
 use tidewatch_env::Clock;
 use tidewatch_metrics::{Lsn, Slot};
 use tidewatch_wal::WalSegmentInfo;
@@ -46,8 +46,18 @@ pub(crate) struct Rounds {
     pub(crate) files: Arc<Mutex<Vec<WalSegmentInfo>>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policy: CheckpointPolicy,
-    /// Samples in the log and time when the last checkpoint began, and its bytes.
-    pub(crate) last: (u64, Duration, u64),
+    pub(crate) last: Last,
+}
+
+/// The last checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Last {
+    /// Samples in the log when it began.
+    pub(crate) rows: u64,
+    /// When it began.
+    pub(crate) began: Duration,
+    /// Its size; 0 where it is not known.
+    pub(crate) bytes: u64,
 }
 
 /// Why a round ended early.
@@ -55,8 +65,25 @@ pub(crate) struct Rounds {
 enum Ended {
     /// The engine is stopping, or a thread has gone.
     Stopping,
+    /// A shard or the committer did not answer in time.
+    Late,
     /// The disk.
     Failed(EngineError),
+}
+
+impl From<RecvTimeoutError> for Ended {
+    fn from(error: RecvTimeoutError) -> Self {
+        match error {
+            RecvTimeoutError::Timeout => Self::Late,
+            RecvTimeoutError::Disconnected => Self::Stopping,
+        }
+    }
+}
+
+impl<T> From<SendError<T>> for Ended {
+    fn from(_gone: SendError<T>) -> Self {
+        Self::Stopping
+    }
 }
 
 impl From<EngineError> for Ended {
@@ -72,15 +99,18 @@ impl Rounds {
         while !stop.load(Ordering::Acquire) {
             let is_last = closing.load(Ordering::Acquire);
             let rows = self.progress.rows();
-            let is_due = if is_last { rows > self.last.0 } else { self.is_due(rows) };
+            let is_due = if is_last { rows > self.last.rows } else { self.is_due(rows) };
             let pace = if is_last { u64::MAX } else { self.policy.bytes_per_second_max };
             match is_due.then(|| self.round(pace, stop)) {
                 None if is_last => return,
                 None => std::thread::park_timeout(LOOK),
                 Some(Ok(())) => {}
                 Some(Err(Ended::Stopping)) => return,
-                Some(Err(Ended::Failed(error))) => {
-                    self.checkpointer.failed(&error);
+                Some(Err(ended)) => {
+                    match &ended {
+                        Ended::Failed(error) => self.checkpointer.failed(error),
+                        _ => self.checkpointer.failed(&"the shards did not answer in time"),
+                    }
                     if is_last {
                         return;
                     }
@@ -91,10 +121,9 @@ impl Rounds {
     }
 
     fn is_due(&self, rows: u64) -> bool {
-        let (last_rows, last_time, last_bytes) = self.last;
-        let debt = rows.saturating_sub(last_rows);
-        let elapsed = self.clock.monotonic().saturating_sub(last_time);
-        let is_worth = debt.saturating_mul(LOG_BYTES_PER_SAMPLE * COST_MAX) >= last_bytes;
+        let debt = rows.saturating_sub(self.last.rows);
+        let elapsed = self.clock.monotonic().saturating_sub(self.last.began);
+        let is_worth = debt.saturating_mul(LOG_BYTES_PER_SAMPLE * COST_MAX) >= self.last.bytes;
         debt >= self.policy.debt_rows
             || debt > 0 && elapsed >= self.policy.interval && is_worth
             || debt > 0 && elapsed >= IDLE_INTERVAL.max(self.policy.interval)
@@ -108,16 +137,16 @@ impl Rounds {
             if stop.load(Ordering::Acquire) {
                 return Err(Ended::Stopping);
             }
-            let encoded = self.encode(slot).ok_or(Ended::Stopping)?;
+            let encoded = self.encode(slot)?;
             round.put(&encoded)?;
             self.pace(&round, began, bytes_per_second);
         }
         let record = round.seal()?;
         self.settle(&round, &record, stop)?;
-        let position = self.position().ok_or(Ended::Stopping)?;
+        let position = self.position()?;
         let (bytes, last) = (round.bytes(), round.last_lsn());
         let release = self.checkpointer.commit(round, position)?;
-        self.last = (rows, began, bytes);
+        self.last = Last { rows, began, bytes };
         let took = self.clock.monotonic().saturating_sub(began);
         info!(number = record.number, lsn = %last, bytes, seconds = took.as_secs_f64(), "checkpoint");
         if let Some(upto) = release {
@@ -137,8 +166,8 @@ impl Rounds {
     ) -> Result<(), Ended> {
         for shard in &self.shards {
             let (answer, answered) = bounded(1);
-            shard.send(ShardMessage::Freeze(answer)).map_err(|_gone| Ended::Stopping)?;
-            answered.recv_timeout(ANSWER_MAX).map_err(|_late| Ended::Stopping)?;
+            shard.send(ShardMessage::Freeze(answer))?;
+            answered.recv_timeout(ANSWER_MAX)?;
         }
         while !self.checkpointer.is_covered(round) {
             if stop.load(Ordering::Acquire) {
@@ -149,23 +178,23 @@ impl Rounds {
         let (noted, answer) = bounded(1);
         let done = Box::new(move |ack| drop(noted.send(ack)));
         let note = Append::note(KIND_CHECKPOINT, record.encode(), done);
-        self.queue.send(CommitterMessage::Append(note)).map_err(|_gone| Ended::Stopping)?;
-        answer.recv_timeout(ANSWER_MAX).map_err(|_late| Ended::Stopping)??;
+        self.queue.send(CommitterMessage::Append(note))?;
+        answer.recv_timeout(ANSWER_MAX)??;
         Ok(())
     }
 
-    fn encode(&self, slot: Slot) -> Option<EncodedSlot> {
+    fn encode(&self, slot: Slot) -> Result<EncodedSlot, Ended> {
         let (answer, answered) = bounded(1);
-        let shard = self.shards.get(shard_of(slot, self.shards.len()))?;
-        shard.send(ShardMessage::Encode(slot, answer)).ok()?;
-        answered.recv_timeout(ANSWER_MAX).ok()
+        let shard = &self.shards[shard_of(slot, self.shards.len())];
+        shard.send(ShardMessage::Encode(slot, answer))?;
+        Ok(answered.recv_timeout(ANSWER_MAX)?)
     }
 
-    /// The log's last durable record and position; `None` when the committer has gone.
-    fn position(&self) -> Option<(Lsn, LogPosition)> {
+    /// The log's last durable record and position.
+    fn position(&self) -> Result<(Lsn, LogPosition), Ended> {
         let (answer, answered) = bounded(1);
-        self.queue.send(CommitterMessage::Position(answer)).ok()?;
-        answered.recv_timeout(ANSWER_MAX).ok()
+        self.queue.send(CommitterMessage::Position(answer))?;
+        Ok(answered.recv_timeout(ANSWER_MAX)?)
     }
 
     /// Waits as long as the bytes so far are too many for the time.
