@@ -196,6 +196,12 @@ impl Outbox {
         recovery.logged.len()
     }
 
+    /// Whether the log is still being replayed.
+    #[must_use]
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.lock().recovery.is_some()
+    }
+
     /// Takes the fired transitions whose cause is durable, with their times.
     #[must_use]
     pub fn take_releasable(&self, progress: &Progress) -> Vec<TransitionRecord> {

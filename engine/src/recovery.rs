@@ -93,17 +93,29 @@ struct Scan<'a> {
     catalog: &'a SeriesCatalog,
     position: LogPosition,
     sinks_since: BTreeMap<String, Lsn>,
+    /// By reference, whether the series is registered.
+    known: Vec<bool>,
 }
 
 impl<'a> Scan<'a> {
     fn new(opened: &'a Opened) -> Self {
         let sinks = opened.sinks.iter().map(|sink| (sink.name.clone(), sink.since));
-        Self {
+        let mut scan = Self {
             base: &opened.base,
             catalog: &opened.shared.catalog,
             position: opened.base.position.1,
             sinks_since: sinks.collect(),
+            known: Vec::new(),
+        };
+        opened.shared.catalog.since(0).iter().for_each(|(series, _)| scan.note(*series));
+        scan
+    }
+
+    fn note(&mut self, series: SeriesRef) {
+        if self.known.len() <= series.index() {
+            self.known.resize(series.index() + 1, false);
         }
+        self.known[series.index()] = true;
     }
 
     fn visit(&mut self, record: &Record<'_>) -> Result<(), EngineError> {
@@ -111,7 +123,8 @@ impl<'a> Scan<'a> {
         match decode(kind, payload).ok_or(EngineError::BadRecord { lsn, kind })? {
             LogRecord::Samples(samples) => {
                 register(self.catalog, lsn, &samples)?;
-                let known = |series: &SeriesRef| self.catalog.get(*series).is_some();
+                samples.registrations.iter().for_each(|(series, _)| self.note(*series));
+                let known = |series: &SeriesRef| self.known.get(series.index()) == Some(&true);
                 if !samples.parts.iter().flat_map(SampleBatch::series).all(known) {
                     return Err(EngineError::BadRecord { lsn, kind });
                 }

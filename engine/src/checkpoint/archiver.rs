@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidewatch_env::Disk;
 use tidewatch_metrics::{Lsn, UnixNanos};
-use tidewatch_wal::{Archive, ArchiveInstruments, SegmentState, WalSegmentInfo};
+use tidewatch_wal::{Archive, ArchiveInstruments, SegmentState, WalError, WalSegmentInfo};
 
 use crate::EngineError;
 use crate::config::{EngineConfig, ReplayPolicy};
@@ -54,9 +54,21 @@ impl Archiver {
                 .iter()
                 .filter(|file| file.state == SegmentState::Sealed && file.last_lsn <= upto);
             for file in sealed {
-                self.archive.store(&self.wal_dir, file, now)?;
+                match self.archive.store(&self.wal_dir, file, now) {
+                    Ok(_) => {}
+                    Err(WalError::Full { .. }) => return self.give_up(),
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Removes all records: on a full disk, taking samples comes before looking back.
+    fn give_up(&mut self) -> Result<(), EngineError> {
+        // All of them, for what is archived later would stand behind a hole.
+        let gone = self.archive.expire(UnixNanos::new(i64::MAX), 0, None)?;
+        tracing::warn!(files = gone.len(), "the disk is full: the archive is given up");
         Ok(())
     }
 
