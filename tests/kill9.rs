@@ -222,6 +222,28 @@ fn replay_from_a_checkpoint(home: &Home, start: &Start, rows: u64) {
     }
 }
 
+#[test]
+fn a_stop_while_the_log_is_replayed_is_orderly_and_loses_nothing() {
+    let home = Home::new();
+    // Nothing is in a checkpoint, so that all of it is replayed.
+    let start = Start::on(&home.data()).set("checkpoint.rows_max=1000000000");
+    let server = start.up();
+    let mut rows = 0;
+    for request in 0..40 {
+        let body: String =
+            (0..10_000).map(|row| format!("long,row={row} value={row} {request}\n")).collect();
+        assert_eq!(server.post("/write", &body).status, 204);
+        rows += 10_000;
+    }
+    server.kill9();
+    for _ in 0..3 {
+        assert_eq!(start.up().stop(), 0);
+    }
+    let server = start.up();
+    assert_eq!(server.number("SELECT count(*) FROM tidewatch.arrivals"), rows);
+    assert_eq!(server.stop(), 0);
+}
+
 fn files_in(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
 }

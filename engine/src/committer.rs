@@ -55,14 +55,24 @@ pub enum CommitterMessage {
     Append(Append),
     /// A tick that asks for an output hash, as a clean stop does.
     Tick(Done),
-    /// Answer with the last record, which is durable, and where the log stands after it.
-    Position(Sender<(Lsn, LogPosition)>),
+    /// Answer with where the log stands.
+    Standing(Sender<Standing>),
     /// No start needs records up to this one any more.
     Release(Lsn),
     /// Replay has come near the end of the log.
     TakeOver(TakeOver),
     /// Nothing more comes.
     Stop,
+}
+
+/// Where the log stands between two groups.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The last record, which is durable.
+    pub(crate) lsn: Lsn,
+    pub(crate) position: LogPosition,
+    /// All files that hold records.
+    pub(crate) files: Vec<WalSegmentInfo>,
 }
 
 /// The log's end goes from replay, which reads it, to the committer, which hands over what it appends.
@@ -79,7 +89,7 @@ impl fmt::Debug for CommitterMessage {
         match self {
             Self::Append(append) => append.fmt(f),
             Self::Tick(_) => f.write_str("Tick"),
-            Self::Position(_) => f.write_str("Position"),
+            Self::Standing(_) => f.write_str("Standing"),
             Self::Release(upto) => write!(f, "Release({upto})"),
             Self::TakeOver(_) => f.write_str("TakeOver"),
             Self::Stop => f.write_str("Stop"),
@@ -220,10 +230,11 @@ impl<D: Dispatch> Committer<D> {
         self.wal.segments()
     }
 
-    /// Where the log stands after its last record, which is durable.
+    /// Where the log stands.
     #[must_use]
-    pub fn position(&self) -> (Lsn, LogPosition) {
-        (self.wal.durable_lsn(), self.position)
+    pub fn standing(&self) -> Standing {
+        let (lsn, files) = (self.wal.durable_lsn(), self.wal.segments());
+        Standing { lsn, position: self.position, files }
     }
 
     /// Gives up the files all of whose records are at or below `upto`.

@@ -42,6 +42,8 @@ const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// The committer's thread.
 const COMMITTER: &str = "committer";
+/// The thread that replays the log, and makes checkpoints afterwards.
+const REPLAY: &str = "replay";
 
 /// The doors to the world, and whom to tell when the engine must end.
 #[derive(Clone)]
@@ -267,23 +269,28 @@ impl Engine {
     pub fn stop(&self) {
         let until = self.home.clock.monotonic() + STOP_MAX;
         let left = || until.saturating_sub(self.home.clock.monotonic());
-        self.log_output_hash(left());
+        // What a replay that is not over has come to is not what the log stands for.
+        let recovered = self.is_recovered();
+        if recovered {
+            self.log_output_hash(left());
+        }
         if !self.flush(left()) {
             warn!("not everything was flushed in time; the next start replays it");
         }
-        self.checkpoint(left());
+        if recovered {
+            self.checkpoint(left());
+        }
         self.stop.store(true, Ordering::Release);
         self.flusher.wake();
         drop(self.queue.send(CommitterMessage::Stop));
         self.progress.close();
         let threads = std::mem::take(&mut *self.lock_threads());
-        let is_committer = |thread: &JoinHandle<()>| thread.thread().name() == Some(COMMITTER);
-        let (committer, others): (Vec<_>, Vec<_>) = threads.into_iter().partition(is_committer);
-        for thread in &others {
-            thread.thread().unpark();
-        }
-        join(committer);
-        // ORDER: after the committer, which hands records to the shards to its end.
+        threads.iter().for_each(|thread| thread.thread().unpark());
+        let hands_over =
+            |thread: &JoinHandle<()>| matches!(thread.thread().name(), Some(COMMITTER | REPLAY));
+        let (first, others): (Vec<_>, Vec<_>) = threads.into_iter().partition(hands_over);
+        join(first);
+        // ORDER: after the committer and replay, which hand records to the shards to their ends.
         for shard in &self.shards {
             drop(shard.send(ShardMessage::Stop));
         }
@@ -398,7 +405,6 @@ impl Engine {
             shards: self.shards.clone(),
             queue: self.queue.clone(),
             progress: Arc::clone(&self.progress),
-            files: Arc::clone(&self.wal_segments),
             clock: Arc::clone(&self.home.clock),
             policy: config.checkpoints,
             last: Last { rows, began: self.home.clock.monotonic(), bytes: 0 },
@@ -452,7 +458,7 @@ impl Engine {
         let (stop, recovered) = (Arc::clone(&self.stop), Arc::clone(&self.recovered));
         let (progress, closing) = (Arc::clone(&self.progress), Arc::clone(&self.closing));
         let (ended, until) = bounded::<()>(0);
-        self.spawn("replay", move || {
+        self.spawn(REPLAY, move || {
             let due = match run_replay(&mut replay, &mut dispatch, &progress, &queue) {
                 Ok(Some(end)) => replay.finish(end),
                 Ok(None) => return,

@@ -94,6 +94,12 @@ impl Progress {
         drop(held);
     }
 
+    /// Whether no more progress will come.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// When the record became durable; the oldest time kept where that is longer ago.
     #[must_use]
     pub fn durable_time(&self, lsn: Lsn) -> Option<UnixNanos> {
@@ -118,7 +124,7 @@ impl Progress {
     /// Waits until all shards have applied `lsn`, however long it takes, or the engine closes.
     pub fn wait_applied(&self, lsn: Lsn) {
         while !self.wait(Duration::from_secs(1), || self.applied() >= lsn) {
-            if self.closed.load(Ordering::SeqCst) {
+            if self.is_closed() {
                 return;
             }
         }

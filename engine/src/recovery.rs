@@ -197,7 +197,8 @@ impl Replay {
         })
     }
 
-    /// Hands the records up to `upto`, which must be durable, to `dispatch`.
+    /// Hands the records up to `upto`, which must be durable, to `dispatch`; `false` when the engine has
+    /// closed before that.
     ///
     /// # Errors
     /// Damage, and what the disk reports.
@@ -205,8 +206,11 @@ impl Replay {
         &mut self,
         upto: Lsn,
         dispatch: &mut impl Dispatch,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         while let Some(record) = self.reader.next_record_upto(upto)? {
+            if self.progress.is_closed() {
+                return Ok(false);
+            }
             if record.kind < KIND_CALLER_MIN {
                 continue;
             }
@@ -225,7 +229,7 @@ impl Replay {
             }
         }
         self.advance(upto, dispatch);
-        Ok(())
+        Ok(true)
     }
 
     fn advance(&self, lsn: Lsn, dispatch: &mut impl Dispatch) {

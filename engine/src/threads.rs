@@ -225,14 +225,14 @@ pub(crate) fn run_committer(
         match last {
             Some(CommitterMessage::Stop) => return Ok(()),
             Some(CommitterMessage::Tick(done)) => committer.tick(done)?,
-            Some(CommitterMessage::Position(asked)) => answer(&asked, committer.position()),
+            Some(CommitterMessage::Standing(asked)) => answer(&asked, committer.standing()),
             Some(CommitterMessage::Release(upto)) => {
                 if let Err(error) = committer.release(upto) {
                     warn!(%error, "files of the log could not be given up; trying again later");
                 }
             }
             Some(CommitterMessage::TakeOver(replay)) => {
-                answer(&replay.end, committer.position().0);
+                answer(&replay.end, committer.standing().lsn);
                 // An end without word is that of the process.
                 committer.dispatch_mut().open = replay.read.recv().is_ok();
             }
@@ -293,7 +293,9 @@ pub(crate) fn run_replay(
 ) -> Result<Option<Lsn>, EngineError> {
     // What was appended during a pass is little beside the pass before: passes grow short quickly.
     for _ in 0..REPLAY_PASSES {
-        replay.run(progress.durable(), dispatch)?;
+        if !replay.run(progress.durable(), dispatch)? {
+            return Ok(None);
+        }
     }
     let (end, asked) = bounded(1);
     let (read, waits) = bounded(1);
@@ -302,9 +304,8 @@ pub(crate) fn run_replay(
         return Ok(None);
     }
     let Ok(end) = asked.recv() else { return Ok(None) };
-    replay.run(end, dispatch)?;
     // A committer that has gone needs no word.
-    Ok(read.send(()).is_ok().then_some(end))
+    Ok((replay.run(end, dispatch)? && read.send(()).is_ok()).then_some(end))
 }
 
 /// What the outbox's thread works between.

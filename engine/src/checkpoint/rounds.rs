@@ -1,19 +1,18 @@
 //! The loop around the checkpointer: when a checkpoint is due, and how fast it is written.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, SendError, Sender, bounded};
 use tidewatch_env::Clock;
-use tidewatch_metrics::{Lsn, Slot};
-use tidewatch_wal::WalSegmentInfo;
+use tidewatch_metrics::Slot;
 use tracing::info;
 
 use crate::EngineError;
 use crate::checkpoint::checkpointer::{Checkpointer, EncodedSlot, Round};
 use crate::checkpoint::record::CheckpointRecord;
-use crate::committer::{Append, CommitterMessage, LogPosition};
+use crate::committer::{Append, CommitterMessage, Standing};
 use crate::config::CheckpointPolicy;
 use crate::dispatch::shard_of;
 use crate::progress::Progress;
@@ -42,8 +41,6 @@ pub(crate) struct Rounds {
     pub(crate) shards: Vec<Sender<ShardMessage>>,
     pub(crate) queue: Sender<CommitterMessage>,
     pub(crate) progress: Arc<Progress>,
-    /// The log's files, as they were a moment ago.
-    pub(crate) files: Arc<Mutex<Vec<WalSegmentInfo>>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policy: CheckpointPolicy,
     pub(crate) last: Last,
@@ -143,15 +140,14 @@ impl Rounds {
         }
         let record = round.seal()?;
         self.settle(&round, &record, stop)?;
-        let position = self.position()?;
+        let standing = self.standing()?;
         let (bytes, last) = (round.bytes(), round.last_lsn());
-        let release = self.checkpointer.commit(round, position)?;
+        let release = self.checkpointer.commit(round, (standing.lsn, standing.position))?;
         self.last = Last { rows, began, bytes };
         let took = self.clock.monotonic().saturating_sub(began);
         info!(number = record.number, lsn = %last, bytes, seconds = took.as_secs_f64(), "checkpoint");
         if let Some(upto) = release {
-            let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            self.checkpointer.put_away(&files, upto, position.1.tick)?;
+            self.checkpointer.put_away(&standing.files, upto, standing.position.tick)?;
             drop(self.queue.send(CommitterMessage::Release(upto)));
         }
         Ok(())
@@ -190,10 +186,9 @@ impl Rounds {
         Ok(answered.recv_timeout(ANSWER_MAX)?)
     }
 
-    /// The log's last durable record and position.
-    fn position(&self) -> Result<(Lsn, LogPosition), Ended> {
+    fn standing(&self) -> Result<Standing, Ended> {
         let (answer, answered) = bounded(1);
-        self.queue.send(CommitterMessage::Position(answer))?;
+        self.queue.send(CommitterMessage::Standing(answer))?;
         Ok(answered.recv_timeout(ANSWER_MAX)?)
     }
 

@@ -18,7 +18,7 @@ use tidewatch_wal::{ArchiveInstruments, Preallocator, WalConfig, WalHome, WalIns
 
 use crate::EngineError;
 use crate::checkpoint::{Archiver, CheckpointRecord, Checkpointer, Round};
-use crate::committer::{Append, Committer, CommitterMessage, LogPosition};
+use crate::committer::{Append, Committer, CommitterMessage, Standing};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
 use crate::dispatch::shard_of;
@@ -214,7 +214,7 @@ impl Process {
             match message {
                 CommitterMessage::Append(append) => group.push(append),
                 CommitterMessage::Tick(_)
-                | CommitterMessage::Position(_)
+                | CommitterMessage::Standing(_)
                 | CommitterMessage::Release(_)
                 | CommitterMessage::TakeOver(_)
                 | CommitterMessage::Stop => {}
@@ -263,18 +263,17 @@ impl Process {
         self.machine.phase("checkpoint");
         let note = Append::note(KIND_CHECKPOINT, record.encode(), Box::new(drop));
         self.committer.commit(&mut vec![note])?;
-        let position = self.committer.position();
-        if let Err(error) = self.finish(round, position) {
+        if let Err(error) = self.finish(round) {
             self.checkpointer.failed(&error);
         }
         Ok(())
     }
 
-    fn finish(&mut self, round: Round, position: (Lsn, LogPosition)) -> Result<(), EngineError> {
-        if let Some(upto) = self.checkpointer.commit(round, position)? {
+    fn finish(&mut self, round: Round) -> Result<(), EngineError> {
+        let Standing { lsn, position, files } = self.committer.standing();
+        if let Some(upto) = self.checkpointer.commit(round, (lsn, position))? {
             self.machine.phase("archive");
-            let files = self.committer.wal_segments();
-            self.checkpointer.put_away(&files, upto, position.1.tick)?;
+            self.checkpointer.put_away(&files, upto, position.tick)?;
             self.machine.phase("truncate");
             self.committer.release(upto)?;
             if let Some(preallocator) = &mut self.preallocator {
