@@ -14,7 +14,6 @@ use arrow::datatypes::{
 use arrow::record_batch::RecordBatch;
 use tidewatch_metrics::{EventTime, Flags, SeriesRef};
 
-use crate::chunk::Rating;
 use crate::value_form::{ValueForm, digits};
 
 /// The time zone of all stored times.
@@ -76,7 +75,8 @@ pub(crate) struct SeriesRows<'a> {
     pub(crate) form: ValueForm,
     pub(crate) times: &'a [i64],
     pub(crate) values: &'a [f64],
-    pub(crate) ratings: &'a [Rating],
+    pub(crate) severities: &'a [u16],
+    pub(crate) flags: &'a [u8],
 }
 
 impl GroupBuilder {
@@ -122,9 +122,9 @@ impl GroupBuilder {
                 self.scales.extend(count, std::iter::repeat_n(scale, count));
             }
         }
-        self.severities.extend(rows.ratings.iter().map(|rating| rating.severity));
-        self.flags.extend(rows.ratings.iter().map(|rating| rating.flags));
-        let late = rows.ratings.iter().filter(|r| Flags::from_bits(r.flags).is_late()).count();
+        self.severities.extend_from_slice(rows.severities);
+        self.flags.extend_from_slice(rows.flags);
+        let late = rows.flags.iter().filter(|flags| Flags::from_bits(**flags).is_late()).count();
         self.late_rows += late as u64;
     }
 

@@ -22,6 +22,8 @@ pub const DELTA_BYTES_MAX: u64 = 256 << 20;
 pub const DELTAS_PER_FULL: u64 = 64;
 /// Memory for the footers of segments that were read lately.
 pub const FOOTER_CACHE_BYTES_MAX: usize = 64 << 20;
+/// Segments that are merged into one at a time: each has one row group in memory.
+pub const MERGE_INPUTS_MAX: usize = 64;
 
 const _: () = assert!(GROUP_ROWS_MIN < GROUP_ROWS_MAX);
 // Decoded and uncompressed, a row takes 39 bytes of columns; the bound leaves ample room.

@@ -4,12 +4,17 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use tidewatch_env::{Disk, DiskFile, OpenMode};
 
 use crate::error::SegmentsError;
@@ -36,14 +41,25 @@ pub(crate) struct Written {
     pub(crate) footer: Part,
 }
 
+/// A file that is complete and durable, but has only its temporary name: it does not count.
+#[derive(Debug)]
+pub struct Sealed {
+    temporary: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) crc32c: u32,
+    pub(crate) footer: Part,
+}
+
 /// A Parquet file that is being written under a temporary name.
 #[derive(Debug)]
 pub(crate) struct Output<'a> {
     disk: &'a dyn Disk,
+    dir: PathBuf,
     temporary: PathBuf,
-    path: PathBuf,
     file: String,
-    writer: ArrowWriter<Sink>,
+    schema: SchemaRef,
+    writer: SerializedFileWriter<Sink>,
+    columns: ArrowRowGroupWriterFactory,
 }
 
 /// Writes through to the file and keeps checksums.
@@ -69,7 +85,6 @@ impl<'a> Output<'a> {
         schema: SchemaRef,
         properties: WriterProperties,
     ) -> Result<Self, SegmentsError> {
-        let path = dir.join(&file);
         let temporary = dir.join(format!("{file}{TEMPORARY}"));
         match disk.remove(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -87,12 +102,9 @@ impl<'a> Output<'a> {
             crc32c: 0,
             part: Part::default(),
         };
-        // Foreign readers need no Arrow schema: the Parquet types say it all.
-        let options =
-            ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(sink, schema, options)
+        let (writer, columns) = begin(sink, &schema, properties)
             .map_err(SegmentsError::parquet("begin", &temporary))?;
-        Ok(Self { disk, temporary, path, file, writer })
+        Ok(Self { disk, dir: dir.to_owned(), temporary, file, schema, writer, columns })
     }
 
     /// Writes `batch` as one row group.
@@ -100,33 +112,113 @@ impl<'a> Output<'a> {
     /// # Errors
     /// What the disk or the format's library reports.
     pub(crate) fn write_group(&mut self, batch: &RecordBatch) -> Result<Part, SegmentsError> {
-        self.writer
-            .write(batch)
-            .and_then(|()| self.writer.flush())
-            .map_err(SegmentsError::parquet("write", &self.temporary))?;
-        // The library's own buffer must be empty before the part's checksum is taken.
-        self.writer.sync().map_err(SegmentsError::io("write", &self.temporary))?;
-        Ok(self.writer.inner_mut().take_part())
+        let chunks = self.encode(batch).map_err(self.failed("write"))?;
+        self.write_chunks(chunks)
     }
 
-    /// Writes the footer, makes the bytes durable and gives the file its name. The directory is
-    /// left to the caller, who syncs it once for several files.
+    /// Writes encoded columns, one of each field of the schema, as one row group.
     ///
     /// # Errors
     /// What the disk or the format's library reports.
-    pub(crate) fn finish(mut self, keys: Vec<KeyValue>) -> Result<Written, SegmentsError> {
+    pub(crate) fn write_chunks(
+        &mut self,
+        chunks: Vec<ArrowColumnChunk>,
+    ) -> Result<Part, SegmentsError> {
+        append(&mut self.writer, chunks).map_err(self.failed("write"))?;
+        // The library's own buffer must be empty before the part's checksum is taken.
+        self.writer.flush().map_err(SegmentsError::io("write", &self.temporary))?;
+        Ok(self.writer.inner_mut().take_part())
+    }
+
+    /// Writes the footer and makes the bytes durable.
+    ///
+    /// # Errors
+    /// What the disk or the format's library reports.
+    pub(crate) fn seal(mut self, keys: Vec<KeyValue>) -> Result<Sealed, SegmentsError> {
         keys.into_iter().for_each(|key| self.writer.append_key_value_metadata(key));
-        self.writer.finish().map_err(SegmentsError::parquet("finish", &self.temporary))?;
-        self.writer.sync().map_err(SegmentsError::io("write", &self.temporary))?;
+        self.writer.finish().map_err(self.failed("finish"))?;
+        self.writer.flush().map_err(SegmentsError::io("write", &self.temporary))?;
         let sink = self.writer.inner_mut();
         let footer = sink.take_part();
         // DURABILITY: the bytes before the name, or a crash could leave the name on a torn file.
         sink.file.sync_data().map_err(SegmentsError::io("sync", &self.temporary))?;
-        let written = Written { file: self.file, bytes: sink.bytes, crc32c: sink.crc32c, footer };
-        self.disk
-            .rename(&self.temporary, &self.path)
-            .map_err(SegmentsError::io("rename", &self.temporary))?;
-        Ok(written)
+        let (bytes, crc32c) = (sink.bytes, sink.crc32c);
+        Ok(Sealed { temporary: self.temporary, bytes, crc32c, footer })
+    }
+
+    /// Seals the file and gives it its name. The directory is left to the caller, who syncs it once
+    /// for several files.
+    ///
+    /// # Errors
+    /// What the disk or the format's library reports.
+    pub(crate) fn finish(mut self, keys: Vec<KeyValue>) -> Result<Written, SegmentsError> {
+        let (disk, dir) = (self.disk, std::mem::take(&mut self.dir));
+        let file = std::mem::take(&mut self.file);
+        let sealed = self.seal(keys)?;
+        sealed.rename(disk, &dir, &file)?;
+        let Sealed { bytes, crc32c, footer, .. } = sealed;
+        Ok(Written { file, bytes, crc32c, footer })
+    }
+
+    fn encode(&self, batch: &RecordBatch) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+        let writers = self.columns.create_column_writers(0)?;
+        let columns = self.schema.fields().iter().zip(batch.columns()).zip(writers);
+        columns.map(|((field, column), writer)| encode_column(field, column, writer)).collect()
+    }
+
+    pub(crate) fn failed(&self, action: &'static str) -> impl FnOnce(ParquetError) -> SegmentsError + use<> {
+        SegmentsError::parquet(action, &self.temporary)
+    }
+}
+
+/// Begins a Parquet file in `sink`; also gives what encodes its columns.
+pub(crate) fn begin<W: Write + Send>(
+    sink: W,
+    schema: &SchemaRef,
+    properties: WriterProperties,
+) -> Result<(SerializedFileWriter<W>, ArrowRowGroupWriterFactory), ParquetError> {
+    // Foreign readers need no Arrow schema: the Parquet types say it all.
+    let options =
+        ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(sink, SchemaRef::clone(schema), options)?
+        .into_serialized_writer()
+}
+
+/// Encodes all of a row group's column.
+pub(crate) fn encode_column(
+    field: &Field,
+    column: &ArrayRef,
+    mut writer: ArrowColumnWriter,
+) -> Result<ArrowColumnChunk, ParquetError> {
+    compute_leaves(field, column)?.iter().try_for_each(|leaf| writer.write(leaf))?;
+    writer.close()
+}
+
+fn append(
+    writer: &mut SerializedFileWriter<Sink>,
+    chunks: Vec<ArrowColumnChunk>,
+) -> Result<(), ParquetError> {
+    let mut group = writer.next_row_group()?;
+    chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
+    group.close().map(drop)
+}
+
+impl Sealed {
+    /// Gives the file its name, which counts once the directory is synced and the manifest has it.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn rename(&self, disk: &dyn Disk, dir: &Path, file: &str) -> Result<(), SegmentsError> {
+        disk.rename(&self.temporary, &dir.join(file))
+            .map_err(SegmentsError::io("rename", &self.temporary))
+    }
+
+    /// Removes the file, which is not wanted any more.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub fn discard(self, disk: &dyn Disk) -> Result<(), SegmentsError> {
+        disk.remove(&self.temporary).map_err(SegmentsError::io("remove", &self.temporary))
     }
 }
 

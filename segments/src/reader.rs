@@ -9,7 +9,7 @@ use arrow::array::{
     Array, AsArray, Float64Array, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array,
 };
 use arrow::datatypes::{
-    DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    DataType, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type,
 };
 use arrow::record_batch::RecordBatch;
@@ -115,6 +115,17 @@ impl SegmentReader {
         Self { file, path, footer }
     }
 
+    /// The unit in which times are stored.
+    ///
+    /// # Errors
+    /// [`SegmentsError::Corrupt`] where the column is no timestamp.
+    pub(crate) fn time_unit(&self) -> Result<TimeUnit, SegmentsError> {
+        match self.footer.arrow.schema().field_with_name("time").map(Field::data_type) {
+            Ok(DataType::Timestamp(unit, _)) => Ok(*unit),
+            Ok(_) | Err(_) => Err(self.corrupt(0, "its column time is no timestamp")),
+        }
+    }
+
     /// All row groups.
     #[must_use]
     pub fn groups(&self) -> &[RowGroupMeta] {
@@ -173,7 +184,7 @@ impl SegmentReader {
         Ok(group.bytes)
     }
 
-    fn corrupt(&self, offset: u64, reason: &'static str) -> SegmentsError {
+    pub(crate) fn corrupt(&self, offset: u64, reason: &'static str) -> SegmentsError {
         SegmentsError::corrupt(&self.path, offset, reason)
     }
 }

@@ -9,6 +9,8 @@ const DIGITS_MAX: f64 = 2_251_799_813_685_248.0;
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
 /// Multiples of 4096 (bytes of memory and disks) lose their zeros.
 const PAGES: f64 = 1.0 / 4096.0;
+/// All scales that are tried where there is time, the one with the smallest integers first.
+const SCALES: [f64; 8] = [PAGES, 1.0 / 1024.0, 1.0, 10.0, 100.0, 1e3, 1e4, 1e6];
 
 /// How the values of one series are stored in one segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +33,23 @@ impl ValueForm {
         match [100.0, 1000.0].into_iter().find(|scale| fits(values, *scale)) {
             Some(scale) => Self::Scaled(scale),
             None => Self::Plain,
+        }
+    }
+
+    /// As [`ValueForm::of`], from more scales.
+    ///
+    /// A value that never changes tells little about its scale, so that it takes that of the series
+    /// `before`, if it is exact: neighbours that have the same scale cost nothing.
+    pub(crate) fn smallest(values: &[f64], before: Self) -> Self {
+        let Some(first) = values.first() else { return before };
+        let is_constant = || values.iter().all(|value| value.to_bits() == first.to_bits());
+        match before {
+            Self::Scaled(scale) if digits(*first, scale).is_some() && is_constant() => before,
+            Self::Scaled(_) | Self::Plain => {
+                let is_zero = first.to_bits() == 0 && is_constant();
+                let mut scales = SCALES.iter().filter(|scale| !is_zero || **scale >= 1.0);
+                scales.find(|scale| fits(values, **scale)).map_or(Self::Plain, |s| Self::Scaled(*s))
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use parquet::schema::types::ColumnPath;
 use tidewatch_env::Disk;
 use tidewatch_metrics::{Lsn, SeriesCatalog};
 
-use crate::chunk::Rating;
 use crate::error::SegmentsError;
 use crate::file_meta::{FileKind, FileMeta, RowGroupMeta};
 use crate::footer::{SEGMENT_FORMAT, SegmentInfo, key_values};
@@ -123,7 +122,8 @@ struct GroupWriter<'a> {
 struct Gathered {
     times: Vec<i64>,
     values: Vec<f64>,
-    ratings: Vec<Rating>,
+    severities: Vec<u16>,
+    flags: Vec<u8>,
 }
 
 impl GroupWriter<'_> {
@@ -173,7 +173,8 @@ impl GroupWriter<'_> {
                 form,
                 times: &rows.times[from..to],
                 values: &rows.values[from..to],
-                ratings: &rows.ratings[from..to],
+                severities: &rows.severities[from..to],
+                flags: &rows.flags[from..to],
             });
             from = to;
         }
@@ -211,10 +212,12 @@ impl Gathered {
     fn fill(&mut self, rows: &[RowCells]) {
         self.times.clear();
         self.values.clear();
-        self.ratings.clear();
+        self.severities.clear();
+        self.flags.clear();
         self.times.extend(rows.iter().map(|row| row.time));
         self.values.extend(rows.iter().map(|row| row.value));
-        self.ratings.extend(rows.iter().map(|row| row.rating));
+        self.severities.extend(rows.iter().map(|row| row.rating.severity));
+        self.flags.extend(rows.iter().map(|row| row.rating.flags));
     }
 }
 
@@ -245,13 +248,17 @@ fn plain_values_repeat(sorted: &SortedRows) -> bool {
     seen.len() * 2 < all
 }
 
-fn properties(values_repeat: bool) -> WriterProperties {
+/// What all segments have in common.
+pub(crate) fn base_properties() -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one of zstd's");
-    let builder = WriterProperties::builder()
+    WriterProperties::builder()
         .set_created_by(format!("tidewatch {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(GROUP_ROWS_MAX));
-    let builder = delta(builder, "series_ref");
+        .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
+}
+
+fn properties(values_repeat: bool) -> WriterProperties {
+    let builder = delta(base_properties(), "series_ref");
     let builder = delta(builder, "time");
     delta(builder, "digits")
         .set_column_dictionary_enabled(ColumnPath::from("value"), values_repeat)

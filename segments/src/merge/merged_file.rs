@@ -1,0 +1,164 @@
+//! The file that a merge writes, row group by row group.
+
+use std::path::Path;
+
+use arrow::datatypes::{SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use tidewatch_env::Disk;
+use tidewatch_metrics::{EventTime, Flags};
+
+use crate::error::SegmentsError;
+use crate::file_meta::{FileKind, FileMeta, RowGroupMeta};
+use crate::footer::{SegmentInfo, key_values};
+use crate::group_builder::{GroupBuilder, SeriesRows, samples_schema};
+use crate::late_hours::LateHours;
+use crate::merge::columns::ColumnEncoders;
+use crate::merge::gather::Gather;
+use crate::merge::order::SeriesOrder;
+use crate::output::{Output, Part, Sealed};
+use crate::value_form::ValueForm;
+use crate::writer::base_properties;
+
+/// The file that a merge writes; none before its first row group.
+#[derive(Debug)]
+pub(crate) struct MergedFile<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    file: &'static str,
+    unit: TimeUnit,
+    schema: SchemaRef,
+    open: Option<Open<'a>>,
+    groups: Vec<RowGroupMeta>,
+    late_hours: LateHours,
+}
+
+#[derive(Debug)]
+struct Open<'a> {
+    output: Output<'a>,
+    encoders: ColumnEncoders,
+}
+
+impl<'a> MergedFile<'a> {
+    pub(crate) fn new(
+        disk: &'a dyn Disk,
+        dir: &'a Path,
+        file: &'static str,
+        unit: TimeUnit,
+    ) -> Self {
+        let schema = samples_schema(unit);
+        let late_hours = LateHours::NONE;
+        Self { disk, dir, file, unit, schema, open: None, groups: Vec::new(), late_hours }
+    }
+
+    /// Writes the first `rows` of `gather` as one row group.
+    pub(crate) fn write_group(
+        &mut self,
+        gather: &Gather,
+        rows: usize,
+        order: &SeriesOrder,
+    ) -> Result<(), SegmentsError> {
+        let builder = self.build(gather, rows);
+        let (time_min, time_max) = (builder.time_min, builder.time_max);
+        let late_rows = builder.late_rows;
+        if late_rows > 0 {
+            let late = gather.columns(0..rows);
+            for (time, flags) in late.times.iter().zip(late.flags) {
+                if Flags::from_bits(*flags).is_late() {
+                    self.late_hours.insert(EventTime::new(*time));
+                }
+            }
+        }
+        let batch = builder.finish(SchemaRef::clone(&self.schema));
+        let part = self.open()?.write(&batch)?;
+        let runs = || gather.runs().filter(|(_, place)| place.start < rows);
+        let name = |metric| order.name(metric).clone();
+        let (first, last) = (runs().next(), runs().last());
+        let (first, last) = first.zip(last).expect("a row group has rows");
+        self.groups.push(RowGroupMeta {
+            rows: rows as u64,
+            offset: part.offset,
+            bytes: part.bytes,
+            crc32c: part.crc32c,
+            first: name(first.0.metric),
+            last: name(last.0.metric),
+            time_min,
+            time_max,
+            late_rows,
+        });
+        Ok(())
+    }
+
+    /// Makes the file durable; `None` if nothing was written.
+    pub(crate) fn seal(
+        self,
+        info: &SegmentInfo,
+    ) -> Result<Option<(Sealed, FileMeta)>, SegmentsError> {
+        let Some(open) = self.open else { return Ok(None) };
+        let groups = &self.groups;
+        let sealed = open.output.seal(key_values(info, groups))?;
+        let meta = FileMeta {
+            kind: FileKind::Samples,
+            file: String::new(),
+            bytes: sealed.bytes,
+            crc32c: sealed.crc32c,
+            footer_offset: sealed.footer.offset,
+            footer_crc32c: sealed.footer.crc32c,
+            rows: groups.iter().map(|group| group.rows).sum(),
+            late_rows: groups.iter().map(|group| group.late_rows).sum(),
+            late_hours: self.late_hours,
+            time_min: groups.iter().map(|group| group.time_min).min().unwrap_or_default(),
+            time_max: groups.iter().map(|group| group.time_max).max().unwrap_or_default(),
+            first_lsn: info.first_lsn,
+            last_lsn: info.last_lsn,
+            slots: info.slots,
+        };
+        Ok(Some((sealed, meta)))
+    }
+
+    fn build(&self, gather: &Gather, rows: usize) -> GroupBuilder {
+        let mut builder = GroupBuilder::new(self.unit, rows);
+        let mut before = ValueForm::Plain;
+        for (run, place) in gather.runs().take_while(|(_, place)| place.start < rows) {
+            let columns = gather.columns(place);
+            let form = ValueForm::smallest(columns.values, before);
+            before = form;
+            builder.push(&SeriesRows {
+                series: run.series,
+                form,
+                times: columns.times,
+                values: columns.values,
+                severities: columns.severities,
+                flags: columns.flags,
+            });
+        }
+        builder
+    }
+
+    fn open(&mut self) -> Result<&mut Open<'a>, SegmentsError> {
+        if self.open.is_none() {
+            self.open = Some(Open::create(self.disk, self.dir, self.file, &self.schema)?);
+        }
+        Ok(self.open.as_mut().expect("it was created where it was missing"))
+    }
+}
+
+impl<'a> Open<'a> {
+    fn create(
+        disk: &'a dyn Disk,
+        dir: &Path,
+        file: &str,
+        schema: &SchemaRef,
+    ) -> Result<Self, SegmentsError> {
+        let encoders = ColumnEncoders::new(schema)
+            .map_err(SegmentsError::parquet("begin", &dir.join(file)))?;
+        let properties = base_properties().build();
+        let output =
+            Output::create(disk, dir, file.to_owned(), SchemaRef::clone(schema), properties)?;
+        Ok(Self { output, encoders })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<Part, SegmentsError> {
+        let chunks = self.encoders.encode(batch).map_err(self.output.failed("write"))?;
+        self.output.write_chunks(chunks)
+    }
+}
