@@ -24,7 +24,7 @@ use crate::slot_set::SlotSet;
 
 /// What the file is called until it is sealed; no version of the manifest has the number 0.
 const MERGED_FILE: &str = "samples-00000000000000000000.parquet";
-/// Rows after which the caller is asked whether to go on.
+/// Rows after which the caller is asked whether to go on; up to a row group's more at a time.
 const PACE_ROWS: u64 = 16_384;
 
 /// Times of rows that are left out.
@@ -38,7 +38,7 @@ pub struct Merge<'a> {
     pub catalog: &'a SeriesCatalog,
     /// Rows that are left out.
     pub erase: &'a dyn Erase,
-    /// Called with the rows since the last call, about every 16,384; `false` gives up.
+    /// Called with the rows since the last call, after 16,384 rows or more; `false` gives up.
     pub pace: &'a mut dyn FnMut(u64) -> bool,
 }
 
