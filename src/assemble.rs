@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tidewatch_engine::{
     CheckpointPolicy, DataDir, Engine, EngineConfig, EngineError, EngineHome, RecoveryState,
-    ReplayPolicy, Stopped,
+    ReplayPolicy, RetentionRules, Stopped,
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_query::{
@@ -20,6 +20,13 @@ use crate::config::Config;
 
 /// Series that one GiB of the memory budget allows: 1.5 kB each, with names, index and detector.
 const SERIES_PER_GIB: u64 = 700_000;
+
+/// The log between two checkpoints may take this part of the disk's budget.
+const LOG_SHARE: u64 = 16;
+/// Bytes that a sample takes in the log.
+const LOG_BYTES_PER_SAMPLE: u64 = 20;
+/// A checkpoint is not made more often than after so many samples for the budget's sake.
+const DEBT_ROWS_MIN: u64 = 1_000_000;
 
 /// The running product.
 #[derive(Debug)]
@@ -179,6 +186,15 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
         keep: config.replay.keep,
         disk_permille: permille(config.replay.disk_fraction),
     };
+    let storage = &config.storage;
+    engine.retention = Arc::new(RetentionRules::new(config.retention.clone(), storage.retention));
+    engine.disk_bytes_max = storage.disk_bytes_max;
+    if storage.disk_bytes_max > 0 {
+        // Two checkpoints are kept, and a third one is in the making: so much of the log is on the disk.
+        let log_rows = storage.disk_bytes_max / LOG_SHARE / LOG_BYTES_PER_SAMPLE;
+        let rows = &mut engine.checkpoints.debt_rows;
+        *rows = log_rows.max(DEBT_ROWS_MIN).min(*rows);
+    }
     engine.series_max = usize::try_from(match config.limits.series_max {
         0 => (memory >> 20) * SERIES_PER_GIB / 1_024,
         series => series,

@@ -10,6 +10,7 @@ use tidewatch_wal::{Wal, WalError, WalSegmentInfo};
 
 use crate::EngineError;
 use crate::admission::Permit;
+use crate::deletes::DeleteRecord;
 use crate::dispatch::Dispatch;
 use crate::ingest::{Ack, Done, Durability};
 use crate::instruments::CommitterInstruments;
@@ -32,6 +33,8 @@ pub struct Append {
     pub parts: Vec<SampleBatch>,
     /// When its request was received.
     pub received: UnixNanos,
+    /// What it asks to be deleted.
+    pub delete: Option<DeleteRecord>,
     /// Held until its rows are applied.
     pub permit: Option<Arc<Permit>>,
     /// When it is answered.
@@ -108,6 +111,7 @@ impl Append {
             registered: Vec::new(),
             parts: Vec::new(),
             received: UnixNanos::default(),
+            delete: None,
             permit: None,
             durability: Durability::Synced,
             done: Some(done),
@@ -163,6 +167,7 @@ impl<D: Dispatch> Committer<D> {
         position: LogPosition,
     ) -> Self {
         let instruments = CommitterInstruments::default();
+        progress.set_log_time(position.tick);
         let (rows_at_tick, waiting) = (position.rows, Vec::new());
         Self { wal, dispatch, clock, progress, instruments, position, rows_at_tick, waiting }
     }
@@ -271,6 +276,8 @@ impl<D: Dispatch> Committer<D> {
         }
         if append.kind == KIND_SAMPLES {
             self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
+        } else if let Some(delete) = &append.delete {
+            self.dispatch.delete(lsn, delete);
         }
         Ok(())
     }
@@ -308,6 +315,7 @@ impl<D: Dispatch> Committer<D> {
         let tick = TickRecord { time, rows: self.position.rows, hashed };
         let lsn = self.wal.append(KIND_TICK, &[&tick.encode()], None)?;
         self.position.tick = time;
+        self.progress.set_log_time(time);
         self.rows_at_tick = self.position.rows;
         if hashed {
             self.position.hashed_rows = self.position.rows;

@@ -10,6 +10,7 @@ use tidewatch_wal::WalConfig;
 
 use crate::ingest::IngestConfig;
 use crate::limits::REQUESTS_MAX;
+use crate::retention::RetentionRules;
 
 /// When checkpoints are made, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,10 @@ pub struct EngineConfig {
     pub checkpoints: CheckpointPolicy,
     /// What is kept of the log beyond them.
     pub replay: ReplayPolicy,
+    /// For how long samples are kept.
+    pub retention: Arc<RetentionRules>,
+    /// What the data directory may take; 0 is as much as there is room.
+    pub disk_bytes_max: u64,
     /// Series in all.
     pub series_max: usize,
     /// The door.
@@ -93,6 +98,8 @@ impl EngineConfig {
             flush_interval: Duration::from_mins(10),
             checkpoints: CheckpointPolicy::default(),
             replay: ReplayPolicy::default(),
+            retention: Arc::default(),
+            disk_bytes_max: 0,
             series_max: 20_000_000,
             ingest: IngestConfig {
                 bytes_max: 256 << 20,

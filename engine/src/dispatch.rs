@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_operators::RuleSet;
 
+use crate::deletes::DeleteRecord;
 use crate::record::TickRecord;
 use crate::shard::ShardRows;
 
@@ -32,6 +33,9 @@ pub trait Dispatch {
 
     /// Rules for all shards.
     fn rules(&mut self, lsn: Lsn, rules: &RulesInForce);
+
+    /// Rows of earlier records are to be hidden: no head holds rows of records on both sides of `lsn`.
+    fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord);
 
     /// Everything up to `lsn` has been handed over.
     fn advance(&mut self, lsn: Lsn);

@@ -9,17 +9,22 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tidewatch_env::{Clock, Disk};
-use tidewatch_metrics::{Lsn, SeriesCatalog};
-use tidewatch_segments::{Published, SegmentsInstruments, Snapshot};
+use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
+use tidewatch_segments::{
+    CompactionInstruments, MetricName, Published, SegmentsInstruments, Snapshot,
+};
 use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig, SinkInstruments};
 use tidewatch_wal::{ArchiveInstruments, WalHome, WalInstruments, WalSegmentInfo};
 use tracing::{info, warn};
 
 use crate::EngineError;
+use crate::budget::{Budget, BudgetDisk};
 use crate::checkpoint::{Archiver, Checkpointer, Last, Rounds};
 use crate::committer::{Append, Committer, CommitterMessage};
+use crate::compactor::Compactor;
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
+use crate::deletes::{DeleteRecord, Deletes};
 use crate::flusher::Flusher;
 use crate::hashes::Hashes;
 use crate::ingest::Ingest;
@@ -28,12 +33,14 @@ use crate::limits::{COMMIT_QUEUE_MAX, SHARD_QUEUE_MAX};
 use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
+use crate::record::KIND_DELETE;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
-use crate::shard::Shard;
+use crate::shard::{Shard, ShardShared};
 use crate::threads::{
     ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, join, preallocate,
     run_committer, run_outbox, run_replay, run_shard,
 };
+use crate::upkeep::Upkeep;
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -74,6 +81,7 @@ pub struct Engine {
     outbox: Arc<Outbox>,
     hashes: Arc<Hashes>,
     flusher: Arc<Flusher>,
+    deletes: Arc<Deletes>,
     wal_segments: Arc<Mutex<Vec<WalSegmentInfo>>>,
     shards: Vec<Sender<ShardMessage>>,
     queue: Sender<CommitterMessage>,
@@ -98,6 +106,7 @@ struct EngineInstruments {
     checkpoints: crate::instruments::CheckpointInstruments,
     outbox: OutboxInstruments,
     segments: SegmentsInstruments,
+    compaction: CompactionInstruments,
     sinks: SinkInstruments,
 }
 
@@ -109,10 +118,12 @@ impl Engine {
     /// [`EngineError::InUse`], damage, and what the disk reports.
     pub fn open(
         config: &EngineConfig,
-        home: EngineHome,
+        mut home: EngineHome,
         data_dir: DataDir,
         state: &Arc<RecoveryState>,
     ) -> Result<Self, EngineError> {
+        let budget = Arc::new(Budget::new(config.disk_bytes_max));
+        home.disk = Arc::new(BudgetDisk::new(home.disk, Arc::clone(&budget)));
         let instruments = EngineInstruments::default();
         let counted = (instruments.shard.clone(), instruments.outbox.clone());
         let mut opened = Opened::new(config, &home.disk, &home.clock, counted)?;
@@ -133,6 +144,7 @@ impl Engine {
             outbox: Arc::clone(&opened.shared.outbox),
             hashes: Arc::new(Hashes::new(config.shards)),
             flusher: Arc::new(Flusher::new(Arc::clone(&home.clock), config.shards)),
+            deletes: Arc::clone(&opened.shared.deletes),
             wal_segments: Arc::default(),
             shards: senders.clone(),
             queue,
@@ -148,11 +160,14 @@ impl Engine {
         let hashes = Arc::clone(&engine.hashes);
         let shards = std::mem::take(&mut opened.shards);
         engine.start_shards(shards, receivers, config)?;
-        engine.start_flusher(config)?;
+        let manifest_lock = Arc::<Mutex<()>>::default();
+        engine.start_flusher(config, &manifest_lock)?;
+        let shares = (Arc::clone(&budget), manifest_lock);
+        engine.start_compactor(config, &opened.shared, shares)?;
         let log = engine.open_log(config, &opened)?;
         let disk = &engine.home.disk;
         let replay = Replay::new(config, disk, &opened, &log, (&hashes, state))?;
-        let rounds = engine.rounds(config, opened, &log)?;
+        let rounds = engine.rounds(config, opened, (&log, budget))?;
         let dispatch = ChannelDispatch::new(senders);
         engine.start_committer(log, Gate::closed(dispatch.clone()), commits, config.idle_mark)?;
         engine.start_outbox(config)?;
@@ -235,6 +250,7 @@ impl Engine {
         self.instruments.checkpoints.register(registry);
         self.instruments.outbox.register(registry);
         self.instruments.segments.register(registry);
+        self.instruments.compaction.register(registry);
         self.instruments.sinks.register(registry);
     }
 
@@ -263,6 +279,34 @@ impl Engine {
         self.flusher.wait_empty(timeout)
     }
 
+    /// Hides the rows of a metric and a range of event times that were written before, and has them
+    /// removed. Returns the record of the log, durable, once queries no longer see them.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`], and [`EngineError::Late`] when it takes longer than `timeout`: it will
+    /// still be done then.
+    pub fn delete(
+        &self,
+        metric: MetricName,
+        (from, to): (EventTime, EventTime),
+        timeout: Duration,
+    ) -> Result<Lsn, EngineError> {
+        let record = DeleteRecord { received: self.home.clock.now(), metric, from, to };
+        let (answer, answered) = bounded(1);
+        let done = Box::new(move |ack: Result<crate::Ack, EngineError>| drop(answer.send(ack)));
+        let note = Append {
+            delete: Some(record.clone()),
+            ..Append::note(KIND_DELETE, record.encode(), done)
+        };
+        let closed = |_gone| EngineError::Closed;
+        self.queue.send(CommitterMessage::Append(note)).map_err(closed)?;
+        let ack = answered.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => EngineError::Late,
+            RecvTimeoutError::Disconnected => EngineError::Closed,
+        })??;
+        if self.deletes.wait(ack.lsn, timeout) { Ok(ack.lsn) } else { Err(EngineError::Late) }
+    }
+
     /// Stops: what was taken is flushed as far as time allows, the output hash is logged, threads end.
     ///
     /// Nobody may write any more.
@@ -284,6 +328,7 @@ impl Engine {
         self.flusher.wake();
         drop(self.queue.send(CommitterMessage::Stop));
         self.progress.close();
+        self.deletes.close();
         let threads = std::mem::take(&mut *self.lock_threads());
         threads.iter().for_each(|thread| thread.thread().unpark());
         let hands_over =
@@ -358,7 +403,11 @@ impl Engine {
         Ok(())
     }
 
-    fn start_flusher(&self, config: &EngineConfig) -> Result<(), EngineError> {
+    fn start_flusher(
+        &self,
+        config: &EngineConfig,
+        manifest_lock: &Arc<Mutex<()>>,
+    ) -> Result<(), EngineError> {
         let writer = crate::flusher::SegmentWriter {
             disk: Arc::clone(&self.home.disk),
             dir: config.segments_dir(),
@@ -369,9 +418,31 @@ impl Engine {
             instruments: self.instruments.segments.clone(),
             clock: Arc::clone(&self.home.clock),
             shards: config.shards,
+            deletes: Arc::clone(&self.deletes),
+            commits: Arc::clone(manifest_lock),
         };
         let (flusher, stop) = (Arc::clone(&self.flusher), Arc::clone(&self.stop));
         self.spawn("flusher", move || crate::threads::run_flusher(&flusher, &writer, &stop))
+    }
+
+    fn start_compactor(
+        &self,
+        config: &EngineConfig,
+        shared: &ShardShared,
+        shares: (Arc<Budget>, Arc<Mutex<()>>),
+    ) -> Result<(), EngineError> {
+        let home = (Arc::clone(&self.home.disk), Arc::clone(&self.home.clock));
+        let instruments = self.instruments.compaction.clone();
+        let upkeep = Upkeep {
+            compactor: Compactor::new(config, shared, home, shares, instruments),
+            flusher: Arc::clone(&self.flusher),
+            queue: self.queue.clone(),
+            progress: Arc::clone(&self.progress),
+            clock: Arc::clone(&self.home.clock),
+            recovered: Arc::clone(&self.recovered),
+            stop: Arc::clone(&self.stop),
+        };
+        self.spawn("compactor", move || upkeep.run())
     }
 
     fn open_log(&mut self, config: &EngineConfig, opened: &Opened) -> Result<OpenLog, EngineError> {
@@ -388,13 +459,13 @@ impl Engine {
         &self,
         config: &EngineConfig,
         opened: Opened,
-        log: &OpenLog,
+        (log, budget): (&OpenLog, Arc<Budget>),
     ) -> Result<Rounds, EngineError> {
         let disk = Arc::clone(&self.home.disk);
-        let archiver = Archiver::open(disk, config, self.instruments.archive.clone())?;
+        let archiver = Archiver::open(disk, config, budget, self.instruments.archive.clone())?;
         let checkpointer = Checkpointer::new(
             opened.store,
-            (Arc::clone(&self.outbox), Arc::clone(&self.published)),
+            &opened.shared,
             log.start.clone(),
             (archiver, opened.checkpoints),
             self.instruments.checkpoints.clone(),

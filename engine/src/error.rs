@@ -107,6 +107,9 @@ pub enum EngineError {
     /// A sink could not be started.
     #[error("a sink could not be started")]
     Sink(#[source] std::sync::Arc<tidewatch_sinks::SinkError>),
+    /// It takes longer than the caller waits.
+    #[error("it is not done yet, and will be: look again later")]
+    Late,
     /// The engine is closing, or has stopped after an error.
     #[error("the engine has stopped")]
     Closed,
@@ -118,7 +121,7 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } => ErrorKind::InUse,
-            Self::Overloaded { .. } => ErrorKind::Unavailable,
+            Self::Overloaded { .. } | Self::Late => ErrorKind::Unavailable,
             Self::Wal(error) => match error.as_ref() {
                 WalError::Full { .. } => ErrorKind::Full,
                 WalError::TooLarge { .. } => ErrorKind::TooLarge,

@@ -8,10 +8,12 @@ use std::time::Duration;
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{SeriesCatalog, Slot};
 use tidewatch_segments::{
-    Events, Flush, FrozenHead, Head, Manifest, Published, SegmentsInstruments, SlotSet, flush,
+    Events, Flush, FrozenHead, Head, Manifest, Published, SegmentsInstruments, SlotSet,
+    commit_deletes, flush,
 };
 
 use crate::EngineError;
+use crate::deletes::Deletes;
 use crate::dispatch::shard_of;
 use crate::limits::FROZEN_HEADS_MAX;
 use crate::outbox::Outbox;
@@ -99,6 +101,9 @@ pub(crate) struct SegmentWriter {
     pub(crate) instruments: SegmentsInstruments,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shards: usize,
+    pub(crate) deletes: Arc<Deletes>,
+    /// Held by whoever makes the next version of the manifest.
+    pub(crate) commits: Arc<Mutex<()>>,
 }
 
 impl SegmentWriter {
@@ -117,6 +122,7 @@ impl SegmentWriter {
         if !self.progress.wait_durable(frozen.head.last_lsn, timeout) {
             return Ok(false);
         }
+        let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let manifest = self.published.manifest();
         let tail = self.outbox.tail(manifest.events_lsn());
         let heads = [Arc::clone(&frozen.head)];
@@ -134,6 +140,7 @@ impl SegmentWriter {
                     deliveries: &tail.deliveries,
                     last_lsn: tail.last_lsn,
                 },
+                now: self.progress.log_time(),
             },
         )?;
         let seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
@@ -141,7 +148,34 @@ impl SegmentWriter {
         // Readers that took a snapshot before still find the rows of the last flush in memory.
         self.outbox.forget(manifest.events_lsn());
         self.published.commit_flush(frozen.shard, &heads, flushed.manifest);
+        drop(committing);
         Ok(true)
+    }
+
+    /// Names deletes in the manifest, which every shard has heard of, and forgets those that have
+    /// nothing left to hide.
+    ///
+    /// # Errors
+    /// What the disk reports; it may be tried again then.
+    pub(crate) fn name_deletes(&self) -> Result<(), EngineError> {
+        let reached = self.progress.applied().min(self.progress.durable());
+        let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut due = self.deletes.pending();
+        due.retain(|delete| delete.lsn <= reached);
+        let manifest = self.published.manifest();
+        if due.is_empty() && manifest.deletes().is_empty() {
+            return Ok(());
+        }
+        let unflushed = self.published.oldest_unflushed();
+        let place = (&self.disk, self.dir.as_path());
+        if let Some(next) = commit_deletes(place, &manifest, &due, unflushed)? {
+            self.published.commit_files(next);
+        }
+        if let Some(last) = due.last() {
+            self.deletes.named(last.lsn);
+        }
+        drop(committing);
+        Ok(())
     }
 }
 

@@ -276,6 +276,7 @@ impl Ingest {
             registered: fresh.into_iter().map(|(_, entry)| entry).collect(),
             parts,
             received,
+            delete: None,
             permit: Some(Arc::new(write.permit)),
             durability: write.durability,
             done: (write.durability != Durability::Accepted).then_some(done),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tidewatch_metrics::Lsn;
 
+use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce};
+use crate::flusher::FrozenShard;
 use crate::hashes::Hashes;
 use crate::record::TickRecord;
 use crate::shard::{Shard, ShardRows};
@@ -14,6 +16,8 @@ use crate::shard::{Shard, ShardRows};
 pub(crate) struct InlineDispatch {
     pub(crate) shards: Vec<Shard>,
     pub(crate) hashes: Arc<Hashes>,
+    /// Heads that deletes froze; nobody else has them.
+    pub(crate) frozen: Vec<FrozenShard>,
 }
 
 impl Dispatch for InlineDispatch {
@@ -36,6 +40,14 @@ impl Dispatch for InlineDispatch {
     fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
         for shard in &mut self.shards {
             shard.set_rules(lsn, rules);
+        }
+    }
+
+    fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
+        for shard in &mut self.shards {
+            shard.delete(lsn, delete);
+            let head = shard.freeze().map(|head| FrozenShard { shard: shard.index(), head });
+            self.frozen.extend(head);
         }
     }
 

@@ -5,10 +5,13 @@
 //! `threads` runs them in the process, the crash laboratory runs them one by one.
 
 mod admission;
+mod budget;
 mod checkpoint;
 pub mod committer;
+mod compactor;
 mod config;
 mod data_dir;
+mod deletes;
 pub mod dispatch;
 mod engine;
 mod error;
@@ -28,10 +31,12 @@ mod progress;
 pub mod record;
 mod recovery;
 mod replayer;
+mod retention;
 mod segment_sums;
 pub mod shard;
 mod stopped;
 mod threads;
+mod upkeep;
 mod verify;
 mod verify_shard;
 
@@ -43,10 +48,12 @@ pub use admission::{Admission, Permit};
 pub use checkpoint::{CheckpointRecord, SlotMark};
 pub use config::{CheckpointPolicy, EngineConfig, ReplayPolicy};
 pub use data_dir::DataDir;
+pub use deletes::{DeleteRecord, Deletes};
 pub use engine::{Engine, EngineHome};
 pub use error::{EngineError, ErrorKind};
 pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine};
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
+pub use retention::RetentionRules;
 pub use stopped::Stopped;
 pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

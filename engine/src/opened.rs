@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept, SinkEntry};
 use crate::config::EngineConfig;
+use crate::deletes::Deletes;
 use crate::dispatch::shard_of;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::outbox::Outbox;
@@ -56,6 +57,7 @@ impl Opened {
             restore_catalog(&**disk, &dir, &manifest, &catalog)?;
         }
         let flushed = Arc::new(*manifest.flushed());
+        let deletes = Arc::new(Deletes::new(manifest.deletes_lsn()));
         let (heads, published) =
             crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
         let shared = ShardShared {
@@ -64,6 +66,7 @@ impl Opened {
             progress: Arc::new(Progress::new(config.shards)),
             outbox: Arc::new(Outbox::new(outbox_instruments)),
             clock: Arc::clone(clock),
+            deletes,
             flushed,
         };
         let shards = heads.into_iter().enumerate().map(|(index, head)| {

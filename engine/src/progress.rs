@@ -1,7 +1,7 @@
 //! How far the log is durable and applied, and waiting for it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Progress {
     durable: AtomicU64,
     /// Samples in the log, for whoever measures by it.
     rows: AtomicU64,
+    /// The log's time: that of its last tick.
+    log_time: AtomicI64,
     applied: Vec<AtomicU64>,
     /// Shown to those who wait: no more progress will come.
     closed: AtomicBool,
@@ -31,6 +33,7 @@ impl Progress {
         Self {
             durable: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            log_time: AtomicI64::new(0),
             applied: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             closed: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
@@ -57,6 +60,17 @@ impl Progress {
     /// The committer: the log holds so many samples.
     pub fn set_rows(&self, rows: u64) {
         self.rows.store(rows, Ordering::Relaxed);
+    }
+
+    /// The log's time.
+    #[must_use]
+    pub fn log_time(&self) -> UnixNanos {
+        UnixNanos::new(self.log_time.load(Ordering::Relaxed))
+    }
+
+    /// The committer: the log has come to `time`.
+    pub fn set_log_time(&self, time: UnixNanos) {
+        self.log_time.store(time.nanos(), Ordering::Relaxed);
     }
 
     /// The last record that all shards have applied.

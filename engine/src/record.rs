@@ -16,6 +16,7 @@
 //!                  started i64, finished i64, error text
 //! 21 output hash   at LSN u64, samples u64, severities u64, alerts u64
 //! 22 checkpoint    number u64, 256 x: slot's LSN u64, state hash u64, output hash 3 x u64
+//! 23 delete        received i64, database text, metric text, from i64, to i64
 //! ```
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
@@ -27,6 +28,7 @@ use tidewatch_operators::OutputHash;
 use tidewatch_segments::DeliveryRow;
 
 use crate::checkpoint::CheckpointRecord;
+use crate::deletes::DeleteRecord;
 
 /// Samples of one request.
 pub const KIND_SAMPLES: u8 = 16;
@@ -42,6 +44,9 @@ pub const KIND_DELIVERY: u8 = 20;
 pub const KIND_OUTPUT_HASH: u8 = 21;
 /// The hashes of a checkpoint's slots.
 pub const KIND_CHECKPOINT: u8 = 22;
+
+/// A metric's rows of a range of times go.
+pub const KIND_DELETE: u8 = 23;
 
 /// A record, decoded.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ pub enum LogRecord {
     OutputHash(OutputHashRecord),
     /// A checkpoint.
     Checkpoint(CheckpointRecord),
+    /// A delete.
+    Delete(DeleteRecord),
 }
 
 /// Samples of one request, with the registrations of series that no earlier record holds.
@@ -379,6 +386,7 @@ pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
             },
         }),
         KIND_CHECKPOINT => LogRecord::Checkpoint(CheckpointRecord::decode(&mut fields)?),
+        KIND_DELETE => LogRecord::Delete(DeleteRecord::decode(&mut fields)?),
         _ => return None,
     };
     fields.end()?;

@@ -140,7 +140,8 @@ impl<'a> Scan<'a> {
             LogRecord::Transition(_)
             | LogRecord::Delivery(_)
             | LogRecord::OutputHash(_)
-            | LogRecord::Checkpoint(_) => {}
+            | LogRecord::Checkpoint(_)
+            | LogRecord::Delete(_) => {}
         }
         Ok(())
     }

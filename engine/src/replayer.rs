@@ -61,6 +61,10 @@ impl Replayer {
                 }
                 Ok(Some(LogRecord::Start(start)))
             }
+            LogRecord::Delete(delete) => {
+                dispatch.delete(lsn, &delete);
+                Ok(None)
+            }
             other => Ok(Some(other)),
         }
     }

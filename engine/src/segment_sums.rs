@@ -58,10 +58,13 @@ impl SegmentSums {
                 continue;
             }
             for slot in meta.slots.iter() {
-                sums.by_slot[usize::from(slot.0)].push((meta.last_lsn, sums.segments.len()));
+                let end = meta.end_of(slot).unwrap_or(meta.last_lsn);
+                sums.by_slot[usize::from(slot.0)].push((end, sums.segments.len()));
             }
             let replayed_before = meta.slots.iter().map(|slot| covered[usize::from(slot.0)]).max();
-            let is_compared = replayed_before.is_none_or(|covered| covered < meta.first_lsn);
+            let is_whole = meta.rows_erased == 0;
+            let is_compared =
+                is_whole && replayed_before.is_none_or(|covered| covered < meta.first_lsn);
             let segment = Segment::open(Arc::clone(disk), dir, meta);
             let (stored, replayed) = (Sum::default(), Sum::default());
             sums.segments.push(SumPair { segment, is_compared, stored, replayed });

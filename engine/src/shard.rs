@@ -11,6 +11,7 @@ use tidewatch_segments::{FrozenHead, Head, Published, RowColumns};
 
 use crate::admission::Permit;
 use crate::checkpoint::EncodedSlot;
+use crate::deletes::{DeleteRecord, Deletes};
 use crate::instruments::ShardInstruments;
 use crate::locals::Locals;
 use crate::outbox::{Fired, Outbox};
@@ -43,6 +44,8 @@ pub struct ShardShared {
     pub outbox: Arc<Outbox>,
     /// For the times that alerts tell; nothing that is put out depends on it.
     pub clock: Arc<dyn Clock>,
+    /// Deletes on their way into the manifest.
+    pub deletes: Arc<Deletes>,
     /// The last record whose rows of a slot are in segments, per slot, when the engine opened.
     pub flushed: Arc<[Lsn; SLOTS]>,
 }
@@ -125,6 +128,12 @@ impl Shard {
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.release(lsn, None);
+    }
+
+    /// Rows of earlier records are to be hidden; the head is to be frozen before the next one.
+    pub fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
+        self.seen = lsn;
+        self.shared.deletes.note(lsn, delete);
     }
 
     /// Every record up to `lsn` has been applied.

@@ -51,7 +51,7 @@ impl Stopped {
         let opened = Opened::new(config, disk, clock, instruments)?;
         let shared = opened.shared;
         let hashes = Arc::new(Hashes::new(config.shards));
-        let mut dispatch = InlineDispatch { shards: opened.shards, hashes };
+        let mut dispatch = InlineDispatch { shards: opened.shards, hashes, frozen: Vec::new() };
         let from = opened.base.replay_from;
         let mut replayer = Replayer::new(Arc::clone(&shared.catalog), opened.base);
         let mut reader = WalReader::open_at(Arc::clone(disk), &config.wal_dir(), from)?;

@@ -13,6 +13,7 @@ use tracing::{error, warn};
 use crate::EngineError;
 use crate::checkpoint::EncodedSlot;
 use crate::committer::{Append, Committer, CommitterMessage, TakeOver};
+use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::flusher::{Flusher, SegmentWriter};
 use crate::hashes::Hashes;
@@ -38,6 +39,8 @@ pub(crate) enum ShardMessage {
     Tick(Lsn, crate::record::TickRecord),
     Rules(Lsn, RulesInForce),
     Advance(Lsn),
+    /// Freeze the head before the next record.
+    Delete(Lsn, DeleteRecord),
     /// Freeze the head now, whatever its size, and answer.
     Freeze(Sender<()>),
     /// Answer with the hash of all operator state.
@@ -86,6 +89,12 @@ impl Dispatch for ChannelDispatch {
         }
     }
 
+    fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
+        for shard in 0..self.senders.len() {
+            self.send(shard, ShardMessage::Delete(lsn, delete.clone()));
+        }
+    }
+
     fn advance(&mut self, lsn: Lsn) {
         for shard in 0..self.senders.len() {
             self.send(shard, ShardMessage::Advance(lsn));
@@ -131,6 +140,12 @@ impl Dispatch for Gate {
         }
     }
 
+    fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
+        if self.open {
+            self.inner.delete(lsn, delete);
+        }
+    }
+
     fn advance(&mut self, lsn: Lsn) {
         if self.open {
             self.inner.advance(lsn);
@@ -172,6 +187,10 @@ pub(crate) fn run_shard(
             }
             Ok(ShardMessage::Rules(lsn, rules)) => shard.set_rules(lsn, &rules),
             Ok(ShardMessage::Advance(lsn)) => shard.advance(lsn),
+            Ok(ShardMessage::Delete(lsn, delete)) => {
+                shard.delete(lsn, &delete);
+                flusher.take(&mut shard);
+            }
             Ok(ShardMessage::Freeze(done)) => {
                 flusher.take(&mut shard);
                 answer(&done, ());
@@ -266,7 +285,11 @@ fn gather(
 /// Writes frozen heads until it is told to stop.
 pub(crate) fn run_flusher(flusher: &Flusher, writer: &SegmentWriter, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
-        let Some(frozen) = flusher.next(Duration::from_millis(200)) else { continue };
+        if let Err(error) = writer.name_deletes() {
+            warn!(%error, "deletes could not be put into the manifest; trying again");
+            std::thread::park_timeout(FLUSH_RETRY);
+        }
+        let Some(frozen) = flusher.next(Duration::from_millis(100)) else { continue };
         match writer.write(&frozen, Duration::from_millis(200)) {
             Ok(true) => flusher.done(),
             Ok(false) => {}

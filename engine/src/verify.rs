@@ -20,6 +20,7 @@ use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
 
 use crate::checkpoint::{Base, Checkpoint, CheckpointStore, SlotMark};
 use crate::config::EngineConfig;
+use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce, shard_of};
 use crate::hashes::added;
 use crate::record::{
@@ -242,6 +243,9 @@ impl Dispatch for Replay {
         }
     }
 
+    /// The operators had seen the rows; which segments miss some, their entries in the manifest tell.
+    fn delete(&mut self, _lsn: Lsn, _delete: &DeleteRecord) {}
+
     fn advance(&mut self, _lsn: Lsn) {}
 }
 
@@ -329,7 +333,8 @@ impl Replay {
                 LogRecord::Samples(_)
                 | LogRecord::Tick(_)
                 | LogRecord::Delivery(_)
-                | LogRecord::Checkpoint(_),
+                | LogRecord::Checkpoint(_)
+                | LogRecord::Delete(_),
             )
             | None => {}
         }

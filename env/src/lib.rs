@@ -12,6 +12,7 @@ mod durable;
 mod real_disk;
 mod rng;
 mod sim_disk;
+mod thread_priority;
 
 pub use crate::clock::{Clock, RealClock, SimClock};
 pub use crate::disk::{Disk, DiskFile, LockGuard, OpenMode};
@@ -19,3 +20,4 @@ pub use crate::durable::{read_file, replace_file};
 pub use crate::real_disk::RealDisk;
 pub use crate::rng::Rng;
 pub use crate::sim_disk::{DiskOp, FaultMode, SECTOR_BYTES, SimDisk};
+pub use crate::thread_priority::lower_thread_priority;

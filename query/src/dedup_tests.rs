@@ -13,16 +13,23 @@ enum Step {
     Write(Vec<(usize, i64, i32)>),
     Freeze(usize),
     Flush(usize),
+    /// A metric, the first quarter and the last.
+    Delete(usize, i64, i64),
+    Compact,
 }
+
+const METRICS: [&str; 2] = ["cpu", "mem"];
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let row = (0..5_usize, 0..24_i64, -9..9_i32);
     let step = prop_oneof![
         4 => proptest::collection::vec(row, 1..30).prop_map(Step::Write),
         1 => (0..2_usize).prop_map(Step::Freeze),
-        1 => (0..2_usize).prop_map(Step::Flush),
+        2 => (0..2_usize).prop_map(Step::Flush),
+        1 => (0..2_usize, 0..24_i64, 0..9_i64).prop_map(|(m, from, n)| Step::Delete(m, from, from + n)),
+        1 => Just(Step::Compact),
     ];
-    proptest::collection::vec(step, 1..14)
+    proptest::collection::vec(step, 1..20)
 }
 
 /// The row that stands: value and `late` of the last arrival, severity of the scored one.
@@ -34,7 +41,7 @@ struct Standing {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(80))]
 
     #[test]
     fn the_last_arrival_stands_as_in_a_naive_model(steps in steps(), from in 0..24_i64) {
@@ -44,14 +51,26 @@ proptest! {
         let series: Vec<_> = hosts
             .iter()
             .enumerate()
-            .map(|(i, host)| world.series("default", ["cpu", "mem"][i % 2], &[("host", host)]))
+            .map(|(i, host)| world.series("default", METRICS[i % 2], &[("host", host)]))
             .collect();
         let mut model: BTreeMap<(&str, i64), Standing> = BTreeMap::new();
-        let mut arrivals = 0;
+        let mut arrivals: Vec<(usize, i64)> = Vec::new();
         for step in steps {
             match step {
                 Step::Freeze(shard) => world.freeze(shard),
                 Step::Flush(shard) => world.flush(shard),
+                Step::Compact => {
+                    world.compact();
+                }
+                Step::Delete(metric, from, to) => {
+                    world.delete(METRICS[metric], from * 900 * SECOND..=to * 900 * SECOND);
+                    let goes = |at: usize, quarter: i64| {
+                        at % 2 == metric && (from..=to).contains(&quarter)
+                    };
+                    arrivals.retain(|(at, quarter)| !goes(*at, *quarter));
+                    let at = |host: &str| hosts.iter().position(|h| *h == host).unwrap();
+                    model.retain(|(host, quarter), _| !goes(at(host), *quarter));
+                }
                 Step::Write(rows) => {
                     let record: Vec<Arrival> = rows.iter().map(|(at, quarter, value)| Arrival {
                         series: series[*at],
@@ -60,7 +79,7 @@ proptest! {
                         severity: value.abs() as f32,
                     }).collect();
                     let late = world.write(&record);
-                    arrivals += rows.len();
+                    arrivals.extend(rows.iter().map(|(at, quarter, _)| (*at, *quarter)));
                     for ((row, late), arrival) in rows.iter().zip(late).zip(&record) {
                         let scored = if late { 0.0 } else { arrival.severity };
                         model
@@ -79,7 +98,7 @@ proptest! {
         }
         let asked = Asked::new(&world);
         let since = format!("1970-01-01T{:02}:{:02}:00Z", from * 15 / 60, from * 15 % 60);
-        for metric in ["cpu", "mem"] {
+        for metric in METRICS {
             let of_metric = |host: &str| {
                 hosts.iter().position(|h| *h == host).map(|i| i % 2) == Some(usize::from(metric == "mem"))
             };
@@ -104,10 +123,18 @@ proptest! {
         let late = model.values().filter(|s| s.late).count();
         prop_assert_eq!(counts, format!("n,l\n{},{late}\n", model.len()));
         let all = asked.csv("SELECT count(*) AS n FROM tidewatch.arrivals").unwrap();
-        prop_assert_eq!(all, format!("n\n{arrivals}\n"));
+        prop_assert_eq!(all, format!("n\n{}\n", arrivals.len()));
         let extent = asked.csv("SELECT sum(rows) AS n FROM tidewatch.series WHERE rows > 0").unwrap();
         let rows = if model.is_empty() { String::new() } else { model.len().to_string() };
         prop_assert_eq!(extent, format!("n\n{rows}\n"));
+        // Once heads are flushed and segments gone through, deletes are done, and it is all the same.
+        (0..2).for_each(|shard| world.flush(shard));
+        while world.compact() {}
+        prop_assert_eq!(world.deletes(), 0);
+        let counts = Asked::new(&world)
+            .csv("SELECT count(*) AS n, count(*) FILTER (WHERE late) AS l FROM tidewatch.samples")
+            .unwrap();
+        prop_assert_eq!(counts, format!("n,l\n{},{late}\n", model.len()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! A small data directory with real files and heads in memory, for the tests of this crate.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use tidewatch_metrics::{
     Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
 };
 use tidewatch_segments::{
-    AlertRow, DeliveryRow, Events, Flush, Head, Manifest, Published, RowColumns, SlotSet, Snapshot,
-    flush,
+    AlertRow, Delete, DeliveryRow, Events, Flush, Head, KeepAll, Manifest, MetricName, Published,
+    RowColumns, SlotSet, Snapshot, Upkeep, commit_deletes, flush,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -123,14 +124,69 @@ impl World {
     /// as if a query had come in between.
     pub(crate) fn flush(&self, shard: usize) {
         self.freeze(shard);
-        let frozen = self.published.frozen(shard);
         let state = self.state.lock().unwrap();
         let events =
             Events { alerts: &state.alerts, deliveries: &state.deliveries, last_lsn: state.lsn };
-        let input = Flush { frozen: &frozen, slots: SlotSet::ALL, catalog: &self.catalog, events };
-        let manifest = self.published.manifest();
-        let flushed = flush(&self.disk, self.dir.path(), &manifest, &input).unwrap();
-        self.published.commit_flush(shard, &frozen, flushed.manifest);
+        for frozen in self.published.frozen(shard) {
+            let input = Flush {
+                frozen: &[Arc::clone(&frozen)],
+                slots: SlotSet::ALL,
+                catalog: &self.catalog,
+                events,
+                now: UnixNanos::default(),
+            };
+            let manifest = self.published.manifest();
+            let flushed = flush(&self.disk, self.dir.path(), &manifest, &input).unwrap();
+            self.published.commit_flush(shard, &[frozen], flushed.manifest);
+        }
+        self.forget_deletes();
+    }
+
+    /// Deletes rows that were written before.
+    pub(crate) fn delete(&self, metric: &str, times: RangeInclusive<i64>) {
+        let lsn = {
+            let mut state = self.state.lock().unwrap();
+            state.lsn = state.lsn.next();
+            for (shard, head) in state.heads.iter_mut().enumerate() {
+                self.published.freeze(shard, head);
+            }
+            state.lsn
+        };
+        let metric = MetricName { db: "default".to_owned(), metric: metric.to_owned() };
+        let (from, to) = (EventTime::new(*times.start()), EventTime::new(*times.end()));
+        let deletes = [Delete { lsn, metric, from, to }];
+        let place = (&self.disk, self.dir.path());
+        let unflushed = self.published.oldest_unflushed();
+        let next = commit_deletes(place, &self.published.manifest(), &deletes, unflushed).unwrap();
+        self.published.commit_files(next.unwrap());
+    }
+
+    /// Carries out the next task that segments wait for; false if there is none.
+    pub(crate) fn compact(&self) -> bool {
+        let upkeep = Upkeep { retention: &KeepAll, now: UnixNanos::default(), force: true };
+        let (place, manifest) = ((&self.disk, self.dir.path()), self.published.manifest());
+        let Some(task) = upkeep.next_task(&manifest) else { return false };
+        let mut pace = |_| true;
+        let prepared = upkeep.prepare(place, &manifest, task, &self.catalog, &mut pace).unwrap();
+        let next = prepared.unwrap().commit(place, &manifest, &[]).unwrap();
+        self.published.commit_files(next.unwrap());
+        for unread in self.published.take_unread() {
+            self.disk.remove(&unread).unwrap();
+        }
+        self.forget_deletes();
+        true
+    }
+
+    fn forget_deletes(&self) {
+        let unflushed = self.published.oldest_unflushed();
+        let place = (&self.disk, self.dir.path());
+        let done = commit_deletes(place, &self.published.manifest(), &[], unflushed).unwrap();
+        done.into_iter().for_each(|next| self.published.commit_files(next));
+    }
+
+    /// Deletes that still hide rows.
+    pub(crate) fn deletes(&self) -> usize {
+        self.published.manifest().deletes().len()
     }
 
     pub(crate) fn add_alert(&self, alert: AlertRow) {

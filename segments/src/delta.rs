@@ -1,7 +1,7 @@
 //! One file of the manifest.
 //!
 //! ```text
-//! {"format":1,"crc32c":"8 hex digits","delta":{…}}\n      crc32c of the delta's bytes
+//! {"format":2,"crc32c":"8 hex digits","delta":{…}}\n      crc32c of the delta's bytes
 //! ```
 //!
 //! The text has one line end, at its end, and no byte 0. A file that does not end so, or that holds
@@ -13,12 +13,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tidewatch_metrics::Lsn;
 
+use crate::deletes::Delete;
 use crate::error::SegmentsError;
-use crate::file_meta::{FileMeta, lsn};
-use crate::slot_set::SlotSet;
+use crate::file_meta::{FileMeta, FlushedSlots, lsn};
 
 /// The format of deltas that this release writes.
-pub(crate) const DELTA_FORMAT: u64 = 1;
+pub(crate) const DELTA_FORMAT: u64 = 2;
 const HEAD: &str = "{\"format\":";
 const CRC: &str = ",\"crc32c\":\"";
 const BODY: &str = "\",\"delta\":";
@@ -43,14 +43,15 @@ pub(crate) struct Delta {
     pub(crate) series_end: u32,
     /// References below `series_end` that stood for no series then.
     pub(crate) series_missing: Vec<RefRange>,
-}
-
-/// The rows of these slots are in files up to this record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FlushedSlots {
-    #[serde(with = "lsn")]
-    pub(crate) lsn: Lsn,
-    pub(crate) slots: SlotSet,
+    /// Deletes that came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) deletes: Vec<Delete>,
+    /// Records of deletes that no file needs any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) deletes_done: Vec<u64>,
+    /// Deletes of records up to this one are known.
+    #[serde(default, with = "lsn")]
+    pub(crate) deletes_lsn: Lsn,
 }
 
 /// References from `start` to before `end`.
@@ -88,7 +89,7 @@ impl Delta {
             .and_then(|rest| rest.split_once(CRC))
             .ok_or(BadDelta::Damaged("it does not begin as a delta"))?;
         match format.parse() {
-            Ok(DELTA_FORMAT) => {}
+            Ok(1..=DELTA_FORMAT) => {}
             Ok(newer) if newer > DELTA_FORMAT => return Err(BadDelta::Newer(newer)),
             _ => return Err(BadDelta::Damaged("its format is no number")),
         }
@@ -117,7 +118,11 @@ impl BadDelta {
 
 #[cfg(test)]
 mod tests {
+    use tidewatch_metrics::EventTime;
+
     use super::*;
+    use crate::file_meta::MetricName;
+    use crate::slot_set::SlotSet;
 
     fn delta() -> Delta {
         Delta {
@@ -129,6 +134,14 @@ mod tests {
             flushed: vec![FlushedSlots { lsn: Lsn::new(9), slots: SlotSet::ALL }],
             series_end: 12,
             series_missing: vec![RefRange { start: 3, end: 5 }],
+            deletes: vec![Delete {
+                lsn: Lsn::new(8),
+                metric: MetricName { db: "d".to_owned(), metric: "m".to_owned() },
+                from: EventTime::MIN,
+                to: EventTime::new(7),
+            }],
+            deletes_done: vec![4],
+            deletes_lsn: Lsn::new(8),
         }
     }
 
@@ -158,7 +171,7 @@ mod tests {
         bytes[20] = 0;
         assert_eq!(Delta::decode(&bytes), Err(BadDelta::Torn));
         let text = String::from_utf8(delta().encode()).unwrap();
-        let newer = text.replacen("\"format\":1", "\"format\":2", 1);
-        assert_eq!(Delta::decode(newer.as_bytes()), Err(BadDelta::Newer(2)));
+        let newer = text.replacen("\"format\":2", "\"format\":3", 1);
+        assert_eq!(Delta::decode(newer.as_bytes()), Err(BadDelta::Newer(3)));
     }
 }

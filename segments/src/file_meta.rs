@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
-use tidewatch_metrics::{EventTime, Lsn};
+use tidewatch_metrics::{EventTime, Lsn, Slot, UnixNanos};
 
 use crate::late_hours::LateHours;
 use crate::slot_set::SlotSet;
@@ -70,13 +70,83 @@ pub struct FileMeta {
     pub last_lsn: Lsn,
     /// Slots whose rows up to `last_lsn` are in this file or earlier ones; empty unless samples.
     pub slots: SlotSet,
+    /// Merges that the rows have been through: 0 after a flush.
+    #[serde(default)]
+    pub tier: u8,
+    /// The log's time when the file was written.
+    #[serde(default, with = "unix_nanos")]
+    pub written: UnixNanos,
+    /// Where the slots of a merge end at different records: which ones end where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<FlushedSlots>,
+    /// Rows of the records that are not in the file any more: deleted, or expired.
+    #[serde(default)]
+    pub rows_erased: u64,
+    /// Rows that deletes up to this record hide are not in the file.
+    #[serde(default, with = "lsn")]
+    pub deletes_lsn: Lsn,
+    /// The retention that the file's rows have been through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<Retained>,
+}
+
+/// The rows of these slots are in files up to this record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushedSlots {
+    /// The record.
+    #[serde(with = "lsn")]
+    pub lsn: Lsn,
+    /// The slots.
+    pub slots: SlotSet,
+}
+
+/// A file without the rows that had expired at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// The log's time of that moment.
+    #[serde(with = "unix_nanos")]
+    pub at: UnixNanos,
+    /// Hash of the rules by which they expired.
+    pub rules: u64,
 }
 
 impl FileMeta {
+    /// An empty file of this kind without a name.
+    pub(crate) fn of(kind: FileKind) -> Self {
+        Self {
+            kind,
+            file: String::new(),
+            bytes: 0,
+            crc32c: 0,
+            footer_offset: 0,
+            footer_crc32c: 0,
+            rows: 0,
+            late_rows: 0,
+            late_hours: LateHours::NONE,
+            time_min: EventTime::default(),
+            time_max: EventTime::default(),
+            first_lsn: Lsn::ZERO,
+            last_lsn: Lsn::ZERO,
+            slots: SlotSet::default(),
+            tier: 0,
+            written: UnixNanos::default(),
+            ends: Vec::new(),
+            rows_erased: 0,
+            deletes_lsn: Lsn::ZERO,
+            retained: None,
+        }
+    }
+
     /// Whether rows of the file may lie in `times`.
     #[must_use]
     pub fn overlaps(&self, times: &RangeInclusive<EventTime>) -> bool {
         self.time_min <= *times.end() && *times.start() <= self.time_max
+    }
+
+    /// Up to which record rows of a slot are in this file; `None` where it is not one of its slots.
+    pub fn end_of(&self, slot: Slot) -> Option<Lsn> {
+        let end = self.ends.iter().find(|end| end.slots.contains(slot)).map(|end| end.lsn);
+        end.or_else(|| self.slots.contains(slot).then_some(self.last_lsn))
     }
 }
 
@@ -127,7 +197,20 @@ pub(crate) mod lsn {
     }
 }
 
-mod event_time {
+mod unix_nanos {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use tidewatch_metrics::UnixNanos;
+
+    pub(crate) fn serialize<S: Serializer>(time: &UnixNanos, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(time.nanos())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<UnixNanos, D::Error> {
+        i64::deserialize(from).map(UnixNanos::new)
+    }
+}
+
+pub(crate) mod event_time {
     use serde::{Deserialize, Deserializer, Serializer};
     use tidewatch_metrics::EventTime;
 

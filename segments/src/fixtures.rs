@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewatch_env::{Disk, SimDisk};
-use tidewatch_metrics::{EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity};
+use tidewatch_metrics::{
+    EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
+};
 
 use crate::events::{AlertRow, DeliveryRow};
 use crate::flush::{Events, Flush, flush};
@@ -117,6 +119,7 @@ impl Directory {
             slots: SlotSet::ALL,
             catalog: &self.catalog,
             events: Events { alerts, deliveries, last_lsn: self.lsn },
+            now: UnixNanos::new(1),
         };
         self.manifest = flush(&self.shared_disk(), self.dir(), &self.manifest, &input)?.manifest;
         Ok(())

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewatch_env::Disk;
-use tidewatch_metrics::{Lsn, SeriesCatalog};
+use tidewatch_metrics::{Lsn, SeriesCatalog, UnixNanos};
 
-use crate::delta::FlushedSlots;
+use crate::deletes::Delete;
 use crate::error::SegmentsError;
 use crate::events::{AlertRow, DeliveryRow, write_alerts, write_deliveries};
-use crate::file_meta::FileKind;
-use crate::manifest::{Edit, Manifest, data_name};
+use crate::file_meta::{FileKind, FlushedSlots};
+use crate::manifest::{Edit, Manifest, SeriesKnown, data_name};
 use crate::series_file::{FreshSeries, write_series};
 use crate::slot_set::SlotSet;
 use crate::view::FrozenHead;
@@ -20,7 +20,8 @@ use crate::writer::{SegmentRows, write_segment};
 #[derive(Clone, Copy, Debug)]
 pub struct Flush<'a> {
     /// Frozen heads of one shard in the order of the log; their last record must be durable in the
-    /// log, or a crash could leave rows that were never acknowledged. May be empty.
+    /// log, or a crash could leave rows that were never acknowledged. No delete may stand between
+    /// them. May be empty.
     pub frozen: &'a [Arc<FrozenHead>],
     /// All slots of that shard: their rows are in files up to the last frozen record then.
     pub slots: SlotSet,
@@ -28,6 +29,8 @@ pub struct Flush<'a> {
     pub catalog: &'a SeriesCatalog,
     /// Alerts and deliveries that no file has yet.
     pub events: Events<'a>,
+    /// The log's time.
+    pub now: UnixNanos,
 }
 
 /// Alerts and deliveries of records up to a durable one.
@@ -63,7 +66,8 @@ pub struct Flushed {
 /// What the disk or the format's library reports, and [`SegmentsError::UnknownSeries`].
 ///
 /// # Panics
-/// When the frozen heads are not in the order of the log, which is a bug of the caller.
+/// When the frozen heads are not in the order of the log, or a delete stands between them, which is
+/// a bug of the caller.
 pub fn flush(
     disk: &Arc<dyn Disk>,
     dir: &Path,
@@ -72,11 +76,12 @@ pub fn flush(
 ) -> Result<Flushed, SegmentsError> {
     let disk = &**disk;
     let name = |kind| data_name(kind, manifest.number() + 1);
-    let mut edit = Edit { series_end: manifest.series_end(), ..Edit::default() };
-    edit.series_missing = manifest.series_missing().to_vec();
+    let mut edit = Edit::default();
     let mut rows = 0;
     if let (Some(first), Some(last)) = (flush.frozen.first(), flush.frozen.last()) {
         assert!(flush.frozen.is_sorted_by(|a, b| a.last_lsn <= b.first_lsn), "in log order");
+        let between = |delete: &Delete| first.last_lsn <= delete.lsn && delete.lsn < last.last_lsn;
+        assert!(!manifest.deletes().iter().any(between), "rows of both sides of a delete");
         let views: Vec<_> = flush.frozen.iter().map(|frozen| frozen.view()).collect();
         let segment_rows = SegmentRows {
             views: &views,
@@ -94,8 +99,7 @@ pub fn flush(
             let file = name(FileKind::Series);
             edit.added.push(write_series(disk, dir, file, &fresh.series, last.last_lsn)?);
         }
-        edit.series_end = fresh.end;
-        edit.series_missing = fresh.missing;
+        edit.series = Some(SeriesKnown { end: fresh.end, missing: fresh.missing });
         edit.flushed = Some(FlushedSlots { lsn: last.last_lsn, slots: flush.slots });
     }
     let events = &flush.events;
@@ -107,6 +111,7 @@ pub fn flush(
         let last_lsn = events.last_lsn;
         edit.added.push(write_deliveries(disk, dir, file, events.deliveries, last_lsn)?);
     }
+    edit.added.iter_mut().for_each(|file| file.written = flush.now);
     // DURABILITY: the files' names before the manifest that names them.
     disk.sync_dir(dir).map_err(SegmentsError::io("sync", dir))?;
     let files = edit.added.len() as u64;

@@ -1,5 +1,5 @@
 use tidewatch_env::{FaultMode, SimDisk};
-use tidewatch_metrics::Slot;
+use tidewatch_metrics::{Slot, UnixNanos};
 
 use super::*;
 use crate::events::tests::{alert, delivery};
@@ -84,6 +84,7 @@ fn a_full_disk_refuses_a_flush_that_succeeds_later() {
         slots: SlotSet::ALL,
         catalog: &directory.catalog,
         events: Events::default(),
+        now: UnixNanos::default(),
     };
     let disk = directory.shared_disk();
     let mut failures = 0;
@@ -123,7 +124,13 @@ fn several_frozen_heads_become_one_segment_in_the_order_of_arrival() {
     }
     let slots = SlotSet::from_iter([Slot(3)]);
     let events = Events::default();
-    let input = Flush { frozen: &frozen, slots, catalog: &directory.catalog, events };
+    let input = Flush {
+        frozen: &frozen,
+        slots,
+        catalog: &directory.catalog,
+        events,
+        now: UnixNanos::default(),
+    };
     let disk = directory.shared_disk();
     let flushed = flush(&disk, directory.dir(), &directory.manifest, &input).unwrap();
     assert_eq!((flushed.rows, flushed.files), (all.len() as u64, 2));

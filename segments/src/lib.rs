@@ -6,6 +6,8 @@
 //! [`tidewatch_env::Disk`]; `docs/formats.md` describes the files.
 
 pub mod chunk;
+pub mod compact;
+pub mod deletes;
 pub mod error;
 pub mod events;
 pub mod file_meta;
@@ -17,9 +19,11 @@ pub mod limits;
 pub mod manifest;
 pub mod merge;
 pub mod reader;
+pub mod retention;
 pub mod segment;
 pub mod slot_set;
 pub mod snapshot;
+pub mod tiers;
 pub mod verify;
 pub mod view;
 
@@ -36,23 +40,27 @@ mod value_form;
 mod writer;
 
 pub use chunk::{ChunkView, HeadColumns};
+pub use compact::{Prepared, Task, Upkeep, Why, commit_deletes};
+pub use deletes::Delete;
 pub use error::SegmentsError;
 pub use events::{
     AlertRow, DeliveryRow, EventFile, alerts_batch, alerts_schema, deliveries_batch,
     deliveries_schema,
 };
-pub use file_meta::{FileKind, FileMeta, MetricName, RowGroupMeta};
+pub use file_meta::{FileKind, FileMeta, FlushedSlots, MetricName, Retained, RowGroupMeta};
 pub use flush::{Events, Flush, Flushed, flush};
 pub use head::{Head, RowColumns};
-pub use instruments::SegmentsInstruments;
+pub use instruments::{CompactionInstruments, SegmentsInstruments};
 pub use late_hours::LateHours;
 pub use manifest::{Manifest, remove_orphans};
 pub use merge::{Erase, Merge, Merged, merge};
 pub use output::Sealed;
 pub use reader::{Predicate, Projection, SegmentColumns, SegmentReader};
+pub use retention::{KeepAll, Retention};
 pub use segment::{FooterCache, Segment};
 pub use series_file::restore_catalog;
 pub use slot_set::SlotSet;
 pub use snapshot::{Published, Snapshot};
+pub use tiers::{DueMerge, due_merge};
 pub use verify::{VerifyProblem, VerifyReport, list, verify};
 pub use view::{FrozenHead, HeadShared, HeadView};

@@ -13,9 +13,10 @@ use tidewatch_env::{Disk, OpenMode, read_file};
 use tidewatch_metrics::series::SLOTS;
 use tidewatch_metrics::{Lsn, Slot};
 
-use crate::delta::{BadDelta, Delta, FlushedSlots, RefRange};
+use crate::deletes::Delete;
+use crate::delta::{BadDelta, Delta, RefRange};
 use crate::error::SegmentsError;
-use crate::file_meta::{FileKind, FileMeta};
+use crate::file_meta::{FileKind, FileMeta, FlushedSlots};
 use crate::limits::{DELTA_BYTES_MAX, DELTAS_PER_FULL};
 use crate::output::TEMPORARY;
 use crate::slot_set::SlotSet;
@@ -37,15 +38,30 @@ pub struct Manifest {
     flushed: Box<[Lsn; SLOTS]>,
     series_end: u32,
     series_missing: Vec<RefRange>,
+    /// In the order of their records.
+    deletes: Vec<Delete>,
+    deletes_lsn: Lsn,
 }
 
 /// What the next version has that this one has not.
 #[derive(Debug, Default)]
 pub(crate) struct Edit {
     pub(crate) added: Vec<FileMeta>,
+    /// Names of files.
+    pub(crate) removed: Vec<String>,
     pub(crate) flushed: Option<FlushedSlots>,
-    pub(crate) series_end: u32,
-    pub(crate) series_missing: Vec<RefRange>,
+    pub(crate) series: Option<SeriesKnown>,
+    /// In the order of their records, all later than those known.
+    pub(crate) deletes: Vec<Delete>,
+    /// Records of deletes.
+    pub(crate) deletes_done: Vec<u64>,
+}
+
+/// Which references have been looked at for the files of series.
+#[derive(Debug)]
+pub(crate) struct SeriesKnown {
+    pub(crate) end: u32,
+    pub(crate) missing: Vec<RefRange>,
 }
 
 /// A manifest that was read, and what a crash left of the delta after it.
@@ -118,6 +134,8 @@ impl Manifest {
             flushed: Box::new([Lsn::ZERO; SLOTS]),
             series_end: 0,
             series_missing: Vec::new(),
+            deletes: Vec::new(),
+            deletes_lsn: Lsn::ZERO,
         }
     }
 
@@ -159,6 +177,18 @@ impl Manifest {
         events.map(|file| file.last_lsn).max().unwrap_or_default()
     }
 
+    /// Deletes that hide rows of files, or of heads that wait for their flush, in the order of the log.
+    #[must_use]
+    pub fn deletes(&self) -> &[Delete] {
+        &self.deletes
+    }
+
+    /// Deletes of records up to this one are known here, or done.
+    #[must_use]
+    pub fn deletes_lsn(&self) -> Lsn {
+        self.deletes_lsn
+    }
+
     pub(crate) fn series_end(&self) -> u32 {
         self.series_end
     }
@@ -175,15 +205,22 @@ impl Manifest {
         edit: Edit,
     ) -> Result<Self, SegmentsError> {
         let deltas = dir.join(MANIFEST_DIR);
+        let (series_end, series_missing) = match edit.series {
+            Some(series) => (series.end, series.missing),
+            None => (self.series_end, self.series_missing.clone()),
+        };
         let delta = Delta {
             number: self.number + 1,
             previous: self.number,
             full: false,
             added: edit.added,
-            removed: Vec::new(),
+            removed: edit.removed,
             flushed: edit.flushed.into_iter().collect(),
-            series_end: edit.series_end,
-            series_missing: edit.series_missing,
+            series_end,
+            series_missing,
+            deletes_lsn: edit.deletes.last().map_or(self.deletes_lsn, |delete| delete.lsn),
+            deletes: edit.deletes,
+            deletes_done: edit.deletes_done,
         };
         let mut next = self.clone();
         next.apply(&deltas, delta.clone())?;
@@ -229,6 +266,9 @@ impl Manifest {
         }
         self.series_end = delta.series_end;
         self.series_missing = delta.series_missing;
+        self.deletes.retain(|delete| !delta.deletes_done.contains(&delete.lsn.get()));
+        self.deletes.extend(delta.deletes);
+        self.deletes_lsn = delta.deletes_lsn;
         Ok(())
     }
 
@@ -252,6 +292,9 @@ impl Manifest {
             flushed,
             series_end: self.series_end,
             series_missing: self.series_missing.clone(),
+            deletes: self.deletes.clone(),
+            deletes_done: Vec::new(),
+            deletes_lsn: self.deletes_lsn,
         }
     }
 }

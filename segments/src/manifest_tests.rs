@@ -8,7 +8,6 @@ const DIR: &str = "/segments";
 
 fn file(number: u64) -> FileMeta {
     FileMeta {
-        kind: FileKind::Samples,
         file: data_name(FileKind::Samples, number),
         bytes: number,
         crc32c: 1,
@@ -22,6 +21,7 @@ fn file(number: u64) -> FileMeta {
         first_lsn: Lsn::new(number),
         last_lsn: Lsn::new(number),
         slots: SlotSet::ALL,
+        ..FileMeta::of(FileKind::Samples)
     }
 }
 
@@ -31,8 +31,11 @@ fn edit(number: u64) -> Edit {
     Edit {
         added: vec![file(number)],
         flushed: Some(flushed),
-        series_end: u32::try_from(number).unwrap(),
-        series_missing: vec![RefRange { start: 0, end: 1 }],
+        series: Some(SeriesKnown {
+            end: u32::try_from(number).unwrap(),
+            missing: vec![RefRange { start: 0, end: 1 }],
+        }),
+        ..Edit::default()
     }
 }
 
@@ -163,9 +166,9 @@ fn a_newer_format_is_refused_by_name() {
     chain(&disk, 2);
     let path = Path::new(DIR).join(MANIFEST_DIR).join(delta_name(2));
     let text = String::from_utf8(read_file(&disk, &path, 1 << 20).unwrap()).unwrap();
-    overwrite(&disk, &path, text.replacen("\"format\":1", "\"format\":2", 1).as_bytes());
+    overwrite(&disk, &path, text.replacen("\"format\":2", "\"format\":3", 1).as_bytes());
     let refused = Manifest::open(&disk, Path::new(DIR)).unwrap_err();
-    assert!(matches!(refused, SegmentsError::NewerFormat { found: 2, known: 1, .. }), "{refused}");
+    assert!(matches!(refused, SegmentsError::NewerFormat { found: 3, known: 2, .. }), "{refused}");
 }
 
 #[test]

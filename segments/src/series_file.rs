@@ -24,10 +24,8 @@ use crate::delta::RefRange;
 use crate::error::SegmentsError;
 use crate::events::read_batches;
 use crate::file_meta::{FileKind, FileMeta, MetricName};
-use crate::late_hours::LateHours;
 use crate::manifest::Manifest;
 use crate::output::{Output, Written};
-use crate::slot_set::SlotSet;
 
 /// Series of one row group.
 const GROUP_SERIES: usize = 65_536;
@@ -217,20 +215,15 @@ pub(crate) fn plain_meta(
     (first_lsn, last_lsn): (Lsn, Lsn),
 ) -> FileMeta {
     FileMeta {
-        kind,
         file: written.file,
         bytes: written.bytes,
         crc32c: written.crc32c,
         footer_offset: written.footer.offset,
         footer_crc32c: written.footer.crc32c,
         rows,
-        late_rows: 0,
-        late_hours: LateHours::NONE,
-        time_min: Default::default(),
-        time_max: Default::default(),
         first_lsn,
         last_lsn,
-        slots: SlotSet::default(),
+        ..FileMeta::of(kind)
     }
 }
 

@@ -1,12 +1,13 @@
 //! What queries may see: one moment of heads and segments, each row exactly once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidewatch_env::Disk;
 use tidewatch_metrics::{Lsn, SeriesCatalog};
 
+use crate::deletes::Delete;
 use crate::events::EventFile;
 use crate::file_meta::FileKind;
 use crate::head::Head;
@@ -44,10 +45,18 @@ pub struct Snapshot {
     pub manifest: Arc<Manifest>,
 }
 
+/// A segment that the manifest no longer names, and who may still read it.
+#[derive(Debug)]
+struct Retired {
+    path: PathBuf,
+    segment: Weak<Segment>,
+}
+
 #[derive(Debug)]
 struct State {
     shards: Vec<ShardHeads>,
     files: Files,
+    retired: Vec<Retired>,
 }
 
 /// The heads of one shard: live rows are later than frozen ones.
@@ -68,6 +77,13 @@ struct Files {
     samples_lsn: Lsn,
 }
 
+impl Snapshot {
+    /// Deletes that hide rows from it, in the order of the log.
+    pub fn deletes(&self) -> impl Iterator<Item = &Delete> {
+        self.manifest.deletes().iter().filter(|delete| delete.lsn <= self.lsn)
+    }
+}
+
 impl Published {
     /// The segments of `manifest` in `dir`, and the heads of the shards, by shard.
     #[must_use]
@@ -81,7 +97,7 @@ impl Published {
         let footers = Arc::new(FooterCache::default());
         let files = open_files(&disk, dir, manifest, &footers, &BTreeMap::new());
         let shards = heads.into_iter().map(|live| ShardHeads { live, frozen: Vec::new() });
-        let state = State { shards: shards.collect(), files };
+        let state = State { shards: shards.collect(), files, retired: Vec::new() };
         Self { disk, dir: dir.to_owned(), catalog, footers, state: Mutex::new(state) }
     }
 
@@ -149,15 +165,35 @@ impl Published {
     /// # Panics
     /// When there is no such shard.
     pub fn commit_flush(&self, shard: usize, frozen: &[Arc<FrozenHead>], manifest: Manifest) {
+        let files = self.open(manifest);
+        let mut state = self.lock();
+        state.shards[shard].frozen.retain(|kept| !frozen.iter().any(|f| Arc::ptr_eq(kept, f)));
+        state.show(&self.dir, files);
+    }
+
+    /// Shows the files of `manifest`, which hold the rows of those shown before, but for erased ones.
+    pub fn commit_files(&self, manifest: Manifest) {
+        let files = self.open(manifest);
+        self.lock().show(&self.dir, files);
+    }
+
+    /// Segments that no manifest names and nobody reads any more: their files may be removed.
+    ///
+    /// Each one is given once; what is not removed then, the next start removes.
+    #[must_use]
+    pub fn take_unread(&self) -> Vec<PathBuf> {
+        let mut state = self.lock();
+        let unread = state.retired.extract_if(.., |retired| retired.segment.strong_count() == 0);
+        unread.map(|retired| retired.path).collect()
+    }
+
+    fn open(&self, manifest: Manifest) -> Files {
         let open = {
             let state = self.lock();
             Arc::clone(&state.files.segments)
         };
         let open = open.iter().map(|segment| (segment.meta().file.clone(), Arc::clone(segment)));
-        let files = open_files(&self.disk, &self.dir, manifest, &self.footers, &open.collect());
-        let mut state = self.lock();
-        state.shards[shard].frozen.retain(|kept| !frozen.iter().any(|f| Arc::ptr_eq(kept, f)));
-        state.files = files;
+        open_files(&self.disk, &self.dir, manifest, &self.footers, &open.collect())
     }
 
     /// The manifest whose files are shown.
@@ -188,6 +224,19 @@ impl Published {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn show(&mut self, dir: &Path, files: Files) {
+        let shown = std::mem::replace(&mut self.files, files);
+        let kept: BTreeSet<_> = self.files.segments.iter().map(|s| &s.meta().file).collect();
+        let gone = shown.segments.iter().filter(|segment| !kept.contains(&segment.meta().file));
+        let retired = gone.map(|segment| Retired {
+            path: dir.join(&segment.meta().file),
+            segment: Arc::downgrade(segment),
+        });
+        self.retired.extend(retired);
     }
 }
 

@@ -32,6 +32,7 @@ fn flush_of(directory: &Directory, frozen: &[Arc<FrozenHead>], base: &Manifest) 
         slots: SlotSet::ALL,
         catalog: &directory.catalog,
         events: Events::default(),
+        now: tidewatch_metrics::UnixNanos::default(),
     };
     flush(&directory.shared_disk(), directory.dir(), base, &input).unwrap().manifest
 }

@@ -31,6 +31,7 @@ pub struct FrozenHead {
 #[derive(Clone, Debug)]
 pub struct HeadView {
     shard: usize,
+    frozen_at: Option<Lsn>,
     rows: usize,
     chunks: Vec<ChunkView>,
     late_hours: LateHours,
@@ -68,7 +69,8 @@ impl HeadShared {
             ChunkView::new(Arc::clone(chunk), (rows - index * CHUNK_ROWS).min(CHUNK_ROWS))
         });
         let chunks = chunks.collect();
-        Some(HeadView { shard, rows, chunks, late_hours: state.late_hours.clone() })
+        let late_hours = state.late_hours.clone();
+        Some(HeadView { shard, frozen_at: None, rows, chunks, late_hours })
     }
 
     /// As [`view_of`](Self::view_of) of shard 0.
@@ -157,7 +159,8 @@ impl FrozenHead {
     /// The rows of records up to `fence`; `None` where `fence` is older than the marks kept.
     #[must_use]
     pub fn view_of(&self, shard: usize, fence: Lsn) -> Option<HeadView> {
-        self.shared.view_of(shard, fence)
+        let view = self.shared.view_of(shard, fence)?;
+        Some(HeadView { frozen_at: Some(self.last_lsn), ..view })
     }
 
     /// The earliest position that [`view_of`](Self::view_of) still answers for.
@@ -177,6 +180,12 @@ impl HeadView {
     #[must_use]
     pub fn shard(&self) -> usize {
         self.shard
+    }
+
+    /// The record at which the head was frozen; `None` while it grows.
+    #[must_use]
+    pub fn frozen_at(&self) -> Option<Lsn> {
+        self.frozen_at
     }
 
     /// Number of rows.

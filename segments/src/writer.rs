@@ -86,7 +86,6 @@ pub(crate) fn write_segment(
     rows.views.iter().for_each(|view| late_hours.extend(view.late_hours()));
     let refs_end = sorted.runs.iter().map(|run| run.series.0).max().map_or(0, |last| last + 1);
     let meta = FileMeta {
-        kind: FileKind::Samples,
         file: written.file,
         bytes: written.bytes,
         crc32c: written.crc32c,
@@ -100,6 +99,7 @@ pub(crate) fn write_segment(
         first_lsn: rows.first_lsn,
         last_lsn: rows.last_lsn,
         slots: rows.slots,
+        ..FileMeta::of(FileKind::Samples)
     };
     Ok(WrittenSegment { meta, refs_end })
 }

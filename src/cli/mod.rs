@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod client;
+mod delete;
 mod demo;
 mod error;
 #[cfg(test)]
@@ -49,6 +50,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Write(write::WriteArgs),
     Query(query::QueryArgs),
+    Delete(delete::DeleteArgs),
     Check(check::CheckArgs),
     Demo(demo::DemoArgs),
     Gen(generate::GenArgs),
@@ -94,6 +96,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(args, out),
         Command::Write(args) => write::run(args, out),
         Command::Query(args) => query::run(args, &mut serve::answer_locally, out),
+        Command::Delete(args) => delete::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Gen(args) => generate::run(args, out),

@@ -228,6 +228,12 @@ fn describe(record: &LogRecord, document: &mut Value) {
                 "greatest_lsn": slots.max(),
             });
         }
+        LogRecord::Delete(record) => {
+            document["delete"] = json!({
+                "db": record.metric.db, "metric": record.metric.metric,
+                "from": record.from.nanos(), "to": record.to.nanos(),
+            });
+        }
         LogRecord::OutputHash(record) => {
             document["output_hash"] = json!({
                 "at": record.at.get(), "samples": record.hash.samples,

@@ -10,6 +10,7 @@ use toml::Table;
 
 use crate::config::layers::Layers;
 use crate::config::problem::Problem;
+use crate::config::retention::read_retention;
 use crate::config::rules::read_rules;
 use crate::config::section::{Bounds, Findings, Section, finish};
 use crate::config::settings::{
@@ -54,6 +55,7 @@ fn read(mut table: Table, env: &BTreeMap<String, String>, findings: &mut Finding
         replay: read_replay(Section::of(root, "replay", findings)),
         query: read_query(Section::of(root, "query", findings)),
         alerts: read_alerts(Section::of(root, "alerts", findings)),
+        retention: read_retention(root, findings),
         rules: read_rules(root, findings),
         sinks: read_sinks(root, env, findings),
     };
@@ -68,6 +70,10 @@ fn read_storage(mut section: Section<'_>) -> StorageConfig {
     if let Some(data_dir) = section.parsed("data_dir", &default, "a directory", path) {
         storage.data_dir = data_dir;
     }
+    let zero = Some("as much as there is room");
+    let bounds = Bounds { min: 256 * MIB, max: 1_024 * TIB, zero };
+    section.bytes("disk_bytes_max", &mut storage.disk_bytes_max, &bounds);
+    section.duration("retention", &mut storage.retention, &keeps());
     section.finish();
     storage
 }
@@ -157,6 +163,11 @@ fn read_alerts(mut section: Section<'_>) -> AlertsConfig {
     section.duration("max_age", &mut alerts.max_age, &seconds(0..=36_500 * 86_400));
     section.finish();
     alerts
+}
+
+/// For how long samples may be kept.
+pub(super) fn keeps() -> RangeInclusive<Duration> {
+    seconds(0..=36_500 * 86_400)
 }
 
 fn seconds(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {

@@ -166,6 +166,33 @@ fn good_rules_mean_what_they_say() {
 }
 
 #[test]
+fn retention_is_by_the_first_match_and_checked_with_everything_else() {
+    let toml = "[storage]\nretention = \"90d\"\n[[retention]]\nmatch = { metric = \"~ debug_.*\" }\n\
+                keep = \"7d\"\n[[retention]]\nmatch = { env = \"prod\" }\nkeep = \"0s\"\n";
+    let config = load(toml, &[], &[]).expect("good");
+    let day = Duration::from_hours(24);
+    assert_eq!(config.storage.retention, 90 * day);
+    let kept: Vec<_> =
+        config.retention.iter().map(|(series, keep)| (series.to_string(), *keep)).collect();
+    let expected = [("metric ~ debug_.*", 7 * day), ("env = prod", Duration::ZERO)];
+    assert_eq!(kept, expected.map(|(series, keep)| (series.to_owned(), keep)));
+    let found = problems(
+        "[[retention]]\nkeep = \"long\"\n[[retention]]\nmatch = { host = \"~ (\" }\n",
+        &[],
+        &[],
+    );
+    let starts = [
+        "retention[1].keep is \"long\", but must be a time with its unit",
+        "retention[2].keep is missing",
+        "retention[2].match.host is no regular expression",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:?}");
+    for (problem, start) in found.iter().zip(starts) {
+        assert!(problem.starts_with(start), "{problem}");
+    }
+}
+
+#[test]
 fn secrets_come_from_the_environment_and_are_never_shown() {
     let toml = "[[sink.webhook]]\nname = \"oncall\"\nurl = \"http://127.0.0.1:9000/tok1\"\n\
                 secret_env = \"HOOK_SECRET\"\n[[sink.file]]\nname = \"log\"\npath = \"a.jsonl\"\n";
@@ -218,7 +245,7 @@ fn documented() -> BTreeSet<(String, String, String)> {
 
 #[test]
 fn the_document_lists_every_key_with_its_default_and_limits() {
-    let toml = "[[rule]]\n[[sink.webhook]]\n[[sink.file]]\n[[sink.stdout]]\n";
+    let toml = "[[retention]]\n[[rule]]\n[[sink.webhook]]\n[[sink.file]]\n[[sink.stdout]]\n";
     let mut findings = Findings::default();
     read(toml.parse().unwrap(), &BTreeMap::new(), &mut findings);
     let known: BTreeSet<_> =

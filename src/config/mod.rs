@@ -9,6 +9,7 @@ mod hint;
 mod layers;
 mod load;
 mod problem;
+mod retention;
 mod rules;
 mod section;
 mod settings;

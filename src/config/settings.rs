@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidewatch_operators::RuleSet;
+use tidewatch_operators::{RuleSet, Selector};
 use tidewatch_sinks::SinkConfig;
 
 /// The whole configuration. Whatever it holds is within its limits.
@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) query: QueryConfig,
     /// `[alerts]`
     pub(crate) alerts: AlertsConfig,
+    /// `[[retention]]`: series and for how long their samples are kept; the first match counts.
+    pub(crate) retention: Vec<(Selector, Duration)>,
     /// `[[rule]]`
     pub(crate) rules: RuleSet,
     /// `[[sink.webhook]]`, `[[sink.file]]` and `[[sink.stdout]]`; their names are unique.
@@ -39,6 +41,10 @@ pub(crate) struct Config {
 pub(crate) struct StorageConfig {
     /// The data directory; made at the first start.
     pub(crate) data_dir: PathBuf,
+    /// What it may take in bytes; 0 is as much as there is room.
+    pub(crate) disk_bytes_max: u64,
+    /// For how long samples are kept that no `[[retention]]` matches; zero is for ever.
+    pub(crate) retention: Duration,
 }
 
 /// The HTTP interface.
@@ -117,7 +123,11 @@ pub(crate) struct AlertsConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { data_dir: PathBuf::from("./tidewatch-data") }
+        Self {
+            data_dir: PathBuf::from("./tidewatch-data"),
+            disk_bytes_max: 0,
+            retention: Duration::ZERO,
+        }
     }
 }
 

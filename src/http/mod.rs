@@ -1,5 +1,6 @@
 //! The HTTP face: writes, queries, health, instruments.
 
+mod admin;
 mod body;
 mod connections;
 mod error;
@@ -13,7 +14,7 @@ mod write;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 
 use crate::assemble::Running;
 use tidewatch_engine::RecoveryState;
@@ -53,6 +54,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/startupz", get(health::startupz))
         .route("/api/v1/health", get(health::health))
         .route("/api/v1/version", get(health::version))
+        .route("/api/v1/admin/delete", post(admin::delete))
+        .route("/api/v1/admin/metrics/{name}", delete(admin::delete_metric))
         .route("/metrics", get(health::metrics))
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::method_not_allowed)

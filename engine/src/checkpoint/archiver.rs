@@ -8,6 +8,7 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_wal::{Archive, ArchiveInstruments, SegmentState, WalError, WalSegmentInfo};
 
 use crate::EngineError;
+use crate::budget::Budget;
 use crate::config::{EngineConfig, ReplayPolicy};
 
 /// Keeps what `replay` may ask for: packed files of the log, as long and as many as the policy says.
@@ -18,6 +19,7 @@ pub(crate) struct Archiver {
     dir: PathBuf,
     wal_dir: PathBuf,
     policy: ReplayPolicy,
+    budget: Arc<Budget>,
 }
 
 impl Archiver {
@@ -25,11 +27,12 @@ impl Archiver {
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         config: &EngineConfig,
+        budget: Arc<Budget>,
         instruments: ArchiveInstruments,
     ) -> Result<Self, EngineError> {
         let dir = config.archive_dir();
         let archive = Archive::open(Arc::clone(&disk), &dir, instruments)?;
-        Ok(Self { archive, disk, dir, wal_dir: config.wal_dir(), policy: config.replay })
+        Ok(Self { archive, disk, dir, wal_dir: config.wal_dir(), policy: config.replay, budget })
     }
 
     /// For how long records are kept.
@@ -37,8 +40,14 @@ impl Archiver {
         i64::try_from(self.policy.keep.as_nanos()).unwrap_or(i64::MAX)
     }
 
+    /// Whether records are archived: where the budget of the disk is short, samples come first.
     fn is_on(&self) -> bool {
-        !self.policy.keep.is_zero()
+        !self.policy.keep.is_zero() && !self.budget.is_pressed()
+    }
+
+    /// Whether there is something to be given up for the budget's sake.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.budget.is_pressed() && !self.archive.files().is_empty()
     }
 
     /// Keeps copies of the sealed ones of `files` all of whose records are at or below `upto`, which

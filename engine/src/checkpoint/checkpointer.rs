@@ -13,9 +13,11 @@ use crate::checkpoint::index::{CheckpointIndex, SlotEntry};
 use crate::checkpoint::record::CheckpointRecord;
 use crate::checkpoint::store::{CheckpointStore, SlotsWriter};
 use crate::committer::LogPosition;
+use crate::deletes::Deletes;
 use crate::instruments::CheckpointInstruments;
 use crate::outbox::Outbox;
 use crate::record::StartRecord;
+use crate::shard::ShardShared;
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// Checkpoints to start from that are kept: a damaged one falls back to the one before it.
@@ -62,6 +64,7 @@ pub(crate) struct Checkpointer {
     store: CheckpointStore,
     outbox: Arc<Outbox>,
     published: Arc<Published>,
+    deletes: Arc<Deletes>,
     instruments: CheckpointInstruments,
     /// The start whose rules are in force.
     start: (Lsn, StartRecord),
@@ -112,14 +115,21 @@ impl Checkpointer {
     /// Goes on after the checkpoints that a start found, oldest first.
     pub(crate) fn new(
         store: CheckpointStore,
-        (outbox, published): (Arc<Outbox>, Arc<Published>),
+        shared: &ShardShared,
         start: (Lsn, StartRecord),
         (archiver, kept): (Archiver, Vec<Kept>),
         instruments: CheckpointInstruments,
     ) -> Result<Self, EngineError> {
         store.settle()?;
+        let outbox = Arc::clone(&shared.outbox);
+        let (published, deletes) = (Arc::clone(&shared.published), Arc::clone(&shared.deletes));
         let next = store.numbers()?.last().map_or(1, |last| last + 1);
-        Ok(Self { store, outbox, published, instruments, start, archiver, kept, next })
+        Ok(Self { store, outbox, published, deletes, instruments, start, archiver, kept, next })
+    }
+
+    /// Gives up the archive where the budget of the disk is short. `now` is the log's time.
+    pub(crate) fn relieve(&mut self, now: UnixNanos) -> Result<(), EngineError> {
+        if self.archiver.is_pressed() { self.put_away(&[], Lsn::ZERO, now) } else { Ok(()) }
     }
 
     /// Begins a checkpoint.
@@ -172,7 +182,8 @@ impl Checkpointer {
         // Of records up to the position the outbox was told before it was asked for here.
         index.outbox.lsn = index.outbox.lsn.max(position.0);
         let reached = index.least_lsn().min(position.0).next();
-        index.replay_from = events.map_or(reached, |event| event.min(reached));
+        let pending = self.deletes.oldest();
+        index.replay_from = [events, pending].into_iter().flatten().fold(reached, Lsn::min);
         let index_bytes = self.store.commit(&index)?;
         self.kept.push(Kept::of(&index));
         self.instruments.count(index.replay_from, slots_bytes + index_bytes);

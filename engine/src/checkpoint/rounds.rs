@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{RecvTimeoutError, SendError, Sender, bounded};
 use tidewatch_env::Clock;
 use tidewatch_metrics::Slot;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::EngineError;
 use crate::checkpoint::checkpointer::{Checkpointer, EncodedSlot, Round};
@@ -95,6 +95,9 @@ impl Rounds {
     pub(crate) fn run(mut self, closing: &AtomicBool, stop: &AtomicBool) {
         while !stop.load(Ordering::Acquire) {
             let is_last = closing.load(Ordering::Acquire);
+            if let Err(error) = self.checkpointer.relieve(self.progress.log_time()) {
+                warn!(%error, "the archive could not be given up");
+            }
             let rows = self.progress.rows();
             let is_due = if is_last { rows > self.last.rows } else { self.is_due(rows) };
             let pace = if is_last { u64::MAX } else { self.policy.bytes_per_second_max };

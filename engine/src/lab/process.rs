@@ -110,7 +110,7 @@ impl Process {
         let shared = opened.shared.clone();
         let hashes = Arc::new(Hashes::new(config.shards));
         let shards = std::mem::take(&mut opened.shards);
-        let inner = InlineDispatch { shards, hashes: Arc::clone(&hashes) };
+        let inner = InlineDispatch { shards, hashes: Arc::clone(&hashes), frozen: Vec::new() };
         let early = (Arc::clone(&shared.outbox), machine.world.clone());
         let early = machine.alerts_early.then_some(early);
         let from = opened.base.covered().iter().copied().max().unwrap_or_default();
@@ -118,8 +118,12 @@ impl Process {
         let log = open_log(machine, &config, &opened)?;
         let due = replay(machine, &config, &opened, &log, &mut dispatch)?;
         let OpenLog { mut wal, position, start, .. } = log;
-        let archiver =
-            Archiver::open(Arc::clone(&machine.disk), &config, ArchiveInstruments::default())?;
+        let archiver = Archiver::open(
+            Arc::clone(&machine.disk),
+            &config,
+            Arc::default(),
+            ArchiveInstruments::default(),
+        )?;
         let (sender, queue) = bounded(QUEUE_MAX);
         for hash in due {
             let note = Append::note(KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
@@ -131,7 +135,7 @@ impl Process {
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), progress, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                (Arc::clone(&shared.outbox), Arc::clone(&shared.published)),
+                &shared,
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
@@ -161,6 +165,8 @@ impl Process {
                 instruments: SegmentsInstruments::default(),
                 clock,
                 shards: config.shards,
+                deletes: Arc::clone(&shared.deletes),
+                commits: Arc::default(),
             },
             frozen: VecDeque::new(),
             courier: Schedule::new(QueueLimits::default(), RetryPolicy::default(), machine.seed),
@@ -226,7 +232,9 @@ impl Process {
     /// Freezes all heads and writes them to segments. As in the process, a failure is tried again.
     pub(super) fn flush(&mut self) -> Result<(), EngineError> {
         self.machine.phase("flush");
-        for shard in &mut self.committer.dispatch_mut().inner.shards {
+        let inner = &mut self.committer.dispatch_mut().inner;
+        self.frozen.extend(inner.frozen.drain(..));
+        for shard in &mut inner.shards {
             if let Some(head) = shard.freeze() {
                 self.frozen.push_back(FrozenShard { shard: shard.index(), head });
             }

@@ -6,6 +6,7 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_operators::OutputHash;
 use tidewatch_sinks::Message;
 
+use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::hashes::added;
 use crate::inline::InlineDispatch;
@@ -79,6 +80,10 @@ impl Dispatch for Proving {
         if self.each {
             self.prove(lsn);
         }
+    }
+
+    fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
+        self.inner.delete(lsn, delete);
     }
 
     fn advance(&mut self, lsn: Lsn) {

@@ -10,6 +10,7 @@ use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
 
 use crate::EngineError;
 use crate::checkpoint::Base;
+use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::hashes::added;
 use crate::lab::proving::Proof;
@@ -136,6 +137,8 @@ impl Dispatch for Shards {
     fn rules(&mut self, _lsn: Lsn, rules: &RulesInForce) {
         self.shards.iter_mut().for_each(|shard| shard.rules(rules, &mut self.seen));
     }
+
+    fn delete(&mut self, _lsn: Lsn, _delete: &DeleteRecord) {}
 
     fn advance(&mut self, _lsn: Lsn) {}
 }

@@ -12,6 +12,7 @@ use tidewatch_segments::{
 
 use crate::error::QueryError;
 use crate::limits::BATCH_ROWS;
+use crate::scan::hidden::Hidden;
 use crate::scan::hours::TimeTest;
 use crate::scan::plan::Columns;
 use crate::scan::progress::Progress;
@@ -35,6 +36,14 @@ pub(crate) struct SegmentPart {
     pub(crate) segment: Arc<Segment>,
     /// In ascending order.
     pub(crate) groups: Vec<usize>,
+    pub(crate) hidden: Hidden,
+}
+
+/// Chunks of one head.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadPart {
+    pub(crate) chunks: Vec<ChunkView>,
+    pub(crate) hidden: Hidden,
 }
 
 /// Reads row groups in the order of the segment: by series, time and arrival within a metric.
@@ -42,6 +51,7 @@ pub(crate) struct SegmentPart {
 pub(crate) struct SegmentCursor {
     reader: SegmentReader,
     groups: std::vec::IntoIter<usize>,
+    hidden: Hidden,
     wanted: Wanted,
     test: TimeTest,
     /// The row group at work, and its rows that are left.
@@ -56,6 +66,7 @@ pub(crate) struct SegmentCursor {
 #[derive(Debug)]
 pub(crate) struct HeadCursor {
     chunks: std::vec::IntoIter<ChunkView>,
+    hidden: Hidden,
     wanted: Wanted,
     test: TimeTest,
     chunk: Option<ChunkView>,
@@ -76,6 +87,7 @@ impl SegmentCursor {
         Ok(Self {
             reader,
             groups: part.groups.clone().into_iter(),
+            hidden: part.hidden.clone(),
             wanted,
             test,
             group: SegmentColumns::default(),
@@ -99,7 +111,11 @@ impl SegmentCursor {
             let series = self.group.series_ref.as_ref().expect("the series is always read");
             let times = self.group.time.as_ref().filter(|_| self.is_timed);
             let times = times.map(|times| (&times.values()[start..end], &mut self.test));
-            self.picks.pick(&self.wanted.index, &series.values()[start..end], times);
+            let series = &series.values()[start..end];
+            self.picks.pick(&self.wanted.index, series, times);
+            if let Some(times) = self.group.time.as_ref().filter(|_| !self.hidden.is_empty()) {
+                self.picks.hide(&self.hidden, series, &times.values()[start..end]);
+            }
             if !self.picks.is_empty() {
                 return Ok(Some(self.rows(start)));
             }
@@ -115,7 +131,8 @@ impl SegmentCursor {
         };
         let meta = self.reader.groups().get(group);
         let times = meta.map(|meta| meta.time_min.nanos()..=meta.time_max.nanos());
-        self.is_timed = times.is_none_or(|times| !self.test.takes_all(&times));
+        let is_timed = times.is_none_or(|times| !self.test.takes_all(&times));
+        self.is_timed = is_timed || !self.hidden.is_empty();
         let columns = self.wanted.columns;
         let projection = Projection {
             series: true,
@@ -153,9 +170,10 @@ impl SegmentCursor {
 }
 
 impl HeadCursor {
-    pub(crate) fn new(chunks: Vec<ChunkView>, wanted: Wanted, test: TimeTest) -> Self {
+    pub(crate) fn new(part: HeadPart, wanted: Wanted, test: TimeTest) -> Self {
         Self {
-            chunks: chunks.into_iter(),
+            chunks: part.chunks.into_iter(),
+            hidden: part.hidden,
             wanted,
             test,
             chunk: None,
@@ -192,6 +210,9 @@ impl HeadCursor {
             chunk.copy(start..end, &mut self.columns);
             let times = self.is_timed.then_some((self.columns.times.as_slice(), &mut self.test));
             self.picks.pick(&self.wanted.index, &self.columns.series, times);
+            if !self.hidden.is_empty() {
+                self.picks.hide(&self.hidden, &self.columns.series, &self.columns.times);
+            }
             if !self.picks.is_empty() {
                 return Ok(true);
             }

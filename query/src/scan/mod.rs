@@ -5,6 +5,7 @@
 //! ([`cursor`]); hours with late rows are merged by series, time and arrival ([`merge`]).
 
 mod cursor;
+mod hidden;
 mod hours;
 mod merge;
 mod plan;

@@ -9,7 +9,8 @@ use tidewatch_segments::{ChunkView, LateHours, MetricName, Predicate, Segment, S
 
 use crate::error::QueryError;
 use crate::limits::MERGE_SOURCES_MAX;
-use crate::scan::cursor::{SegmentPart, Wanted};
+use crate::scan::cursor::{HeadPart, SegmentPart, Wanted};
+use crate::scan::hidden::ScanDeletes;
 use crate::scan::hours::Hours;
 use crate::scan::progress::Progress;
 use crate::scan::series_index::SeriesIndex;
@@ -72,7 +73,7 @@ pub(crate) struct Plain {
 #[derive(Clone, Debug)]
 pub(crate) enum PlainRows {
     Segment(SegmentPart),
-    Head(Vec<ChunkView>),
+    Head(HeadPart),
 }
 
 /// Hours that are merged together; sources in the order of arrival.
@@ -80,7 +81,7 @@ pub(crate) enum PlainRows {
 pub(crate) struct Slab {
     pub(crate) hours: Hours,
     pub(crate) segments: Vec<SegmentPart>,
-    pub(crate) heads: Vec<Vec<ChunkView>>,
+    pub(crate) heads: Vec<HeadPart>,
 }
 
 impl Columns {
@@ -103,14 +104,15 @@ impl Scan {
     ) -> Result<Self, QueryError> {
         let mut planner = Planner {
             snapshot,
+            times: request.times.clone(),
+            deletes: ScanDeletes::new(snapshot, request.metrics.as_ref()),
+            parts: vec![Part::default(); request.threads.max(1)],
+            read: BTreeSet::new(),
             predicate: Predicate {
                 metrics: request.metrics,
                 times: EventTime::new(*request.times.start())
                     ..=EventTime::new(*request.times.end()),
             },
-            times: request.times.clone(),
-            parts: vec![Part::default(); request.threads.max(1)],
-            read: BTreeSet::new(),
         };
         let late = match request.superseded {
             Superseded::Shown => LateHours::NONE,
@@ -141,6 +143,7 @@ impl Scan {
 struct Planner<'a> {
     snapshot: &'a Snapshot,
     predicate: Predicate,
+    deletes: ScanDeletes<'a>,
     times: RangeInclusive<i64>,
     parts: Vec<Part>,
     /// Segments that are read, by position.
@@ -169,6 +172,7 @@ impl Planner<'_> {
     fn plain(&mut self, hours: &Hours) -> Result<(), QueryError> {
         for position in 0..self.snapshot.segments.len() {
             let segment = Arc::clone(&self.snapshot.segments[position]);
+            let hidden = self.deletes.of_segment(segment.meta());
             for (group, rows) in self.groups(position, hours)? {
                 let part = self.least();
                 part.rows += rows.max(1);
@@ -182,6 +186,7 @@ impl Planner<'_> {
                         rows: PlainRows::Segment(SegmentPart {
                             segment: Arc::clone(&segment),
                             groups: vec![group],
+                            hidden: hidden.clone(),
                         }),
                         hours: hours.clone(),
                     }),
@@ -189,10 +194,12 @@ impl Planner<'_> {
             }
         }
         for head in &self.snapshot.heads {
+            let hidden = self.deletes.of_head(head);
             for chunk in self.chunks(head.chunks(), hours) {
                 let part = self.least();
                 part.rows += chunk.rows() as u64;
-                let rows = PlainRows::Head(vec![chunk]);
+                let hidden = hidden.clone();
+                let rows = PlainRows::Head(HeadPart { chunks: vec![chunk], hidden });
                 part.plain.push(Plain { rows, hours: hours.clone() });
             }
         }
@@ -248,12 +255,19 @@ impl Planner<'_> {
             rows += groups.iter().map(|(_, rows)| rows).sum::<u64>();
             let segment = Arc::clone(&self.snapshot.segments[position]);
             let groups = groups.into_iter().map(|(group, _)| group).collect();
-            segments.push(SegmentPart { segment, groups });
+            let hidden = self.deletes.of_segment(segment.meta());
+            segments.push(SegmentPart { segment, groups, hidden });
         }
         let heads = self.snapshot.heads.iter();
-        let mut heads: Vec<_> = heads.map(|head| self.chunks(head.chunks(), &hours)).collect();
-        heads.retain(|chunks| !chunks.is_empty());
-        rows += heads.iter().flatten().map(|chunk| chunk.rows() as u64).sum::<u64>();
+        let mut heads: Vec<_> = heads
+            .map(|head| HeadPart {
+                chunks: self.chunks(head.chunks(), &hours),
+                hidden: self.deletes.of_head(head),
+            })
+            .collect();
+        heads.retain(|part| !part.chunks.is_empty());
+        let chunks = heads.iter().flat_map(|part| &part.chunks);
+        rows += chunks.map(|chunk| chunk.rows() as u64).sum::<u64>();
         if rows > 0 {
             let part = self.least();
             part.rows += rows;

@@ -3,6 +3,7 @@
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::ArrowNativeType;
 
+use crate::scan::hidden::Hidden;
 use crate::scan::hours::TimeTest;
 use crate::scan::series_index::{NO_SERIES, SeriesIndex};
 
@@ -74,6 +75,21 @@ impl Picks {
                 }
             }
         }
+    }
+
+    /// Takes back the picked rows that are hidden, of these series and times.
+    pub(crate) fn hide(&mut self, hidden: &Hidden, series: &[u32], times: &[i64]) {
+        let mut kept = 0;
+        for at in 0..self.rows.len() {
+            let row = self.rows[at] as usize;
+            if !hidden.hides(series[row], times[row]) {
+                self.rows[kept] = self.rows[at];
+                self.places[kept] = self.places[at];
+                kept += 1;
+            }
+        }
+        self.rows.truncate(kept);
+        self.places.truncate(kept);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -140,7 +140,7 @@ impl PartRows {
                 let memory = self.memory.new_empty();
                 At::Segment(Box::new(SegmentCursor::open(&part, wanted, test, memory)?))
             }
-            PlainRows::Head(chunks) => At::Head(Box::new(HeadCursor::new(chunks, wanted, test))),
+            PlainRows::Head(part) => At::Head(Box::new(HeadCursor::new(part, wanted, test))),
         })
     }
 
@@ -154,8 +154,8 @@ impl PartRows {
             let cursor = SegmentCursor::open(part, wanted.clone(), test.clone(), memory)?;
             sources.push(MergeSource::Segment(Box::new(cursor)));
         }
-        for chunks in &slab.heads {
-            let cursor = HeadCursor::new(chunks.clone(), wanted.clone(), test.clone());
+        for part in &slab.heads {
+            let cursor = HeadCursor::new(part.clone(), wanted.clone(), test.clone());
             let memory = self.memory.new_empty();
             sources.push(MergeSource::Head(SortedHead::sort(cursor, memory)?));
         }

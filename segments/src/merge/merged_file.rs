@@ -97,8 +97,6 @@ impl<'a> MergedFile<'a> {
         let groups = &self.groups;
         let sealed = open.output.seal(key_values(info, groups))?;
         let meta = FileMeta {
-            kind: FileKind::Samples,
-            file: String::new(),
             bytes: sealed.bytes,
             crc32c: sealed.crc32c,
             footer_offset: sealed.footer.offset,
@@ -111,6 +109,7 @@ impl<'a> MergedFile<'a> {
             first_lsn: info.first_lsn,
             last_lsn: info.last_lsn,
             slots: info.slots,
+            ..FileMeta::of(FileKind::Samples)
         };
         Ok(Some((sealed, meta)))
     }

@@ -1,0 +1,230 @@
+//! Segments after their flush: merged, gone through for deletes and retention, dropped, removed.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::temporal_conversions::timestamp_ns_to_datetime;
+use tidewatch_env::{Clock, Disk};
+use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
+use tidewatch_segments::{
+    CompactionInstruments, FileKind, FileMeta, Manifest, Prepared, Published, Retention, Task,
+    Upkeep, Why,
+};
+use tracing::{info, warn};
+
+use crate::EngineError;
+use crate::budget::{Budget, bytes_below};
+use crate::config::EngineConfig;
+use crate::deletes::Deletes;
+use crate::progress::Progress;
+use crate::retention::RetentionRules;
+use crate::shard::ShardShared;
+
+/// Looks after segments. Not a thread: each call is one step.
+#[derive(Debug)]
+pub(crate) struct Compactor {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// All directories that count against the budget.
+    dirs: Vec<PathBuf>,
+    archive: PathBuf,
+    published: Arc<Published>,
+    catalog: Arc<SeriesCatalog>,
+    progress: Arc<Progress>,
+    deletes: Arc<Deletes>,
+    /// Held by whoever makes the next version of the manifest.
+    commits: Arc<Mutex<()>>,
+    retention: Arc<RetentionRules>,
+    budget: Arc<Budget>,
+    clock: Arc<dyn Clock>,
+    instruments: CompactionInstruments,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There was nothing to do.
+    Idle,
+    /// Something was done; there may be more.
+    Done,
+    /// `pace` wanted no more.
+    GivenUp,
+}
+
+impl Compactor {
+    /// Looks after the segments of an engine's data directory.
+    pub(crate) fn new(
+        config: &EngineConfig,
+        shared: &ShardShared,
+        (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>),
+        (budget, commits): (Arc<Budget>, Arc<Mutex<()>>),
+        instruments: CompactionInstruments,
+    ) -> Self {
+        let segments = config.segments_dir();
+        let (archive, manifest) = (config.archive_dir(), segments.join("manifest"));
+        let (wal, checkpoints) = (config.wal_dir(), config.checkpoints_dir());
+        Self {
+            disk,
+            dirs: vec![segments.clone(), manifest, wal, checkpoints, archive.clone()],
+            dir: segments,
+            archive,
+            published: Arc::clone(&shared.published),
+            catalog: Arc::clone(&shared.catalog),
+            progress: Arc::clone(&shared.progress),
+            deletes: Arc::clone(&shared.deletes),
+            commits,
+            retention: Arc::clone(&config.retention),
+            budget,
+            clock,
+            instruments,
+        }
+    }
+
+    /// Whether the log's time has to go on for what waits here, although no samples come.
+    pub(crate) fn waits_for_time(&self) -> bool {
+        self.retention.is_limited()
+    }
+
+    /// Removes the files that no query reads any more, measures what the data directory takes, and
+    /// drops the oldest segments where that is more than the budget.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub(crate) fn keep_budget(&self) -> Result<(), EngineError> {
+        self.remove_unread();
+        let measured = |dirs: &[PathBuf]| {
+            bytes_below(&*self.disk, dirs).map_err(|source| EngineError::Io {
+                action: "measure the files in",
+                path: self.dir.clone(),
+                source: Arc::new(source),
+            })
+        };
+        let used = measured(&self.dirs)?;
+        self.instruments.disk_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
+        let mut over = self.budget.measure(used);
+        // The archive goes before data; until it has gone, nothing else does.
+        if over == 0 || measured(std::slice::from_ref(&self.archive))? > 0 {
+            return Ok(());
+        }
+        while over > 0 {
+            let manifest = self.published.manifest();
+            let oldest = manifest.files_of(FileKind::Samples).min_by_key(|file| file.time_max);
+            let Some(oldest) = oldest.cloned() else {
+                warn!(used, "the budget of the disk is used up, and there are no samples to drop");
+                return Ok(());
+            };
+            over = over.saturating_sub(oldest.bytes);
+            let task = Task { inputs: vec![oldest], why: Why::Disk };
+            self.carry_out(&manifest, task, false, &mut |_| true)?;
+        }
+        self.remove_unread();
+        Ok(())
+    }
+
+    /// Carries out the next task, if there is one. `pace` is told how many rows were read since its
+    /// last call, and ends the step with `false`.
+    ///
+    /// # Errors
+    /// Damage, and what the disk reports. The task stays due then.
+    pub(crate) fn step(
+        &self,
+        force: bool,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Step, EngineError> {
+        self.remove_unread();
+        let manifest = self.published.manifest();
+        let Some(task) = self.upkeep(force).next_task(&manifest) else { return Ok(Step::Idle) };
+        if !task.why.is_drop() && !self.has_room(&task.inputs)? {
+            return Ok(Step::Idle);
+        }
+        self.carry_out(&manifest, task, force, pace)
+    }
+
+    fn upkeep(&self, force: bool) -> Upkeep<'_> {
+        let retention: &dyn Retention = &*self.retention;
+        Upkeep { retention, now: self.progress.log_time(), force }
+    }
+
+    fn carry_out(
+        &self,
+        manifest: &Manifest,
+        task: Task,
+        force: bool,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Step, EngineError> {
+        let started = self.clock.monotonic();
+        let place = (&self.disk, self.dir.as_path());
+        let upkeep = self.upkeep(force);
+        let Some(prepared) = upkeep.prepare(place, manifest, task, &self.catalog, pace)? else {
+            return Ok(Step::GivenUp);
+        };
+        let took = self.clock.monotonic().saturating_sub(started);
+        let task = prepared.task().clone();
+        let (erased, bytes) = (prepared.rows_erased, prepared.bytes);
+        if self.commit(prepared)? {
+            self.instruments.count(&task, (erased, bytes), took.as_secs_f64());
+            tell(&task, (erased, bytes), took);
+        }
+        Ok(Step::Done)
+    }
+
+    /// `false` where the task had been overtaken.
+    fn commit(&self, prepared: Prepared) -> Result<bool, EngineError> {
+        let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let pending: Vec<Lsn> = self.deletes.pending().iter().map(|delete| delete.lsn).collect();
+        let place = (&self.disk, self.dir.as_path());
+        let next = prepared.commit(place, &self.published.manifest(), &pending)?;
+        let is_done = next.is_some();
+        if let Some(next) = next {
+            self.published.commit_files(next);
+        }
+        drop(committing);
+        Ok(is_done)
+    }
+
+    /// Whether the disk has room for what the inputs become, beside them, and some more.
+    fn has_room(&self, inputs: &[Arc<FileMeta>]) -> Result<bool, EngineError> {
+        let needed: u64 = inputs.iter().map(|file| file.bytes).sum();
+        let available = self.disk.available_bytes(&self.dir).map_err(|source| EngineError::Io {
+            action: "measure the space of",
+            path: self.dir.clone(),
+            source: Arc::new(source),
+        })?;
+        Ok(available > needed + needed / 4)
+    }
+
+    /// What cannot be removed now, the next start removes.
+    fn remove_unread(&self) {
+        let unread = self.published.take_unread();
+        for path in &unread {
+            if let Err(error) = self.disk.remove(path) {
+                warn!(%error, file = %path.display(), "a segment could not be removed");
+            }
+        }
+        if !unread.is_empty()
+            && let Err(error) = self.disk.sync_dir(&self.dir)
+        {
+            warn!(%error, "the directory of segments could not be synced");
+        }
+    }
+}
+
+fn tell(task: &Task, (rows_erased, bytes): (u64, u64), took: Duration) {
+    let names: Vec<_> = task.inputs.iter().map(|file| file.file.as_str()).collect();
+    let first = task.inputs.iter().map(|file| file.time_min).min().unwrap_or_default();
+    let last = task.inputs.iter().map(|file| file.time_max).max().unwrap_or_default();
+    let (why, files) = (task.why.name(), names.len());
+    if task.why.is_drop() {
+        info!(why, file = names.join(" "), rows = rows_erased, from = %day(first), to = %day(last),
+            "samples dropped");
+    } else {
+        info!(why, files, rows_erased, bytes, seconds = took.as_secs_f64(), "segments compacted");
+    }
+}
+
+/// The time as people read it.
+fn day(time: EventTime) -> String {
+    let text = timestamp_ns_to_datetime(time.nanos()).map(|time| format!("{time:?}Z"));
+    text.unwrap_or_else(|| time.nanos().to_string())
+}
