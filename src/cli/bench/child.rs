@@ -44,10 +44,23 @@ impl ServerChild {
     /// # Errors
     /// If it does not start.
     pub(crate) fn start(parent: &Path, name: &str) -> Result<Self, CliError> {
+        Self::start_with(parent, name, &[])
+    }
+
+    /// As [`ServerChild::start`], with settings `section.key=value`.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub(crate) fn start_with(
+        parent: &Path,
+        name: &str,
+        settings: &[String],
+    ) -> Result<Self, CliError> {
         let data_dir = parent.join(name);
         let program = std::env::current_exe().map_err(|source| failed("finding itself", source))?;
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
+        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.env("TIDEWATCH_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
         end_with_parent(&mut command);
         let mut child = command.spawn().map_err(|source| failed("starting the server", source))?;
@@ -66,6 +79,22 @@ impl ServerChild {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its data lie.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Bytes of its data.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        bytes_below(&self.data_dir)
+    }
+
+    /// Whether a merge is being written.
+    pub(crate) fn is_merging(&self) -> bool {
+        let files = fs::read_dir(self.data_dir.join("segments")).into_iter().flatten().flatten();
+        files.into_iter().any(|file| file.path().extension().is_some_and(|end| end == "tmp"))
     }
 
     /// Its process.
@@ -125,7 +154,8 @@ fn terminate(pid: u32) {
     }
 }
 
-fn bytes_below(dir: &Path) -> u64 {
+/// Bytes of all files below `dir`.
+pub(crate) fn bytes_below(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),

@@ -1,13 +1,16 @@
-//! `tidewatch bench ingest`
+//! `tidewatch bench`, and its command `ingest`
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::cli::bench::case::CaseName;
 use crate::cli::bench::compare::compare;
 use crate::cli::bench::floor;
+use crate::cli::bench::long_run::{LongRunArgs, long_run};
 use crate::cli::bench::machine::Machine;
 use crate::cli::bench::process::Process;
 use crate::cli::bench::questdb::QuestDb;
@@ -36,6 +39,8 @@ pub(crate) enum BenchCommand {
     /// Writes over HTTP, and the floor that the disk sets
     #[command(after_help = EXAMPLES)]
     Ingest(IngestArgs),
+    /// A month of a fleet in some minutes, on a small disk: is what is kept exact?
+    LongRun(LongRunArgs),
 }
 
 /// `tidewatch bench ingest`
@@ -71,6 +76,7 @@ pub(crate) struct IngestArgs {
 pub(crate) fn run(command: &BenchCommand, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
         BenchCommand::Ingest(args) => ingest(args, out),
+        BenchCommand::LongRun(args) => long_run(args, out),
     }
 }
 
@@ -150,7 +156,7 @@ fn read(file: &Path) -> Result<Report, CliError> {
     serde_json::from_str(&text).map_err(|error| failed(error.into()))
 }
 
-fn write(report: &Report, file: &Path) -> Result<(), CliError> {
+pub(crate) fn write(report: &impl Serialize, file: &Path) -> Result<(), CliError> {
     let mut text = serde_json::to_string_pretty(report).expect("plain figures are always JSON");
     text.push('\n');
     fs::write(file, text).map_err(|error| CliError::File {
@@ -162,12 +168,13 @@ fn write(report: &Report, file: &Path) -> Result<(), CliError> {
 
 /// A folder of our own; removed when dropped, and by the next run where this one is killed.
 #[derive(Debug)]
-struct Scratch {
+pub(crate) struct Scratch {
     dir: PathBuf,
 }
 
 impl Scratch {
-    fn new(parent: &Path) -> Result<Self, CliError> {
+    /// A new folder in `parent`.
+    pub(crate) fn new(parent: &Path) -> Result<Self, CliError> {
         remove_abandoned(parent);
         let dir = parent.join(format!("{SCRATCH_PREFIX}{}", std::process::id()));
         let made = fs::create_dir_all(parent).and_then(|()| fs::create_dir(&dir));
@@ -177,6 +184,11 @@ impl Scratch {
             source: source.into(),
         })?;
         Ok(Self { dir })
+    }
+
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 }
 

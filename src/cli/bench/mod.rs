@@ -11,6 +11,7 @@ mod compare;
 mod connection;
 mod floor;
 mod load;
+mod long_run;
 mod machine;
 mod pace;
 mod process;
