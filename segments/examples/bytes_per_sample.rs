@@ -111,7 +111,11 @@ fn measure(root: &Path, case: Case) -> Result<(), Failure> {
     writeln!(out, "\n{case:?}: merged {:.1} M rows/s", rows / seconds / 1e6)?;
     let flushed = Columns::of(&paths)?;
     let merged = Columns::of(&[dir.join("merged.parquet")])?;
-    writeln!(out, "{:<12}{:>10}{:>10}  encodings of the merged row groups", "", "flushed", "merged")?;
+    writeln!(
+        out,
+        "{:<12}{:>10}{:>10}  encodings of the merged row groups",
+        "", "flushed", "merged"
+    )?;
     for (name, column) in &merged.columns {
         let before = flushed.columns.get(name).map_or(0, |column| column.bytes) as f64;
         let after = column.bytes as f64;

@@ -9,7 +9,8 @@ use arrow::datatypes::{Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions,
+    compute_leaves,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -166,7 +167,10 @@ impl<'a> Output<'a> {
         columns.map(|((field, column), writer)| encode_column(field, column, writer)).collect()
     }
 
-    pub(crate) fn failed(&self, action: &'static str) -> impl FnOnce(ParquetError) -> SegmentsError + use<> {
+    pub(crate) fn failed(
+        &self,
+        action: &'static str,
+    ) -> impl FnOnce(ParquetError) -> SegmentsError + use<> {
         SegmentsError::parquet(action, &self.temporary)
     }
 }

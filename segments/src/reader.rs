@@ -9,8 +9,8 @@ use arrow::array::{
     Array, AsArray, Float64Array, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array,
 };
 use arrow::datatypes::{
-    DataType, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type,
+    DataType, Field, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type,
 };
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;

@@ -255,6 +255,8 @@ pub(crate) fn base_properties() -> WriterPropertiesBuilder {
         .set_created_by(format!("tidewatch {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
+        // One page for each column of a row group, which is read as a whole: zstd finds more in it.
+        .set_data_page_row_count_limit(GROUP_ROWS_MAX)
 }
 
 fn properties(values_repeat: bool) -> WriterProperties {

@@ -106,8 +106,8 @@ impl ColumnEncoders {
 impl Column {
     fn new(name: &str) -> Self {
         let ways: &[Way] = match name {
-            "value" | "digits" => &[Way::Delta, Way::Dictionary, Way::Split],
-            "series_ref" | "time" => &[Way::Delta, Way::Dictionary],
+            "time" | "value" | "digits" => &[Way::Delta, Way::Dictionary, Way::Split],
+            "series_ref" => &[Way::Delta, Way::Dictionary],
             _ => &[Way::Dictionary],
         };
         Self { ways, chosen: ways[0], tried: Size::default(), groups_left: 0 }

@@ -99,7 +99,8 @@ impl Input {
         let rows = self.kept.clone();
         RunColumns {
             times: &self.times()[rows.clone()],
-            values: &column(self.columns.value.as_ref().map(|array| &array.values()[..]))[rows.clone()],
+            values: &column(self.columns.value.as_ref().map(|array| &array.values()[..]))
+                [rows.clone()],
             severities: &column(self.columns.severity.as_ref().map(|array| &array.values()[..]))
                 [rows.clone()],
             flags: &column(self.columns.flags.as_ref().map(|array| &array.values()[..]))[rows],

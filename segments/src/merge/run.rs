@@ -222,9 +222,8 @@ impl<'a> Run<'a> {
         }
         let (_, input) = first?;
         let times = self.inputs[input].rows().times;
-        let rows = second.map_or(times.len(), |bound| {
-            times.partition_point(|time| (*time, input) < bound)
-        });
+        let rows = second
+            .map_or(times.len(), |bound| times.partition_point(|time| (*time, input) < bound));
         Some(Piece { input, rows })
     }
 
