@@ -148,18 +148,19 @@ impl<'a> Run<'a> {
         merge: Merge<'a>,
         limits: GroupLimits,
     ) -> Result<Self, Stop> {
-        let order = SeriesOrder::of(merge.catalog);
+        let Merge { inputs: segments, catalog, erase, pace } = merge;
+        let order = SeriesOrder::of(catalog);
         let open = |segment: &Arc<Segment>| Input::open(segment, &order);
-        let inputs = merge.inputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let inputs = segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let unit = time_unit(&inputs)?;
         Ok(Self {
             file: MergedFile::new(disk, dir, MERGED_FILE, unit),
             gather: Gather::new(limits),
-            info: info(merge.inputs),
+            info: info(segments),
             order,
             inputs,
-            erase: merge.erase,
-            pace: merge.pace,
+            erase,
+            pace,
             rows_erased: 0,
             unpaced: 0,
             parts: Vec::new(),
