@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -164,7 +165,9 @@ impl<'a> Output<'a> {
     fn encode(&self, batch: &RecordBatch) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
         let writers = self.columns.create_column_writers(0)?;
         let columns = self.schema.fields().iter().zip(batch.columns()).zip(writers);
-        columns.map(|((field, column), writer)| encode_column(field, column, writer)).collect()
+        columns
+            .map(|((field, column), writer)| encode_column(field, from_ref(column), writer))
+            .collect()
     }
 
     pub(crate) fn failed(
@@ -188,13 +191,15 @@ pub(crate) fn begin<W: Write + Send>(
         .into_serialized_writer()
 }
 
-/// Encodes all of a row group's column.
+/// Encodes a column of a row group, which is in one or several pieces.
 pub(crate) fn encode_column(
     field: &Field,
-    column: &ArrayRef,
+    pieces: &[ArrayRef],
     mut writer: ArrowColumnWriter,
 ) -> Result<ArrowColumnChunk, ParquetError> {
-    compute_leaves(field, column)?.iter().try_for_each(|leaf| writer.write(leaf))?;
+    for piece in pieces {
+        compute_leaves(field, piece)?.iter().try_for_each(|leaf| writer.write(leaf))?;
+    }
     writer.close()
 }
 

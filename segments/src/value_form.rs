@@ -93,6 +93,28 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_knows_more_scales_and_takes_the_smallest_digits() {
+        let smallest = |values: &[f64]| ValueForm::smallest(values, ValueForm::Plain);
+        assert_eq!(smallest(&[2048.0, 7168.0]), ValueForm::Scaled(1.0 / 1024.0));
+        assert_eq!(smallest(&[8192.0, 4096.0]), ValueForm::Scaled(PAGES));
+        assert_eq!(smallest(&[0.5, 12.5]), ValueForm::Scaled(10.0));
+        assert_eq!(smallest(&[0.5, 12.25]), ValueForm::Scaled(100.0));
+        assert_eq!(smallest(&[0.0001, 7.0]), ValueForm::Scaled(1e4));
+        assert_eq!(smallest(&[0.000_001, 7.0]), ValueForm::Scaled(1e6));
+        assert_eq!(smallest(&[1.0 / 3.0, 7.0]), ValueForm::Plain);
+        assert_eq!(smallest(&[0.0, 0.0]), ValueForm::Scaled(1.0));
+    }
+
+    #[test]
+    fn a_series_of_one_value_takes_the_scale_before_it_if_that_is_exact() {
+        let before = ValueForm::Scaled(100.0);
+        assert_eq!(ValueForm::smallest(&[7.0, 7.0], before), before);
+        assert_eq!(ValueForm::smallest(&[7.0, 8.0], before), ValueForm::Scaled(1.0));
+        assert_eq!(ValueForm::smallest(&[0.001; 2], before), ValueForm::Scaled(1000.0));
+        assert_eq!(ValueForm::smallest(&[-0.0; 2], before), ValueForm::Plain);
+    }
+
+    #[test]
     fn what_has_no_exact_digits_stays_as_it_is() {
         let hard = [-0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 5e-324, 1e300, 1.0 / 3.0];
         for value in hard {

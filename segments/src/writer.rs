@@ -249,16 +249,18 @@ fn plain_values_repeat(sorted: &SortedRows) -> bool {
 }
 
 /// What all segments have in common.
-pub(crate) fn base_properties() -> WriterPropertiesBuilder {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one of zstd's");
+pub(crate) fn base_properties(zstd_level: i32) -> WriterPropertiesBuilder {
+    let level = ZstdLevel::try_new(zstd_level).expect("the level is one of zstd's");
     WriterProperties::builder()
         .set_created_by(format!("tidewatch {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
+        // One page for each column of a row group, which is read as a whole: zstd finds more in it.
+        .set_data_page_row_count_limit(GROUP_ROWS_MAX)
 }
 
 fn properties(values_repeat: bool) -> WriterProperties {
-    let builder = delta(base_properties(), "series_ref");
+    let builder = delta(base_properties(ZSTD_LEVEL), "series_ref");
     let builder = delta(builder, "time");
     delta(builder, "digits")
         .set_column_dictionary_enabled(ColumnPath::from("value"), values_repeat)

@@ -12,7 +12,7 @@ use crate::file_meta::{FileKind, FileMeta, RowGroupMeta};
 use crate::footer::{SegmentInfo, key_values};
 use crate::group_builder::{GroupBuilder, SeriesRows, samples_schema};
 use crate::late_hours::LateHours;
-use crate::merge::columns::ColumnEncoders;
+use crate::merge::columns::{ColumnEncoders, ZSTD_LEVEL};
 use crate::merge::gather::Gather;
 use crate::merge::order::SeriesOrder;
 use crate::output::{Output, Part, Sealed};
@@ -150,7 +150,7 @@ impl<'a> Open<'a> {
     ) -> Result<Self, SegmentsError> {
         let encoders = ColumnEncoders::new(schema)
             .map_err(SegmentsError::parquet("begin", &dir.join(file)))?;
-        let properties = base_properties().build();
+        let properties = base_properties(ZSTD_LEVEL).build();
         let output =
             Output::create(disk, dir, file.to_owned(), SchemaRef::clone(schema), properties)?;
         Ok(Self { output, encoders })

@@ -137,8 +137,8 @@ struct Run<'a> {
     rows_erased: u64,
     /// Rows since the last call of `pace`.
     unpaced: u64,
-    /// Inputs that have rows of the series at hand.
-    parts: Vec<usize>,
+    /// The inputs that have rows of the series at hand, by their next row: the first one last.
+    heads: Vec<NextRow>,
 }
 
 impl<'a> Run<'a> {
@@ -148,21 +148,22 @@ impl<'a> Run<'a> {
         merge: Merge<'a>,
         limits: GroupLimits,
     ) -> Result<Self, Stop> {
-        let order = SeriesOrder::of(merge.catalog);
+        let Merge { inputs: segments, catalog, erase, pace } = merge;
+        let order = SeriesOrder::of(catalog);
         let open = |segment: &Arc<Segment>| Input::open(segment, &order);
-        let inputs = merge.inputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let inputs = segments.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let unit = time_unit(&inputs)?;
         Ok(Self {
             file: MergedFile::new(disk, dir, MERGED_FILE, unit),
             gather: Gather::new(limits),
-            info: info(merge.inputs),
+            info: info(segments),
             order,
             inputs,
-            erase: merge.erase,
-            pace: merge.pace,
+            erase,
+            pace,
             rows_erased: 0,
             unpaced: 0,
-            parts: Vec::new(),
+            heads: Vec::new(),
         })
     }
 
@@ -185,46 +186,46 @@ impl<'a> Run<'a> {
     /// the earlier input at equal times, as many rows as come before those of every other input.
     fn merge_series(&mut self, place: u32) -> Result<(), Stop> {
         let metric = self.order.metric(place);
-        let inputs = self.inputs.iter().enumerate();
-        self.parts.clear();
-        self.parts.extend(inputs.filter(|(_, at)| at.place() == Some(place)).map(|(i, _)| i));
-        for part in &self.parts {
-            let input = &mut self.inputs[*part];
-            let series = input.series();
-            self.gather.begin(series, metric);
-            input.begin(self.erase.times(*part, series), &self.order)?;
+        for number in 0..self.inputs.len() {
+            let input = &mut self.inputs[number];
+            if input.place() == Some(place) {
+                let series = input.series();
+                self.gather.begin(series, metric);
+                input.begin(self.erase.times(number, series), &self.order)?;
+                self.note_next_row(number);
+            }
         }
-        while let Some(piece) = self.next_piece() {
+        while let Some(next) = self.heads.pop() {
+            let piece = self.piece(next);
             self.gather_piece(piece, metric)?;
             self.inputs[piece.input].take(piece.rows, &self.order)?;
+            self.note_next_row(piece.input);
             self.unpaced += piece.rows as u64;
             self.ask(PACE_ROWS)?;
-        }
-        for part in &self.parts {
-            let erased = std::mem::take(&mut self.inputs[*part].rows_erased);
-            self.rows_erased += erased;
-            self.unpaced += erased;
         }
         self.ask(PACE_ROWS)
     }
 
-    fn next_piece(&self) -> Option<Piece> {
-        let (mut first, mut second) = (None, None);
-        for part in &self.parts {
-            let Some(time) = self.inputs[*part].rows().times.first() else { continue };
-            let next = (*time, *part);
-            if first.is_none_or(|least| next < least) {
-                second = first;
-                first = Some(next);
-            } else if second.is_none_or(|least| next < least) {
-                second = Some(next);
-            }
+    /// Puts an input to its place among the others, unless it has no more rows of the series.
+    fn note_next_row(&mut self, number: usize) {
+        let input = &mut self.inputs[number];
+        let erased = std::mem::take(&mut input.rows_erased);
+        if let Some(time) = input.rows().times.first() {
+            let next = NextRow { time: *time, input: number };
+            let place = self.heads.partition_point(|other| *other > next);
+            self.heads.insert(place, next);
         }
-        let (_, input) = first?;
-        let times = self.inputs[input].rows().times;
-        let rows = second
-            .map_or(times.len(), |bound| times.partition_point(|time| (*time, input) < bound));
-        Some(Piece { input, rows })
+        self.rows_erased += erased;
+        self.unpaced += erased;
+    }
+
+    /// The rows from `next` on that come before those of every other input.
+    fn piece(&self, next: NextRow) -> Piece {
+        let times = self.inputs[next.input].rows().times;
+        let rows = self.heads.last().map_or(times.len(), |bound| {
+            times.partition_point(|time| NextRow { time: *time, ..next } < *bound)
+        });
+        Piece { input: next.input, rows }
     }
 
     fn gather_piece(&mut self, piece: Piece, metric: usize) -> Result<(), Stop> {
@@ -249,6 +250,13 @@ impl<'a> Run<'a> {
         let rows = std::mem::take(&mut self.unpaced);
         if (self.pace)(rows) { Ok(()) } else { Err(Stop::GivenUp) }
     }
+}
+
+/// Where an input stands: in the order in which rows are taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct NextRow {
+    time: i64,
+    input: usize,
 }
 
 /// The first rows of an input that are next in the order.
