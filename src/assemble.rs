@@ -1,6 +1,6 @@
 //! Puts the parts together. The only file that knows all of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +115,11 @@ pub(crate) fn stopped_query(
 }
 
 impl Source for StoppedSource {
+    /// The next start of a server looks at it; here nothing is changed.
+    fn report_damage(&self, path: &Path) {
+        tracing::error!(file = %path.display(), "a segment could not be read");
+    }
+
     fn snapshot(&self, _timeout: Duration) -> Result<Snapshot, QueryError> {
         self.stopped.snapshot().ok_or(QueryError::NotReady)
     }
@@ -133,6 +138,10 @@ impl Source for StoppedSource {
 }
 
 impl Source for EngineSource {
+    fn report_damage(&self, path: &Path) {
+        self.engine.report_damage(path);
+    }
+
     fn snapshot(&self, timeout: Duration) -> Result<Snapshot, QueryError> {
         self.engine.snapshot(timeout).ok_or(QueryError::NotReady)
     }
