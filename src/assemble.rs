@@ -23,6 +23,10 @@ const SERIES_PER_GIB: u64 = 700_000;
 
 /// The log between two checkpoints may take this part of the disk's budget.
 const LOG_SHARE: u64 = 16;
+/// A WAL segment, of which some are in use or readied, may take this part of it.
+const WAL_SEGMENT_SHARE: u64 = 32;
+/// The largest request fits in.
+const WAL_SEGMENT_BYTES_MIN: u64 = 32 << 20;
 /// Bytes that a sample takes in the log.
 const LOG_BYTES_PER_SAMPLE: u64 = 20;
 /// A checkpoint is not made more often than after so many samples for the budget's sake.
@@ -181,8 +185,6 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     }
     let memory = memory_bytes_max(config.limits.memory_bytes_max);
     engine.wal.segment_bytes_max = config.wal.segment_bytes_max;
-    engine.wal.frame_bytes_max =
-        engine.wal.frame_bytes_max.min(config.wal.segment_bytes_max.saturating_sub(4_096));
     engine.idle_mark = Duration::from_millis(config.wal.idle_mark_ms);
     engine.flush_rows = usize::try_from(config.flush.rows_max).unwrap_or(usize::MAX);
     engine.flush_interval = config.flush.interval;
@@ -203,7 +205,11 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
         let log_rows = storage.disk_bytes_max / LOG_SHARE / LOG_BYTES_PER_SAMPLE;
         let rows = &mut engine.checkpoints.debt_rows;
         *rows = log_rows.max(DEBT_ROWS_MIN).min(*rows);
+        let wal = &mut engine.wal.segment_bytes_max;
+        *wal = (storage.disk_bytes_max / WAL_SEGMENT_SHARE).max(WAL_SEGMENT_BYTES_MIN).min(*wal);
     }
+    let wal = &mut engine.wal;
+    wal.frame_bytes_max = wal.frame_bytes_max.min(wal.segment_bytes_max.saturating_sub(4_096));
     engine.series_max = usize::try_from(match config.limits.series_max {
         0 => (memory >> 20) * SERIES_PER_GIB / 1_024,
         series => series,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(crate) struct Compactor {
     commits: Arc<Mutex<()>>,
     retention: Arc<RetentionRules>,
     budget: Arc<Budget>,
+    /// Whether it was told that the budget is too small.
+    is_short: AtomicBool,
     clock: Arc<dyn Clock>,
     instruments: CompactionInstruments,
 }
@@ -111,6 +114,7 @@ impl Compactor {
             commits,
             retention: Arc::clone(&config.retention),
             budget,
+            is_short: AtomicBool::new(false),
             clock,
             instruments,
         }
@@ -163,11 +167,21 @@ impl Compactor {
         }
         while over > 0 {
             let manifest = self.published.manifest();
-            let oldest = manifest.files_of(FileKind::Samples).min_by_key(|file| file.time_max);
-            let Some(oldest) = oldest.cloned() else {
-                warn!(used, "the budget of the disk is used up, and there are no samples to drop");
+            let samples = || manifest.files_of(FileKind::Samples);
+            let oldest = samples().min_by_key(|file| file.time_max).cloned();
+            let bytes: u64 = samples().map(|file| file.bytes).sum();
+            let Some(oldest) = oldest.filter(|_| bytes > self.budget.least_for_samples()) else {
+                if !self.is_short.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        used,
+                        samples = bytes,
+                        "the budget of the disk is too small for what is \
+                        in hand beside samples; they are not dropped for its sake"
+                    );
+                }
                 return Ok(());
             };
+            self.is_short.store(false, Ordering::Relaxed);
             over = over.saturating_sub(oldest.bytes);
             let task = Task { inputs: vec![oldest], why: Why::Disk };
             self.carry_out(&manifest, task, false, &mut |_| true)?;
