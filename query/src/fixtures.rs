@@ -125,8 +125,12 @@ impl World {
         self.freeze(shard);
         let frozen = self.published.frozen(shard);
         let state = self.state.lock().unwrap();
-        let events =
-            Events { alerts: &state.alerts, deliveries: &state.deliveries, last_lsn: state.lsn };
+        let events = Events {
+            alerts: &state.alerts,
+            deliveries: &state.deliveries,
+            last_lsn: state.lsn,
+            keys: &[],
+        };
         let input = Flush { frozen: &frozen, slots: SlotSet::ALL, catalog: &self.catalog, events };
         let manifest = self.published.manifest();
         let flushed = flush(&self.disk, self.dir.path(), &manifest, &input).unwrap();
