@@ -22,6 +22,7 @@ use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
 use crate::flusher::Flusher;
 use crate::hashes::Hashes;
+use crate::idempotency::Idempotency;
 use crate::ingest::Ingest;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::limits::{COMMIT_QUEUE_MAX, SHARD_QUEUE_MAX};
@@ -72,6 +73,7 @@ pub struct Engine {
     published: Arc<Published>,
     progress: Arc<Progress>,
     outbox: Arc<Outbox>,
+    keys: Arc<Idempotency>,
     hashes: Arc<Hashes>,
     flusher: Arc<Flusher>,
     wal_segments: Arc<Mutex<Vec<WalSegmentInfo>>>,
@@ -131,6 +133,7 @@ impl Engine {
             published: Arc::clone(&opened.shared.published),
             progress: Arc::clone(&opened.shared.progress),
             outbox: Arc::clone(&opened.shared.outbox),
+            keys: Arc::clone(&opened.keys),
             hashes: Arc::new(Hashes::new(config.shards)),
             flusher: Arc::new(Flusher::new(Arc::clone(&home.clock), config.shards)),
             wal_segments: Arc::default(),
@@ -164,6 +167,12 @@ impl Engine {
     #[must_use]
     pub fn ingest(&self) -> &Ingest {
         &self.ingest
+    }
+
+    /// Keys under which requests are stored once.
+    #[must_use]
+    pub fn idempotency(&self) -> &Arc<Idempotency> {
+        &self.keys
     }
 
     /// Transitions on their way out.
@@ -228,6 +237,7 @@ impl Engine {
     /// Puts what the engine counts into `registry`.
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.ingest.register(registry);
+        self.keys.register(registry);
         self.instruments.wal.register(registry);
         self.instruments.archive.register(registry);
         self.instruments.shard.register(registry);
@@ -366,6 +376,7 @@ impl Engine {
             catalog: Arc::clone(&self.catalog),
             progress: Arc::clone(&self.progress),
             outbox: Arc::clone(&self.outbox),
+            keys: Arc::clone(&self.keys),
             instruments: self.instruments.segments.clone(),
             clock: Arc::clone(&self.home.clock),
             shards: config.shards,
@@ -394,7 +405,7 @@ impl Engine {
         let archiver = Archiver::open(disk, config, self.instruments.archive.clone())?;
         let checkpointer = Checkpointer::new(
             opened.store,
-            (Arc::clone(&self.outbox), Arc::clone(&self.published)),
+            (Arc::clone(&self.outbox), Arc::clone(&self.keys), Arc::clone(&self.published)),
             log.start.clone(),
             (archiver, opened.checkpoints),
             self.instruments.checkpoints.clone(),
@@ -423,9 +434,9 @@ impl Engine {
             let stop = Arc::clone(&self.stop);
             self.spawn("preallocator", move || preallocate(preallocator, &stop))?;
         }
-        let (clock, progress) = (Arc::clone(&self.home.clock), Arc::clone(&self.progress));
-        let mut committer =
-            Committer::new(wal, dispatch, Arc::clone(&clock), progress, log.position);
+        let clock = Arc::clone(&self.home.clock);
+        let told = (Arc::clone(&self.progress), Arc::clone(&self.keys));
+        let mut committer = Committer::new(wal, dispatch, Arc::clone(&clock), told, log.position);
         self.instruments.committer = committer.instruments().clone();
         let segments = Arc::clone(&self.wal_segments);
         let (progress, fatal) = (Arc::clone(&self.progress), Arc::clone(&self.home.fatal));

@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod flusher;
 mod hashes;
+mod idempotency;
 pub mod ingest;
 mod inline;
 mod instruments;
@@ -45,6 +46,9 @@ pub use config::{CheckpointPolicy, EngineConfig, ReplayPolicy};
 pub use data_dir::DataDir;
 pub use engine::{Engine, EngineHome};
 pub use error::{EngineError, ErrorKind};
+pub use idempotency::{
+    Claim, Claimed, Idempotency, IdempotencyKey, KeyLimits, StoredAnswer, Wake, request_hash,
+};
 pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine};
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;

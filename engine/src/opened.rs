@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept, SinkEntry};
 use crate::config::EngineConfig;
 use crate::dispatch::shard_of;
+use crate::idempotency::{Idempotency, KeyLimits};
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::outbox::Outbox;
 use crate::progress::Progress;
@@ -23,6 +24,8 @@ use crate::{EngineError, OPERATORS_VERSION};
 pub(crate) struct Opened {
     pub(crate) shards: Vec<Shard>,
     pub(crate) shared: ShardShared,
+    /// Idempotency keys, of which none is known before the log is opened.
+    pub(crate) keys: Arc<Idempotency>,
     /// Where replay begins.
     pub(crate) base: Base,
     /// The sinks as the checkpoint knows them.
@@ -74,6 +77,7 @@ impl Opened {
         let mut opened = Self {
             shards: shards.collect(),
             shared: shared.clone(),
+            keys: Idempotency::new(KeyLimits::default()),
             base: Base::first(),
             sinks: Vec::new(),
             checkpoints,

@@ -67,8 +67,7 @@ pub(crate) fn write_keys(
     }
     let lsns = || rows.iter().map(|row| row.lsn);
     let range = (lsns().min().unwrap_or_default(), lsns().max().unwrap_or_default());
-    let mut meta =
-        plain_meta(FileKind::Keys, output.finish(Vec::new())?, rows.len() as u64, range);
+    let mut meta = plain_meta(FileKind::Keys, output.finish(Vec::new())?, rows.len() as u64, range);
     let times = || rows.iter().map(|row| EventTime::new(row.time.nanos()));
     meta.time_min = times().min().unwrap_or_default();
     meta.time_max = times().max().unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::checkpoint::index::{CheckpointIndex, SlotEntry};
 use crate::checkpoint::record::CheckpointRecord;
 use crate::checkpoint::store::{CheckpointStore, SlotsWriter};
 use crate::committer::LogPosition;
+use crate::idempotency::Idempotency;
 use crate::instruments::CheckpointInstruments;
 use crate::outbox::Outbox;
 use crate::record::StartRecord;
@@ -61,6 +62,7 @@ pub(crate) struct Round {
 pub(crate) struct Checkpointer {
     store: CheckpointStore,
     outbox: Arc<Outbox>,
+    keys: Arc<Idempotency>,
     published: Arc<Published>,
     instruments: CheckpointInstruments,
     /// The start whose rules are in force.
@@ -112,14 +114,14 @@ impl Checkpointer {
     /// Goes on after the checkpoints that a start found, oldest first.
     pub(crate) fn new(
         store: CheckpointStore,
-        (outbox, published): (Arc<Outbox>, Arc<Published>),
+        (outbox, keys, published): (Arc<Outbox>, Arc<Idempotency>, Arc<Published>),
         start: (Lsn, StartRecord),
         (archiver, kept): (Archiver, Vec<Kept>),
         instruments: CheckpointInstruments,
     ) -> Result<Self, EngineError> {
         store.settle()?;
         let next = store.numbers()?.last().map_or(1, |last| last + 1);
-        Ok(Self { store, outbox, published, instruments, start, archiver, kept, next })
+        Ok(Self { store, outbox, keys, published, instruments, start, archiver, kept, next })
     }
 
     /// Begins a checkpoint.
@@ -159,7 +161,10 @@ impl Checkpointer {
         let slots_bytes = round.bytes();
         // ORDER: the outbox before the events' files, so that what is in neither is replayed.
         let outbox = self.outbox.checkpoint();
-        let events = self.outbox.first_event(self.published.manifest().events_lsn());
+        let manifest = self.published.manifest();
+        let events = self.outbox.first_event(manifest.events_lsn());
+        // Keys that are in no file come back from the log, as events do. All up to the position are known.
+        let keys = self.keys.first_after(manifest.keys_lsn());
         let mut index = CheckpointIndex {
             number,
             operators: OPERATORS_VERSION,
@@ -172,7 +177,7 @@ impl Checkpointer {
         // Of records up to the position the outbox was told before it was asked for here.
         index.outbox.lsn = index.outbox.lsn.max(position.0);
         let reached = index.least_lsn().min(position.0).next();
-        index.replay_from = events.map_or(reached, |event| event.min(reached));
+        index.replay_from = [events, keys].into_iter().flatten().fold(reached, Lsn::min);
         let index_bytes = self.store.commit(&index)?;
         self.kept.push(Kept::of(&index));
         self.instruments.count(index.replay_from, slots_bytes + index_bytes);

@@ -126,12 +126,16 @@ impl Process {
             sender.send(CommitterMessage::Append(note)).expect("the queue is held here");
         }
         let preallocator = wal.take_preallocator();
-        let progress = Arc::clone(&shared.progress);
+        let told = (Arc::clone(&shared.progress), Arc::clone(&opened.keys));
         Ok(Self {
-            committer: Committer::new(wal, dispatch, Arc::clone(&clock), progress, position),
+            committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                (Arc::clone(&shared.outbox), Arc::clone(&shared.published)),
+                (
+                    Arc::clone(&shared.outbox),
+                    Arc::clone(&opened.keys),
+                    Arc::clone(&shared.published),
+                ),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
@@ -158,6 +162,7 @@ impl Process {
                 catalog: Arc::clone(&shared.catalog),
                 progress: Arc::clone(&shared.progress),
                 outbox: Arc::clone(&shared.outbox),
+                keys: opened.keys,
                 instruments: SegmentsInstruments::default(),
                 clock,
                 shards: config.shards,
@@ -195,6 +200,7 @@ impl Process {
             precision: Precision::Nanoseconds,
             durability: if early { Durability::Written } else { level },
             permit: self.ingest.admit(u64::try_from(request.body.len()).unwrap_or(u64::MAX))?,
+            claim: None,
         };
         let report = self.ingest.write_lines(write, done)?;
         let mut world = self.machine.world.lock();
