@@ -11,6 +11,9 @@ mod table;
 
 pub use self::answer::StoredAnswer;
 pub use self::door::{Claim, Claimed, Idempotency, Wake};
+#[cfg(test)]
+mod crash_tests;
+
 pub(crate) use self::key::is_key;
 pub use self::key::{IdempotencyKey, request_hash};
 pub use self::table::KeyLimits;
