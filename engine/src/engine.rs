@@ -32,8 +32,8 @@ use crate::progress::Progress;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::Shard;
 use crate::threads::{
-    ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, join, preallocate,
-    run_committer, run_outbox, run_replay, run_shard,
+    ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, forsake, join,
+    preallocate, run_committer, run_outbox, run_replay, run_shard,
 };
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
@@ -455,6 +455,7 @@ impl Engine {
                 progress.close();
                 fatal(&format!("the log failed: {}", describe(&error)));
             }
+            forsake(commits);
         })
     }
 

@@ -401,6 +401,48 @@ fn a_key_runs_out_after_a_day_of_the_logs_time_and_its_request_is_a_new_one() {
 }
 
 #[test]
+fn a_start_gives_a_key_the_time_that_the_log_has_for_it() {
+    let (disk, clock) = machine(12);
+    let mut node = Node::start(&disk, &clock).unwrap();
+    let first = node.store("daily");
+    clock.advance(DAY - SECOND);
+    drop(node);
+    let mut node = Node::start(&disk, &clock).unwrap();
+    node.store("tick");
+    assert_eq!(node.repeat("daily"), first);
+    clock.advance(2 * SECOND);
+    node.store("tock");
+    assert!(node.store("daily") > first);
+}
+
+#[test]
+fn a_stop_wakes_who_waits_and_frees_the_keys_of_what_was_not_stored() {
+    let (disk, clock) = machine(13);
+    let node = Node::start(&disk, &clock).unwrap();
+    let key = IdempotencyKey::new(b"k").unwrap();
+    let Ok(Claimed::Free(claim)) = node.keys.claim("default", &key, 1, Box::new(|| {})) else {
+        panic!("nobody has the key");
+    };
+    let write = LineWrite {
+        db: "default",
+        body: b"load value=1 1",
+        precision: Precision::Nanoseconds,
+        durability: Durability::Synced,
+        permit: node.ingest.admit(100).unwrap(),
+        claim: Some(claim),
+    };
+    node.ingest.write_lines(write, Box::new(|_| panic!("nobody answers"))).unwrap();
+    let (wake, woken) = bounded(1);
+    let wake = Box::new(move || wake.send(()).unwrap());
+    assert!(matches!(node.keys.claim("default", &key, 1, wake), Ok(Claimed::Waits)));
+    let Node { queue, keys, .. } = node;
+    // The committer ends with the request in its queue.
+    crate::threads::forsake(queue);
+    woken.try_recv().unwrap();
+    assert!(matches!(keys.claim("default", &key, 2, Box::new(|| {})), Ok(Claimed::Free(_))));
+}
+
+#[test]
 fn a_full_table_forgets_the_oldest_keys_before_and_after_a_start() {
     let (disk, clock) = machine(9);
     let limits = KeyLimits { database_keys_max: 3, ..KeyLimits::default() };
