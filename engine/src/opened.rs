@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept, SinkEntry};
 use crate::config::EngineConfig;
 use crate::dispatch::shard_of;
-use crate::idempotency::{Idempotency, KeyLimits};
+use crate::idempotency::Idempotency;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::outbox::Outbox;
 use crate::progress::Progress;
@@ -77,7 +77,7 @@ impl Opened {
         let mut opened = Self {
             shards: shards.collect(),
             shared: shared.clone(),
-            keys: Idempotency::new(KeyLimits::default()),
+            keys: Idempotency::new(config.keys),
             base: Base::first(),
             sinks: Vec::new(),
             checkpoints,

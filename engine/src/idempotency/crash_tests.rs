@@ -52,11 +52,12 @@ enum Sent {
     Lost,
 }
 
-fn config() -> EngineConfig {
+fn config(keys: KeyLimits) -> EngineConfig {
     let mut config = EngineConfig::new("/data".into());
     config.shards = 2;
     config.wal = WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 900 << 10 };
     config.replay.keep = Duration::ZERO;
+    config.keys = keys;
     config
 }
 
@@ -70,11 +71,10 @@ impl Node {
         clock: &Arc<SimClock>,
         limits: KeyLimits,
     ) -> Result<Self, EngineError> {
-        let (config, disk): (_, Arc<dyn Disk>) = (config(), Arc::new(disk.clone()));
+        let (config, disk): (_, Arc<dyn Disk>) = (config(limits), Arc::new(disk.clone()));
         let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
         let instruments = (ShardInstruments::default(), OutboxInstruments::default());
         let mut opened = Opened::new(&config, &disk, &clock, instruments)?;
-        opened.keys = Idempotency::new(limits);
         let (keys, shared) = (Arc::clone(&opened.keys), opened.shared.clone());
         let hashes = Arc::new(Hashes::new(config.shards));
         let shards = std::mem::take(&mut opened.shards);

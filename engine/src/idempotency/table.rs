@@ -27,7 +27,7 @@ impl Default for KeyLimits {
         Self {
             keep_nanos: 24 * 3_600 * tidewatch_metrics::time::NANOS_PER_SECOND,
             database_keys_max: 1_000_000,
-            bytes_max: 512 << 20,
+            bytes_max: 256 << 20,
         }
     }
 }
@@ -120,9 +120,13 @@ impl KeyTable {
         &mut self,
         lsn: Lsn,
         time: Option<UnixNanos>,
-        key: Arc<RequestKey>,
+        mut key: Arc<RequestKey>,
     ) -> u64 {
         let db = self.database(&key.db);
+        if let Some(own) = Arc::get_mut(&mut key) {
+            // Of a key that was just decoded: all keys share their database's name.
+            own.db = Arc::clone(&db);
+        }
         let database = self.databases.entry(Arc::clone(&db)).or_default();
         if database.order.back().is_some_and(|last| last.lsn >= lsn) {
             return 0;

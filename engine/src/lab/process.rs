@@ -126,16 +126,13 @@ impl Process {
             sender.send(CommitterMessage::Append(note)).expect("the queue is held here");
         }
         let preallocator = wal.take_preallocator();
-        let told = (Arc::clone(&shared.progress), Arc::clone(&opened.keys));
+        let keys = opened.keys;
+        let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
         Ok(Self {
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                (
-                    Arc::clone(&shared.outbox),
-                    Arc::clone(&opened.keys),
-                    Arc::clone(&shared.published),
-                ),
+                (Arc::clone(&shared.outbox), Arc::clone(&keys), Arc::clone(&shared.published)),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
@@ -162,7 +159,7 @@ impl Process {
                 catalog: Arc::clone(&shared.catalog),
                 progress: Arc::clone(&shared.progress),
                 outbox: Arc::clone(&shared.outbox),
-                keys: opened.keys,
+                keys,
                 instruments: SegmentsInstruments::default(),
                 clock,
                 shards: config.shards,
