@@ -216,6 +216,7 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     })
     .unwrap_or(usize::MAX);
     engine.ingest.bytes_max = (memory / 8).clamp(64 << 20, 1 << 30);
+    engine.keys.bytes_max = (memory / 16).clamp(16 << 20, 1 << 30);
     engine.ingest.key_seed = seed();
     engine.rules = Arc::new(config.rules.clone());
     engine.alerts_max_age = config.alerts.max_age;

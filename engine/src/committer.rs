@@ -12,11 +12,12 @@ use crate::EngineError;
 use crate::admission::Permit;
 use crate::deletes::DeleteRecord;
 use crate::dispatch::Dispatch;
+use crate::idempotency::{Claim, Idempotency};
 use crate::ingest::{Ack, Done, Durability};
 use crate::instruments::CommitterInstruments;
 use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
 use crate::progress::Progress;
-use crate::record::{KIND_SAMPLES, KIND_TICK, TickRecord};
+use crate::record::{KIND_TICK, TickRecord};
 use crate::shard::ShardRows;
 
 /// A record on its way into the log.
@@ -37,6 +38,8 @@ pub struct Append {
     pub delete: Option<DeleteRecord>,
     /// Held until its rows are applied.
     pub permit: Option<Arc<Permit>>,
+    /// The right to its idempotency key, if it has one.
+    pub claim: Option<Claim>,
     /// When it is answered.
     pub durability: Durability,
     /// How it is answered.
@@ -113,6 +116,7 @@ impl Append {
             received: UnixNanos::default(),
             delete: None,
             permit: None,
+            claim: None,
             durability: Durability::Synced,
             done: Some(done),
         }
@@ -141,6 +145,11 @@ pub struct Committer<D> {
     position: LogPosition,
     rows_at_tick: u64,
     waiting: Vec<Waiting>,
+    keys: Arc<Idempotency>,
+    /// Claims of the group in hand.
+    claims: Vec<(Lsn, Claim)>,
+    /// Whether there is a tick behind them.
+    ticked: bool,
 }
 
 /// A record of the group in hand that somebody waits for.
@@ -163,13 +172,23 @@ impl<D: Dispatch> Committer<D> {
         wal: Wal,
         dispatch: D,
         clock: Arc<dyn Clock>,
-        progress: Arc<Progress>,
+        (progress, keys): (Arc<Progress>, Arc<Idempotency>),
         position: LogPosition,
     ) -> Self {
-        let instruments = CommitterInstruments::default();
         progress.set_log_time(position.tick);
-        let (rows_at_tick, waiting) = (position.rows, Vec::new());
-        Self { wal, dispatch, clock, progress, instruments, position, rows_at_tick, waiting }
+        Self {
+            wal,
+            dispatch,
+            clock,
+            progress,
+            instruments: CommitterInstruments::default(),
+            position,
+            rows_at_tick: position.rows,
+            waiting: Vec::new(),
+            keys,
+            claims: Vec::new(),
+            ticked: false,
+        }
     }
 
     /// What the committer counts.
@@ -195,6 +214,7 @@ impl<D: Dispatch> Committer<D> {
         let durable = self.wal.sync()?;
         self.progress.set_durable(durable, self.clock.now());
         self.progress.set_rows(self.position.rows);
+        self.hold_keys();
         self.answer(Durability::Synced);
         self.instruments.groups.inc();
         self.instruments.records.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
@@ -260,6 +280,7 @@ impl<D: Dispatch> Committer<D> {
             Ok(lsn) => lsn,
             Err(error @ (WalError::Full { .. } | WalError::TooLarge { .. })) => {
                 self.instruments.refused.inc();
+                drop(append.claim);
                 if let Some(done) = append.done {
                     done(Err(error.into()));
                 }
@@ -274,7 +295,10 @@ impl<D: Dispatch> Committer<D> {
         if let Some(done) = append.done {
             self.waiting.push(Waiting { lsn, durability: append.durability, done });
         }
-        if append.kind == KIND_SAMPLES {
+        if let Some(claim) = append.claim {
+            self.claims.push((lsn, claim));
+        }
+        if !append.parts.is_empty() {
             self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
         } else if let Some(delete) = &append.delete {
             self.dispatch.delete(lsn, delete);
@@ -316,12 +340,24 @@ impl<D: Dispatch> Committer<D> {
         let lsn = self.wal.append(KIND_TICK, &[&tick.encode()], None)?;
         self.position.tick = time;
         self.progress.set_log_time(time);
+        self.ticked = true;
         self.rows_at_tick = self.position.rows;
         if hashed {
             self.position.hashed_rows = self.position.rows;
         }
         self.dispatch.tick(lsn, tick);
         Ok(lsn)
+    }
+
+    /// The group is durable: its keys stand for its records.
+    fn hold_keys(&mut self) {
+        for (lsn, claim) in self.claims.drain(..) {
+            claim.hold(lsn);
+        }
+        // ORDER: a group's tick stands behind its records in the log.
+        if std::mem::take(&mut self.ticked) {
+            self.keys.tick(self.position.tick);
+        }
     }
 
     fn answer(&mut self, reached: Durability) {

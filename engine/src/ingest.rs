@@ -13,8 +13,9 @@ use crate::EngineError;
 use crate::admission::{Admission, Permit};
 use crate::committer::{Append, CommitterMessage};
 use crate::dispatch::shard_of;
+use crate::idempotency::{Claim, StoredAnswer};
 use crate::line_cache::{LineCache, Registrations, Source, Target};
-use crate::record::{KIND_SAMPLES, encode_samples};
+use crate::record::{KIND_KEYED_SAMPLES, KIND_SAMPLES, encode_samples};
 
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct LineWrite<'a> {
     pub durability: Durability,
     /// Covers the body.
     pub permit: Permit,
+    /// The right to its idempotency key, if it has one.
+    pub claim: Option<Claim>,
 }
 
 /// What became of a body's lines.
@@ -211,7 +214,8 @@ impl Ingest {
         }
         fresh.sort_by_key(|(series, _)| *series);
         fresh.dedup_by_key(|(series, _)| *series);
-        self.append(Routed { parts, fresh, received }, write, done)?;
+        let routed = Routed { parts, fresh, received };
+        self.append(routed, write, &mut report, done)?;
         report.appended = true;
         Ok(report)
     }
@@ -261,16 +265,26 @@ impl Ingest {
         parts
     }
 
-    fn append(&self, routed: Routed, write: LineWrite<'_>, done: Done) -> Result<(), EngineError> {
+    fn append(
+        &self,
+        routed: Routed,
+        mut write: LineWrite<'_>,
+        report: &mut LineReport,
+        done: Done,
+    ) -> Result<(), EngineError> {
         let Routed { parts, fresh, received } = routed;
+        let key = write.claim.as_mut().map(|claim| {
+            StoredAnswer::fit(report);
+            claim.seal(StoredAnswer::encode(report, write.durability))
+        });
         let registrations: Vec<_> = fresh
             .iter()
             .map(|(series, entry)| (*series, entry.measurement_bytes, &*entry.canonical))
             .collect();
         let columns: Vec<_> = parts.iter().filter(|part| !part.is_empty()).collect();
-        let payload = encode_samples(received, &registrations, &columns);
+        let payload = encode_samples(key.as_deref(), received, &registrations, &columns);
         let append = Append {
-            kind: KIND_SAMPLES,
+            kind: if key.is_some() { KIND_KEYED_SAMPLES } else { KIND_SAMPLES },
             payload_crc: Some(tidewatch_wal::payload_crc(&[&payload])),
             payload,
             registered: fresh.into_iter().map(|(_, entry)| entry).collect(),
@@ -278,6 +292,7 @@ impl Ingest {
             received,
             delete: None,
             permit: Some(Arc::new(write.permit)),
+            claim: write.claim,
             durability: write.durability,
             done: (write.durability != Durability::Accepted).then_some(done),
         };

@@ -261,6 +261,14 @@ pub(crate) fn run_committer(
     }
 }
 
+/// The committer has ended: whoever waits for a record in its queue hears that none will come, and the
+/// record's idempotency key is free.
+pub(crate) fn forsake(queue: Receiver<CommitterMessage>) {
+    // A channel keeps its messages as long as there are senders.
+    queue.try_iter().for_each(drop);
+    drop(queue);
+}
+
 /// Takes what waits already into the group; what is no record ends it and is given back.
 fn gather(
     first: Append,

@@ -130,12 +130,13 @@ impl Process {
             sender.send(CommitterMessage::Append(note)).expect("the queue is held here");
         }
         let preallocator = wal.take_preallocator();
-        let progress = Arc::clone(&shared.progress);
+        let keys = opened.keys;
+        let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
         Ok(Self {
-            committer: Committer::new(wal, dispatch, Arc::clone(&clock), progress, position),
+            committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                &shared,
+                (&shared, &keys),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
@@ -162,6 +163,7 @@ impl Process {
                 catalog: Arc::clone(&shared.catalog),
                 progress: Arc::clone(&shared.progress),
                 outbox: Arc::clone(&shared.outbox),
+                keys,
                 instruments: SegmentsInstruments::default(),
                 clock,
                 shards: config.shards,
@@ -201,6 +203,7 @@ impl Process {
             precision: Precision::Nanoseconds,
             durability: if early { Durability::Written } else { level },
             permit: self.ingest.admit(u64::try_from(request.body.len()).unwrap_or(u64::MAX))?,
+            claim: None,
         };
         let report = self.ingest.write_lines(write, done)?;
         let mut world = self.machine.world.lock();
