@@ -8,6 +8,7 @@ mod contents;
 mod faults;
 mod file;
 mod names;
+mod pages;
 #[cfg(test)]
 #[path = "sim_disk_tests.rs"]
 mod sim_disk_tests;
