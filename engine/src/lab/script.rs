@@ -12,6 +12,10 @@ use crate::ingest::Durability;
 /// When scripts begin, in nanoseconds of the calendar.
 pub(super) const BEGIN_NANOS: i64 = 1_700_000_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
+const DAY: i64 = 86_400 * SECOND;
+/// One of so many scripts fills files of the log, with so many requests.
+const BULKY: u64 = 15;
+const BULK_MAX: u64 = 6;
 /// Hosts that may send, some of them only later in the script.
 const HOSTS: u64 = 9;
 
@@ -32,6 +36,8 @@ pub(super) enum Step {
     Write(Vec<usize>),
     /// Time passes.
     Pass(Duration),
+    /// The clock is set forth or back by so many nanoseconds; no time passes.
+    Jump(i64),
     /// All heads are frozen and written to segments.
     Flush,
     /// A checkpoint is made while clients send these requests.
@@ -78,18 +84,21 @@ struct Writer {
     now: i64,
     /// The last time that each host sent.
     last: BTreeMap<u64, i64>,
-    bulky: bool,
+    /// Requests that will still fill a good part of a file of the log.
+    bulk_left: u64,
+    jumpy: bool,
     script: Script,
 }
 
 impl Script {
-    /// The script of a seed. Every ninth one fills files of the log.
+    /// The script of a seed. Some fill files of the log; in every third one the clock jumps.
     pub(super) fn new(seed: u64) -> Self {
         let mut writer = Writer {
             rng: Rng::from_seed(seed),
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
-            bulky: seed % 9 == 3,
+            bulk_left: if seed % BULKY == 3 { BULK_MAX } else { 0 },
+            jumpy: seed % 3 == 1,
             script: Self { steps: Vec::new(), requests: Vec::new() },
         };
         for life in 0..3 {
@@ -97,6 +106,19 @@ impl Script {
         }
         writer.probe();
         writer.script
+    }
+
+    /// Jumps of the clock.
+    pub(super) fn jumps(&self) -> u64 {
+        let jumps = self.steps.iter().filter(|step| matches!(step, Step::Jump(_)));
+        u64::try_from(jumps.count()).unwrap_or(u64::MAX)
+    }
+
+    /// The steps that start a process.
+    pub(super) fn starts(&self) -> Vec<usize> {
+        let steps = self.steps.iter().enumerate();
+        let starts = steps.filter(|(_, step)| matches!(step, Step::Start(_)));
+        starts.map(|(number, _)| number).collect()
     }
 
     /// A request that no step sends: a recovered engine gets it.
@@ -126,6 +148,10 @@ impl Writer {
                 let pass = 300 + self.rng.below(1_500);
                 self.now += i64::try_from(pass).expect("small") * 1_000_000;
                 self.step(Step::Pass(Duration::from_millis(pass)));
+            }
+            if self.jumpy && self.one_in(2) {
+                let forth = self.one_in(2);
+                self.step(Step::Jump(if forth { DAY } else { -DAY }));
             }
             if group == groups / 2 || group == 0 && self.one_in(2) {
                 self.step(Step::Flush);
@@ -178,7 +204,9 @@ impl Writer {
                 _ => Durability::Synced,
             },
         };
-        if self.bulky && age % 4 == 1 {
+        // Late, because every later start and replay pays for it.
+        if self.bulk_left > 0 && age >= 8 && age % 4 == 1 {
+            self.bulk_left -= 1;
             self.bulk(&mut request);
         }
         for _ in 0..3 + self.rng.below(5) {

@@ -119,6 +119,12 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
+    /// The bytes of all files that have a name.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.state().names.bytes()
+    }
+
     /// Plants a bug: syncs of files succeed and do nothing.
     pub fn ignore_syncs(&self, ignore: bool) {
         self.state().ignore_syncs = ignore;
