@@ -19,8 +19,8 @@ use crate::lab::tally::{FileOp, Tally};
 use crate::lab::tape::{Event, Tape};
 use crate::lab::world::SharedWorld;
 
-/// Bytes that are free at most when nothing more shall fit.
-const ROOM_MAX: u64 = 40_000;
+/// Bytes that are free at most when there is no space: too few for a file of the log.
+const ROOM_MAX: u64 = 12_000;
 
 /// One run with one fault.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl<'a> Fault<'a> {
                 // A start may be refused on a full disk, so the time without space ends before the next.
                 let starts = campaign.script.starts();
                 let next = starts.into_iter().find(|start| *start > op.step).unwrap_or(steps);
-                let upto = (op.step + 1 + lot(rng, 6)).min(next);
+                let upto = (op.step + 1 + lot(rng, 14)).min(next);
                 let is_window = outcome == Outcome::Window;
                 until = if is_window { (upto + lot(rng, 4)).min(next) } else { upto };
                 let upto = if is_window { upto } else { usize::MAX };
@@ -121,7 +121,8 @@ impl<'a> Fault<'a> {
         if self.op.step >= self.until {
             played = played.and_then(|()| player.settle());
         }
-        let tally = self.tally()?;
+        let mut tally = self.tally()?;
+        tally.refused = self.machine.world.lock().refused;
         let has_ended = played.is_err();
         self.check_conduct(has_ended, &format!("{played:?}"))?;
         if !has_ended && self.outcome != Outcome::FullOn {

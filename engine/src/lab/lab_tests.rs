@@ -64,6 +64,7 @@ fn whatever_becomes_of_an_operation_nothing_promised_is_lost_and_nothing_invente
     for place in PLACES {
         assert!(report.tally.phases.contains_key(&place), "no crash at {place:?}");
     }
+    assert!(report.tally.refused > 0, "no full disk has refused a request");
     for outcome in [Outcome::Window, Outcome::FullOn] {
         let refused = report.tally.performed().map(|file_op| report.tally.tried(file_op, outcome));
         assert!(refused.sum::<u64>() > 0, "nothing was refused in {outcome:?}");

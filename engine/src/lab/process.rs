@@ -15,7 +15,8 @@ use tidewatch_sinks::{
     SinkConfig, Verdict,
 };
 use tidewatch_wal::{
-    ArchiveInstruments, Preallocator, WalConfig, WalError, WalHome, WalInstruments,
+    ArchiveInstruments, Preallocator, SEGMENT_BYTES_MIN, WalConfig, WalError, WalHome,
+    WalInstruments,
 };
 
 use crate::EngineError;
@@ -97,7 +98,8 @@ pub(super) fn config(life: Life) -> EngineConfig {
     ];
     let mut config = EngineConfig::new(DATA_DIR.into());
     config.shards = life.shards;
-    config.wal = WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 900 << 10 };
+    // So small that every life fills some of its files.
+    config.wal = WalConfig { segment_bytes_max: SEGMENT_BYTES_MIN, frame_bytes_max: 12 << 10 };
     // Clients and the engine may have different days.
     config.ingest.future_nanos_max = None;
     config.rules = Arc::new(RuleSet::new(rules).expect("the rules are valid"));

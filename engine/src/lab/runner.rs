@@ -13,8 +13,8 @@ use crate::lab::outcome::Outcome;
 use crate::lab::plant::Plant;
 use crate::lab::tally::Tally;
 
-/// Times without space of a script, where they are sampled: the last one has no end.
-const WINDOWS: usize = 3;
+/// Times without space of a script, where they are sampled: one of so many has no end.
+const WINDOWS: usize = 4;
 
 /// What a laboratory is to do.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +196,6 @@ fn faults(campaign: &Campaign, effort: Effort) -> Vec<(u64, Outcome)> {
     let mut rng = Rng::from_seed(!campaign.seed);
     let faults = [Outcome::Eio, Outcome::EioOn, Outcome::Enospc, Outcome::Short];
     let mut chosen = Vec::new();
-    let numbers = campaign.ops.iter().zip(1..);
     match effort {
         Effort::Sampled => {
             for (file_op, point) in campaign.one_each(rng.next_u64()) {
@@ -207,22 +206,27 @@ fn faults(campaign: &Campaign, effort: Effort) -> Vec<(u64, Outcome)> {
             }
         }
         Effort::Every => {
-            for (op, point) in numbers.clone() {
+            for (op, point) in campaign.ops.iter().zip(1..) {
                 let fitting = faults.iter().filter(|outcome| outcome.fits(op.file_op.1));
                 chosen.extend(fitting.map(|outcome| (point, *outcome)));
             }
         }
     }
-    let running: Vec<u64> = numbers
-        .filter(|(op, _)| op.phase != "start")
+    let running = || campaign.ops.iter().zip(1..).filter(|(op, _)| op.phase != "start");
+    let count = running().count();
+    let growing: Vec<u64> = running()
+        .filter(|(op, _)| op.file_op == ("log spare", DiskOp::SetLen))
         .map(|(_, point)| point)
         .collect();
-    let lots = effort.window_every().map_or(WINDOWS, |every| running.len() / every);
+    let running: Vec<u64> = running().map(|(_, point)| point).collect();
+    let lots = effort.window_every().map_or(WINDOWS, |every| count / every);
     for lot in 0..lots {
-        let at = rng.below(u64::try_from(running.len()).unwrap_or(1));
-        let point = running[usize::try_from(at).unwrap_or_default()];
+        // Where the log needs another file, and anywhere.
+        let points = if rng.below(2) == 0 { &growing } else { &running };
+        let at = rng.below(u64::try_from(points.len()).unwrap_or(1).max(1));
+        let Some(point) = points.get(usize::try_from(at).unwrap_or_default()) else { continue };
         let is_last = lot % WINDOWS == WINDOWS - 1;
-        chosen.push((point, if is_last { Outcome::FullOn } else { Outcome::Window }));
+        chosen.push((*point, if is_last { Outcome::FullOn } else { Outcome::Window }));
     }
     chosen
 }

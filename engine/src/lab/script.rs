@@ -13,9 +13,6 @@ use crate::ingest::Durability;
 pub(super) const BEGIN_NANOS: i64 = 1_700_000_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
 const DAY: i64 = 86_400 * SECOND;
-/// One of so many scripts fills files of the log, with so many requests.
-const BULKY: u64 = 15;
-const BULK_MAX: u64 = 6;
 /// Hosts that may send, some of them only later in the script.
 const HOSTS: u64 = 9;
 
@@ -84,20 +81,17 @@ struct Writer {
     now: i64,
     /// The last time that each host sent.
     last: BTreeMap<u64, i64>,
-    /// Requests that will still fill a good part of a file of the log.
-    bulk_left: u64,
     jumpy: bool,
     script: Script,
 }
 
 impl Script {
-    /// The script of a seed. Some fill files of the log; in every third one the clock jumps.
+    /// The script of a seed. In every third one the clock jumps.
     pub(super) fn new(seed: u64) -> Self {
         let mut writer = Writer {
             rng: Rng::from_seed(seed),
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
-            bulk_left: if seed % BULKY == 3 { BULK_MAX } else { 0 },
             jumpy: seed % 3 == 1,
             script: Self { steps: Vec::new(), requests: Vec::new() },
         };
@@ -133,7 +127,7 @@ impl Writer {
         // The second life often changes the rules, and the third changes them back.
         let rules = usize::from(number == 1 && self.one_in(2));
         self.step(Step::Start(Life { shards, rules }));
-        if self.one_in(2) {
+        if self.one_in(4) {
             self.step(Step::Preallocate);
         }
         let groups = 5 + self.rng.below(3);
@@ -164,7 +158,7 @@ impl Writer {
             if self.one_in(6) {
                 self.step(Step::Idle);
             }
-            if self.one_in(5) {
+            if self.one_in(9) {
                 self.step(Step::Preallocate);
             }
         }
@@ -204,12 +198,7 @@ impl Writer {
                 _ => Durability::Synced,
             },
         };
-        // Late, because every later start and replay pays for it.
-        if self.bulk_left > 0 && age >= 8 && age % 4 == 1 {
-            self.bulk_left -= 1;
-            self.bulk(&mut request);
-        }
-        for _ in 0..3 + self.rng.below(5) {
+        for _ in 0..4 + self.rng.below(9) {
             let host = self.rng.below((3 + age / 2).min(HOSTS));
             self.line(host, &mut request);
             if self.one_in(12) {
@@ -249,21 +238,6 @@ impl Writer {
         for (field, number) in [("value", value), ("load", load)] {
             let labels = vec![("host".to_owned(), format!("h{host}"))];
             request.rows.push(sent_row("cpu", field, labels, (time, number)));
-        }
-    }
-
-    /// Series with names so long that a request fills a good part of a file of the log.
-    fn bulk(&mut self, request: &mut Request) {
-        for _ in 0..18 {
-            let name = format!("{:016x}", self.rng.next_u64());
-            let labels: Vec<_> =
-                (0..7).map(|label| (format!("l{label}"), name.repeat(250))).collect();
-            let time = self.now;
-            let tags: Vec<_> =
-                labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
-            writeln!(request.body, "bulk,{} value=1 {time}", tags.join(","))
-                .expect("writing to memory does not fail");
-            request.rows.push(sent_row("bulk", "value", labels, (time, 1.0)));
         }
     }
 }

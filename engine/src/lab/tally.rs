@@ -19,6 +19,8 @@ pub struct Tally {
     pub scripts: u64,
     /// Jumps of the clock in those scripts.
     pub jumps: u64,
+    /// Requests that were refused for want of space.
+    pub refused: u64,
     /// Operations that the engine performs, and the first point where: seed and number.
     pub(super) performed: BTreeMap<FileOp, (u64, u64)>,
     pub(super) tried: BTreeMap<(FileOp, Outcome), u64>,
@@ -36,6 +38,7 @@ impl Tally {
         self.points += other.points;
         self.scripts += other.scripts;
         self.jumps += other.jumps;
+        self.refused += other.refused;
         for (file_op, place) in other.performed {
             let known = self.performed.entry(file_op).or_insert(place);
             *known = place.min(*known);
@@ -84,8 +87,9 @@ impl fmt::Display for Tally {
                 }
             }
         }
-        write!(f, "\n{} points, {} scripts, {} jumps", self.points, self.scripts, self.jumps)?;
-        f.write_str(" of the clock\n")
+        let Self { points, scripts, jumps, refused, .. } = self;
+        write!(f, "\n{points} points, {scripts} scripts, {jumps} jumps of the clock")?;
+        writeln!(f, ", {refused} requests refused for want of space")
     }
 }
 
