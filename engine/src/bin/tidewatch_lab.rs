@@ -236,7 +236,8 @@ impl Progress {
             return;
         }
         *told = now;
-        let rate = points.saturating_mul(1_000) / u64::try_from(now.as_millis()).unwrap_or(1).max(1);
+        let rate =
+            points.saturating_mul(1_000) / u64::try_from(now.as_millis()).unwrap_or(1).max(1);
         let left = self.points.saturating_sub(points) / rate.max(1);
         tell(&format!("{points} points, {rate} points/s, {left} s left"));
     }

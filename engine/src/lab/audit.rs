@@ -60,7 +60,9 @@ impl Audit<'_> {
         let replayed = match Replayed::of(&self.machine.disk, Path::new(DATA_DIR), self.shards) {
             Ok(replayed) => Some(replayed),
             Err(error) => match self.machine.world.lock().archive_may_go.then_some(&error) {
-                Some(EngineError::Wal(cause)) if matches!(**cause, WalError::Missing { .. }) => None,
+                Some(EngineError::Wal(cause)) if matches!(**cause, WalError::Missing { .. }) => {
+                    None
+                }
                 _ => {
                     let told = format!("the log cannot be replayed: {error:?}");
                     return Err(Finding::new(Layer::ReplayHash, told));

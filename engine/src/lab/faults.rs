@@ -159,8 +159,7 @@ impl<'a> Fault<'a> {
             player.proofs = campaign.proofs.clone();
         }
         let proofs = &player.proofs;
-        let known =
-            Known { script: &campaign.script, proofs, live: None, files: &campaign.files };
+        let known = Known { script: &campaign.script, proofs, live: None, files: &campaign.files };
         moment.check(known)?;
         Ok(tally)
     }

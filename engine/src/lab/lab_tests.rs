@@ -45,15 +45,21 @@ const PLACES: [(&str, FileOp); 30] = [
 #[test]
 fn whatever_becomes_of_an_operation_nothing_promised_is_lost_and_nothing_invented() {
     if let Ok(asked) = std::env::var("TIDEWATCH_LAB") {
-        let (seed, point) = parse_point(&asked).expect("TIDEWATCH_LAB is seed or seed:point:outcome");
+        let (seed, point) =
+            parse_point(&asked).expect("TIDEWATCH_LAB is seed or seed:point:outcome");
         if let Err(failure) = repeat(seed, point) {
             panic!("{failure}");
         }
         return;
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-    let config =
-        LabConfig { seed: 0, scripts: SCRIPTS, points: POINTS_MIN, threads, effort: Effort::Sampled };
+    let config = LabConfig {
+        seed: 0,
+        scripts: SCRIPTS,
+        points: POINTS_MIN,
+        threads,
+        effort: Effort::Sampled,
+    };
     let report = run(&config, &|_| {});
     println!("{}", report.tally);
     if let Some(failure) = report.failure {

@@ -83,8 +83,7 @@ pub fn repeat(seed: u64, point: Option<(u64, Outcome)>) -> Result<Tally, Failure
             failed.map_err(|finding| campaign.failure(point, outcome, finding))
         }
         Some((point, outcome)) => {
-            let (tally, failure) =
-                crash(&campaign, Plant::Nothing, Wanted::One(point, outcome));
+            let (tally, failure) = crash(&campaign, Plant::Nothing, Wanted::One(point, outcome));
             failure.map_or(Ok(tally), Err)
         }
     }
