@@ -141,7 +141,10 @@ fn run_all(options: &Options) -> io::Result<bool> {
 
 fn repeat_one(seed: u64, point: Option<(u64, Outcome)>) -> io::Result<bool> {
     match repeat(seed, point) {
-        Ok(tally) => write!(io::stdout(), "{tally}no promise was broken\n").map(|()| true),
+        Ok(tally) => {
+            writeln!(io::stdout(), "{} points, no promise was broken", tally.points)?;
+            Ok(true)
+        }
         Err(failure) => {
             tell(&failed(&failure));
             Ok(false)

@@ -113,15 +113,15 @@ impl Work<'_> {
     fn run(&self) {
         while !self.stop.load(Ordering::Relaxed) {
             let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if self.is_enough(seed) {
+                return;
+            }
             let played = Campaign::new(seed).and_then(|campaign| {
                 let campaign = Arc::new(campaign);
                 script(&campaign, self.config.effort, &|tally| self.go_on(tally))
             });
             if let Err(failure) = played {
                 self.fail(failure);
-            }
-            if self.is_enough(seed + 1) {
-                return;
             }
         }
     }
@@ -134,9 +134,9 @@ impl Work<'_> {
         !self.stop.load(Ordering::Relaxed)
     }
 
-    fn is_enough(&self, next: u64) -> bool {
+    fn is_enough(&self, seed: u64) -> bool {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        let scripts = next.saturating_sub(self.config.seed);
+        let scripts = seed.saturating_sub(self.config.seed);
         report.0.points >= self.config.points && scripts >= self.config.scripts
     }
 

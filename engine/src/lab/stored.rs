@@ -39,7 +39,10 @@ struct FileRow {
 /// Rows of segment files that were read before, by the files' bytes: crashes leave the same ones again
 /// and again.
 #[derive(Debug, Default)]
-pub(super) struct ReadFiles(Mutex<BTreeMap<(u32, usize), Arc<Vec<FileRow>>>>);
+pub(super) struct ReadFiles(Mutex<BTreeMap<FileSum, Arc<Vec<FileRow>>>>);
+
+/// The checksum of a file's bytes, and their number.
+type FileSum = (u32, usize);
 
 /// All rows of a snapshot, sorted.
 pub(super) fn rows_of(

@@ -76,7 +76,7 @@ impl Tape {
         let done = act();
         // What is refused for a name that is missing or taken is no operation.
         if self.disk.ops() == number {
-            let ended = Some(done.as_ref().map(|()| ()).map_err(io::Error::kind));
+            let ended = Some(done.as_ref().copied().map_err(io::Error::kind));
             (self.witness)(&Event { ended, ..event });
         }
         done
