@@ -1,12 +1,12 @@
 //! The crash laboratory of the whole engine: one script, and a crash at every operation of its disk.
 //!
-//! A [`script`] says what clients send and what the process does; [`process`] is the engine without
-//! threads on a simulated disk; [`world`] is what no crash touches: the clients' ledger of requests
-//! and answers, and the receiver of alerts. A [`campaign`] plays a script once undisturbed. Then
-//! [`crashes`] play it again with a [`tape`] around the disk: around every operation, the disk as a
-//! crash would leave it is started as another engine, and [`moment`] holds it against ledger, receiver
-//! and the first run. [`faults`] let an operation fail, or the space run out, while the engine lives on.
-//! The [`tally`] says what was tried: what the engine performs and no point has faulted is a failure.
+//! A `script` says what clients send and what the process does; `process` is the engine without
+//! threads on a simulated disk; `world` is what no crash touches: the clients' ledger of requests
+//! and answers, and the receiver of alerts. A `campaign` plays a script once undisturbed. Then
+//! `crashes` play it again with a `tape` around the disk: around every operation, the disk as a
+//! crash would leave it is started as another engine, and `moment` holds it against ledger, receiver
+//! and the first run. `faults` let an operation fail, or the space run out, while the engine lives on.
+//! The `tally` says what was tried: what the engine performs and no point has faulted is a failure.
 //!
 //! The same code runs as a test and as the program `tidewatch-lab`.
 
