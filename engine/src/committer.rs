@@ -8,7 +8,6 @@ use tidewatch_env::Clock;
 use tidewatch_metrics::{Lsn, SampleBatch, SeriesEntry, UnixNanos};
 use tidewatch_wal::{Wal, WalError, WalSegmentInfo};
 
-use crate::EngineError;
 use crate::admission::Permit;
 use crate::deletes::DeleteRecord;
 use crate::dispatch::Dispatch;
@@ -19,6 +18,7 @@ use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
 use crate::progress::Progress;
 use crate::record::{KIND_TICK, TickRecord};
 use crate::shard::ShardRows;
+use crate::{EngineError, ErrorKind};
 
 /// A record on its way into the log.
 pub struct Append {
@@ -226,7 +226,12 @@ impl<D: Dispatch> Committer<D> {
     /// # Errors
     /// As [`Committer::commit`].
     pub fn idle(&mut self) -> Result<(), EngineError> {
-        self.wal.mark()?;
+        match self.wal.mark() {
+            Ok(_) => {}
+            // Without room the mark is left out: damage in the last group looks like a torn tail then.
+            Err(WalError::Full { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         // The mark has its place in the log, so what waits for the last record must get past it.
         self.progress.set_durable(self.wal.durable_lsn(), self.clock.now());
         self.dispatch.advance(self.wal.last_lsn());
@@ -238,8 +243,11 @@ impl<D: Dispatch> Committer<D> {
     /// # Errors
     /// As [`Committer::commit`].
     pub fn tick(&mut self, done: Done) -> Result<(), EngineError> {
-        let lsn = self.append_tick(true)?;
-        self.waiting.push(Waiting { lsn, durability: Durability::Synced, done });
+        match self.append_tick(true) {
+            Ok(lsn) => self.waiting.push(Waiting { lsn, durability: Durability::Synced, done }),
+            Err(error) if error.kind() == ErrorKind::Full => done(Err(error)),
+            Err(error) => return Err(error),
+        }
         self.commit(&mut Vec::new())
     }
 
@@ -327,10 +335,14 @@ impl<D: Dispatch> Committer<D> {
         let fresh = self.position.rows > self.rows_at_tick;
         let hashed = self.position.rows - self.position.hashed_rows >= HASH_TICK_ROWS;
         let second = self.clock.now().nanos().saturating_sub(self.position.tick.nanos());
-        if hashed || (fresh && second >= TICK_NANOS) {
-            self.append_tick(hashed)?;
+        if !hashed && (!fresh || second < TICK_NANOS) {
+            return Ok(());
         }
-        Ok(())
+        match self.append_tick(hashed) {
+            // Without room log time stands still; the next group tries again.
+            Err(error) if error.kind() != ErrorKind::Full => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn append_tick(&mut self, hashed: bool) -> Result<Lsn, EngineError> {
@@ -372,3 +384,7 @@ impl<D: Dispatch> Committer<D> {
         self.waiting = kept;
     }
 }
+
+#[cfg(test)]
+#[path = "committer_tests.rs"]
+mod tests;

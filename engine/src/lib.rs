@@ -21,8 +21,8 @@ mod idempotency;
 pub mod ingest;
 mod inline;
 mod instruments;
-#[cfg(test)]
-mod lab;
+#[cfg(any(test, feature = "lab"))]
+pub mod lab;
 pub mod limits;
 mod line_cache;
 mod locals;

@@ -391,10 +391,10 @@ impl Notary {
         }
         for row in outbox.take_reports() {
             let (outbox, payload) = (Arc::clone(outbox), encode_delivery(&row));
-            let done = Box::new(move |ack: Result<crate::Ack, EngineError>| {
-                if let Ok(ack) = ack {
-                    outbox.reported(ack.lsn, row);
-                }
+            let done = Box::new(move |ack: Result<crate::Ack, EngineError>| match ack {
+                Ok(ack) => outbox.reported(ack.lsn, row),
+                // Without room it waits: a start that does not find it would tell the sink again.
+                Err(_) => outbox.report_refused(row),
             });
             notes.push(Append::note(KIND_DELIVERY, payload, done));
         }
