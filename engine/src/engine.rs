@@ -29,6 +29,7 @@ use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::salvage::{Salvage, SalvageReport};
 use crate::shard::Shard;
 use crate::threads::{
     ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, join, preallocate,
@@ -85,6 +86,7 @@ pub struct Engine {
     threads: Mutex<Vec<JoinHandle<()>>>,
     instruments: EngineInstruments,
     home: EngineHome,
+    salvaged: Option<SalvageReport>,
     _data_dir: DataDir,
 }
 
@@ -115,7 +117,14 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let instruments = EngineInstruments::default();
         let counted = (instruments.shard.clone(), instruments.outbox.clone());
+        let mut salvage = match config.salvage {
+            true => Some(Salvage::run(config, &home.disk, &*home.clock)?),
+            false => None,
+        };
         let mut opened = Opened::new(config, &home.disk, &home.clock, counted)?;
+        if let Some(salvage) = &mut salvage {
+            salvage.pass(&mut opened);
+        }
         let (senders, receivers): (Vec<_>, Vec<_>) =
             opened.shards.iter().map(|_| bounded(SHARD_QUEUE_MAX)).unzip();
         let (queue, commits) = bounded(COMMIT_QUEUE_MAX);
@@ -143,6 +152,7 @@ impl Engine {
             threads: Mutex::default(),
             instruments,
             home,
+            salvaged: None,
             _data_dir: data_dir,
         };
         let hashes = Arc::clone(&engine.hashes);
@@ -150,6 +160,9 @@ impl Engine {
         engine.start_shards(shards, receivers, config)?;
         engine.start_flusher(config)?;
         let log = engine.open_log(config, &opened)?;
+        if let Some(salvage) = salvage {
+            engine.salvaged = salvage.finish(&log.left_out)?;
+        }
         let disk = &engine.home.disk;
         let replay = Replay::new(config, disk, &opened, &log, (&hashes, state))?;
         let rounds = engine.rounds(config, opened, &log)?;
@@ -164,6 +177,12 @@ impl Engine {
     #[must_use]
     pub fn ingest(&self) -> &Ingest {
         &self.ingest
+    }
+
+    /// What the start had to leave out, if it was told to salvage and there was damage.
+    #[must_use]
+    pub fn salvaged(&self) -> Option<&SalvageReport> {
+        self.salvaged.as_ref()
     }
 
     /// Transitions on their way out.

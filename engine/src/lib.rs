@@ -20,6 +20,7 @@ mod instruments;
 #[cfg(test)]
 mod lab;
 pub mod limits;
+mod left_out;
 mod line_cache;
 mod locals;
 mod opened;
@@ -28,6 +29,7 @@ mod progress;
 pub mod record;
 mod recovery;
 mod replayer;
+mod salvage;
 mod segment_sums;
 pub mod shard;
 mod stopped;
@@ -48,5 +50,9 @@ pub use error::{EngineError, ErrorKind};
 pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine};
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
+pub use salvage::{
+    CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostSegment,
+    MissingRecords, SalvageReport,
+};
 pub use stopped::Stopped;
 pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

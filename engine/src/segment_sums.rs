@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidewatch_env::Disk;
 use tidewatch_metrics::series::SLOTS;
 use tidewatch_metrics::{Lsn, SeriesCatalog, SeriesRef};
-use tidewatch_segments::{FileKind, Projection, Segment, SegmentColumns, list};
+use tidewatch_segments::{FileKind, Projection, Segment, SegmentColumns, SlotSet, list};
 use twox_hash::XxHash3_64;
 
 use crate::EngineError;
@@ -40,12 +40,14 @@ struct Sum {
 
 impl SegmentSums {
     /// The segments in `dir` all of whose rows are behind `covered`, per slot, which replay passes over;
-    /// series are found in `catalog` once replay has registered them.
+    /// series are found in `catalog` once replay has registered them. `lost` are segments that are gone:
+    /// their slots and last records.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         catalog: &Arc<SeriesCatalog>,
         covered: &[Lsn; SLOTS],
+        lost: &[(SlotSet, Lsn)],
     ) -> Result<Self, EngineError> {
         let mut sums = Self {
             catalog: Arc::clone(catalog),
@@ -66,6 +68,12 @@ impl SegmentSums {
             let (stored, replayed) = (Sum::default(), Sum::default());
             sums.segments.push(SumPair { segment, is_compared, stored, replayed });
         }
+        for (slots, last) in lost {
+            // A place without a segment: rows that it took are not compared.
+            slots.iter().for_each(|slot| {
+                sums.by_slot[usize::from(slot.0)].push((*last, usize::MAX));
+            });
+        }
         for segments in &mut sums.by_slot {
             segments.sort_unstable();
         }
@@ -83,7 +91,9 @@ impl SegmentSums {
         let segments = &self.by_slot[usize::from(entry.id.slot().0)];
         // The first flush that reached this record took the row.
         let at = segments.partition_point(|(last, _)| *last < row.lsn);
-        if let Some((_, segment)) = segments.get(at) {
+        if let Some((_, segment)) = segments.get(at)
+            && let Some(pair) = self.segments.get_mut(*segment)
+        {
             let bits = RowBits {
                 id: entry.id.get(),
                 time: row.time.nanos(),
@@ -91,7 +101,6 @@ impl SegmentSums {
                 severity: row.severity.steps(),
                 flags: row.flags.bits(),
             };
-            let pair = &mut self.segments[*segment];
             if pair.is_compared {
                 pair.replayed.add(&bits);
                 self.rows += 1;

@@ -7,7 +7,7 @@ use tidewatch_env::Clock;
 use tidewatch_env::Disk;
 use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_segments::Snapshot;
-use tidewatch_wal::{KIND_CALLER_MIN, Record, SegmentState, WalReader, WalSegmentInfo};
+use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, Record, SegmentState, WalReader, WalSegmentInfo};
 
 use crate::EngineError;
 use crate::config::EngineConfig;
@@ -48,18 +48,25 @@ impl Stopped {
         mut watch: impl FnMut(Lsn),
     ) -> Result<Self, EngineError> {
         let instruments = (ShardInstruments::default(), OutboxInstruments::default());
-        let opened = Opened::new(config, disk, clock, instruments)?;
-        let shared = opened.shared;
+        let mut opened = Opened::new(config, disk, clock, instruments)?;
+        let shared = opened.shared.clone();
         let hashes = Arc::new(Hashes::new(config.shards));
-        let mut dispatch = InlineDispatch { shards: opened.shards, hashes };
+        let mut dispatch = InlineDispatch { shards: std::mem::take(&mut opened.shards), hashes };
         let from = opened.base.replay_from;
-        let mut replayer = Replayer::new(Arc::clone(&shared.catalog), opened.base);
-        let mut reader = WalReader::open_at(Arc::clone(disk), &config.wal_dir(), from)?;
+        let mut replayer = Replayer::new(Arc::clone(&shared.catalog), opened.base.clone());
+        if opened.lacks_series {
+            replayer.tolerate();
+        }
+        let reader = WalReader::open_at(Arc::clone(disk), &config.wal_dir(), from);
+        let mut reader = reader.map_err(|error| opened.refused(error.into()))?;
         let mut last = Lsn::ZERO;
         let mut files: Vec<WalSegmentInfo> = Vec::new();
         let mut visited = 0_u64;
         while let Some(record) = reader.next_record()? {
-            last = record.lsn;
+            last = record.last_lsn;
+            if record.kind == KIND_GAP {
+                replayer.pass_gap();
+            }
             match files.last_mut() {
                 Some(file) if *file.file == *record.file => file.last_lsn = last,
                 _ => files.push(file_of(&**disk, config, &record)?),

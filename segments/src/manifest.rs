@@ -48,6 +48,33 @@ pub(crate) struct Edit {
     pub(crate) series_missing: Vec<RefRange>,
 }
 
+/// What can be read of a damaged manifest.
+#[derive(Debug)]
+pub(crate) struct WholePart {
+    pub(crate) manifest: Manifest,
+    /// Deltas behind it that are damaged, or that cannot count because one before them is.
+    pub(crate) behind: Vec<DeltaBehind>,
+}
+
+/// A delta that cannot be taken.
+#[derive(Debug)]
+pub(crate) struct DeltaBehind {
+    pub(crate) path: PathBuf,
+    pub(crate) number: u64,
+    /// As if a crash had torn it while it was created.
+    pub(crate) was_torn: bool,
+    pub(crate) error: SegmentsError,
+}
+
+/// What a salvaged manifest says anew.
+#[derive(Debug)]
+pub(crate) struct Restated {
+    pub(crate) added: Vec<FileMeta>,
+    pub(crate) flushed: Box<[Lsn; SLOTS]>,
+    pub(crate) series_end: u32,
+    pub(crate) series_missing: Vec<RefRange>,
+}
+
 /// A manifest that was read, and what a crash left of the delta after it.
 #[derive(Debug)]
 pub(crate) struct Read {
@@ -63,9 +90,26 @@ impl Manifest {
     /// # Errors
     /// [`SegmentsError::Corrupt`] and [`SegmentsError::NewerFormat`], and what the disk reports.
     pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, SegmentsError> {
+        Self::open_at_least(disk, dir, 0)
+    }
+
+    /// As [`open`](Self::open), for whoever relies on the version `least`: an earlier one is damage,
+    /// and nothing is changed then.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_at_least(
+        disk: &dyn Disk,
+        dir: &Path,
+        least: u64,
+    ) -> Result<Self, SegmentsError> {
         let deltas = dir.join(MANIFEST_DIR);
         disk.create_dir_all(&deltas).map_err(SegmentsError::io("create", &deltas))?;
         let read = Self::read(disk, dir)?;
+        if read.manifest.number < least {
+            let last = deltas.join(delta_name(read.manifest.number + 1));
+            return Err(SegmentsError::corrupt(&last, 0, "it is cut or missing, and it counted"));
+        }
         if let Some(torn) = &read.torn {
             tracing::warn!(file = %torn.display(), "removing a manifest delta torn by a crash");
             disk.remove(torn).map_err(SegmentsError::io("remove", torn))?;
@@ -73,6 +117,16 @@ impl Manifest {
             disk.sync_dir(&deltas).map_err(SegmentsError::io("sync", &deltas))?;
         }
         Ok(read.manifest)
+    }
+
+    /// As [`open`](Self::open), but nothing is changed, also where there is nothing yet.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_read_only(disk: &dyn Disk, dir: &Path) -> Result<Self, SegmentsError> {
+        let deltas = dir.join(MANIFEST_DIR);
+        let there = disk.exists(&deltas).map_err(SegmentsError::io("look for", &deltas))?;
+        if there { Ok(Self::read(disk, dir)?.manifest) } else { Ok(Self::empty()) }
     }
 
     /// Reads the manifest and changes nothing.
@@ -107,6 +161,74 @@ impl Manifest {
             manifest.apply(&deltas, delta)?;
         }
         Ok(Read { manifest, torn })
+    }
+
+    /// Reads as much of the manifest as is whole, and changes nothing: the newest full delta that can
+    /// be read, and what follows it without a break.
+    ///
+    /// # Errors
+    /// [`SegmentsError::NewerFormat`], and what the disk reports.
+    pub(crate) fn read_whole_part(disk: &dyn Disk, dir: &Path) -> Result<WholePart, SegmentsError> {
+        let deltas = dir.join(MANIFEST_DIR);
+        let there = disk.exists(&deltas).map_err(SegmentsError::io("look for", &deltas))?;
+        let numbers = if there { delta_numbers(disk, &deltas)? } else { Vec::new() };
+        let mut manifest = Self::empty();
+        let mut behind: Vec<DeltaBehind> = Vec::new();
+        for number in numbers {
+            let path = deltas.join(delta_name(number));
+            let bytes = match read_file(disk, &path, DELTA_BYTES_MAX) {
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+                read => read.map_err(SegmentsError::io("read", &path))?,
+            };
+            let delta = match Delta::decode(&bytes) {
+                Err(BadDelta::Newer(found)) => return Err(BadDelta::Newer(found).error(&path)),
+                decoded => decoded.map_err(|bad| (bad, bad.error(&path))),
+            };
+            let was_torn = matches!(&delta, Err((BadDelta::Torn, _)));
+            let applied = delta.map_err(|(_, error)| error).and_then(|delta| {
+                check_link(&path, number, &delta, None)?;
+                let follows = delta.full || behind.is_empty() && manifest.number + 1 == number;
+                if !follows {
+                    return Err(SegmentsError::corrupt(&path, 0, "one before it is missing"));
+                }
+                let mut next = manifest.clone();
+                if delta.full {
+                    next.chain_start = number;
+                }
+                next.apply(&deltas, delta)?;
+                Ok(next)
+            });
+            match applied {
+                Ok(next) => {
+                    if next.chain_start == number {
+                        behind.clear();
+                    }
+                    manifest = next;
+                }
+                Err(error) => behind.push(DeltaBehind { path, number, was_torn, error }),
+            }
+        }
+        Ok(WholePart { manifest, behind })
+    }
+
+    /// Names `added` and the files that `keep` says, in a full delta of the version `number`, with rows
+    /// of slots up to `flushed` in files. All files that it names must be durable already.
+    pub(crate) fn restate(
+        &self,
+        (disk, dir): (&dyn Disk, &Path),
+        number: u64,
+        keep: impl Fn(&FileMeta) -> bool,
+        restated: Restated,
+    ) -> Result<(), SegmentsError> {
+        let mut next = self.clone();
+        next.number = number;
+        next.chain_start = number;
+        next.files.retain(|file| keep(file));
+        next.files.extend(restated.added.into_iter().map(Arc::new));
+        next.flushed = restated.flushed;
+        next.series_end = restated.series_end;
+        next.series_missing = restated.series_missing;
+        write_delta(disk, &dir.join(MANIFEST_DIR), &next.to_full())
     }
 
     /// The manifest of a directory without files.
@@ -165,6 +287,12 @@ impl Manifest {
 
     pub(crate) fn series_missing(&self) -> &[RefRange] {
         &self.series_missing
+    }
+
+    /// Whether references of series that may occur in records stand for no series in files.
+    #[must_use]
+    pub fn lacks_series(&self) -> bool {
+        !self.series_missing.is_empty()
     }
 
     /// Makes the next version durable. All files that it names must be durable already.
@@ -355,7 +483,7 @@ pub(crate) fn data_name(kind: FileKind, number: u64) -> String {
 }
 
 /// Whether a file of this name may be one of ours: a path never is.
-fn is_data_name(name: &str) -> bool {
+pub(crate) fn is_data_name(name: &str) -> bool {
     let kinds = [FileKind::Samples, FileKind::Series, FileKind::Alerts, FileKind::Deliveries];
     let number = name.strip_suffix(DATA_END).and_then(|stem| {
         let kind = kinds.iter().find(|kind| stem.starts_with(kind.name()))?;

@@ -51,7 +51,7 @@ mod fixture_tests;
 #[cfg(test)]
 mod testing;
 
-pub use crate::archive::Archive;
+pub use crate::archive::{Archive, last_archived};
 pub use crate::archive_dir::ArchivedSegment;
 pub use crate::config::{ConfigProblem, WalConfig};
 pub use crate::error::{Damage, WalError};

@@ -159,7 +159,8 @@ impl Checkpointer {
         let slots_bytes = round.bytes();
         // ORDER: the outbox before the events' files, so that what is in neither is replayed.
         let outbox = self.outbox.checkpoint();
-        let events = self.outbox.first_event(self.published.manifest().events_lsn());
+        let manifest = self.published.manifest();
+        let events = self.outbox.first_event(manifest.events_lsn());
         let mut index = CheckpointIndex {
             number,
             operators: OPERATORS_VERSION,
@@ -168,6 +169,7 @@ impl Checkpointer {
             position,
             start: self.start.clone(),
             outbox,
+            manifest: manifest.number(),
         };
         // Of records up to the position the outbox was told before it was asked for here.
         index.outbox.lsn = index.outbox.lsn.max(position.0);

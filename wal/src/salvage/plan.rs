@@ -27,6 +27,7 @@ pub struct SalvageScope {
 pub struct Salvage {
     dir: PathBuf,
     repairs: Vec<FileRepair>,
+    oldest: Option<Lsn>,
 }
 
 impl Salvage {
@@ -56,7 +57,15 @@ impl Salvage {
         for (segment, next) in found.segments.iter().zip(nexts) {
             repairs.extend(scan(disk, dir, segment, next, scope.durable)?);
         }
-        Ok(Self { dir: dir.to_owned(), repairs })
+        let made = repairs.first().map(|repair| repair.first_lsn);
+        let oldest = made.into_iter().chain(found.segments.first().map(|file| file.first_lsn)).min();
+        Ok(Self { dir: dir.to_owned(), repairs, oldest })
+    }
+
+    /// The first record, or gap, of the log as it will be; `None` if it will have no file.
+    #[must_use]
+    pub fn oldest_lsn(&self) -> Option<Lsn> {
+        self.oldest
     }
 
     /// The damaged and missing files, by LSN.
