@@ -97,7 +97,10 @@ mod tests {
         unknown.count(Lsn::new(9), &batch(&[7, 3]), |series| series.0 == 0);
         assert_eq!((unknown.first(), unknown.refs_end()), (Some(Lsn::new(5)), 9));
         let left_out = unknown.settle(|series| series.0 == 8);
-        assert_eq!(left_out, LeftOut { rows: 4, records: vec![(Lsn::new(5), 2), (Lsn::new(9), 2)] });
+        assert_eq!(
+            left_out,
+            LeftOut { rows: 4, records: vec![(Lsn::new(5), 2), (Lsn::new(9), 2)] }
+        );
     }
 
     #[test]

@@ -19,8 +19,8 @@ mod inline;
 mod instruments;
 #[cfg(test)]
 mod lab;
-pub mod limits;
 mod left_out;
+pub mod limits;
 mod line_cache;
 mod locals;
 mod opened;
@@ -51,7 +51,7 @@ pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWr
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
 pub use salvage::{
-    CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostSegment,
+    CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostRows, LostSegment,
     MissingRecords, SalvageReport,
 };
 pub use stopped::Stopped;

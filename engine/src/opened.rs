@@ -124,6 +124,19 @@ impl Opened {
         self.base.replay_from == Base::first().replay_from
     }
 
+    /// Refuses a log that ends with `last`, before a record of which segments or checkpoints tell: new
+    /// records would get its number, and would be taken for records whose rows are stored.
+    ///
+    /// # Errors
+    /// `Missing`.
+    pub(crate) fn check_end(&self, last: Lsn) -> Result<(), EngineError> {
+        if last < self.durable {
+            let (from, first) = (self.durable, last.next());
+            return Err(WalError::Missing { from, first }.into());
+        }
+        Ok(())
+    }
+
     /// What it means that the log could not be opened.
     pub(crate) fn refused(&self, error: EngineError) -> EngineError {
         match error {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{Lsn, SeriesCatalog, SeriesRef};
-use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, Record, Wal, WalError, WalHome, WalInstruments, WalReader};
+use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, Record, Wal, WalHome, WalInstruments, WalReader};
 use tracing::{error, info, warn};
 
 use crate::checkpoint::Base;
@@ -79,11 +79,7 @@ impl OpenLog {
         let recovered = Wal::recover_from(home, config.wal, instruments, from, visit);
         let (mut wal, summary) = recovered.map_err(|error| opened.refused(error))?;
         let last = summary.last_lsn;
-        if last < opened.durable {
-            // New records would get numbers of which segments hold rows already.
-            let (from, first) = (opened.durable.next(), last.next());
-            return Err(WalError::Missing { from, first }.into());
-        }
+        opened.check_end(last)?;
         let left_out = scan.settle(!summary.gaps.is_empty() || opened.lacks_series)?;
         let start = start_record(config, &*clock);
         let lsn = wal.append(KIND_START, &[&start.encode()], None)?;

@@ -88,6 +88,7 @@ impl Stopped {
                 dispatch.advance(last);
             }
         }
+        opened.check_end(last)?;
         shared.progress.set_durable(last, UnixNanos::default());
         dispatch.advance(last);
         Ok(Self { shared, last, files, _shards: dispatch, _data_dir: data_dir })

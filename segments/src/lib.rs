@@ -48,7 +48,7 @@ pub use instruments::SegmentsInstruments;
 pub use late_hours::LateHours;
 pub use manifest::{Manifest, remove_orphans};
 pub use reader::{Predicate, Projection, SegmentColumns, SegmentReader};
-pub use salvage::{DamagedFile, Keep, SegmentsSalvage, Salvaged};
+pub use salvage::{DamagedFile, Keep, Salvaged, SegmentsSalvage};
 pub use segment::{FooterCache, Segment};
 pub use series_file::restore_catalog;
 pub use slot_set::SlotSet;

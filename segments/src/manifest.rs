@@ -98,11 +98,7 @@ impl Manifest {
     ///
     /// # Errors
     /// As there.
-    pub fn open_at_least(
-        disk: &dyn Disk,
-        dir: &Path,
-        least: u64,
-    ) -> Result<Self, SegmentsError> {
+    pub fn open_at_least(disk: &dyn Disk, dir: &Path, least: u64) -> Result<Self, SegmentsError> {
         let deltas = dir.join(MANIFEST_DIR);
         disk.create_dir_all(&deltas).map_err(SegmentsError::io("create", &deltas))?;
         let read = Self::read(disk, dir)?;
@@ -152,8 +148,13 @@ impl Manifest {
                 }
             }
         }
-        if chain.last().is_some_and(|first| !first.full) {
-            return Err(SegmentsError::corrupt(&deltas, 0, "the deltas begin in the middle"));
+        if let Some(first) = chain.last().filter(|first| !first.full) {
+            let missing = deltas.join(delta_name(first.previous));
+            return Err(SegmentsError::corrupt(
+                &missing,
+                0,
+                "it is missing, and the next one counts",
+            ));
         }
         let mut manifest = Self::empty();
         manifest.chain_start = chain.last().map_or(0, |first| first.number);

@@ -246,7 +246,11 @@ fn check(path: &Path, offset: u64, good: bool, reason: &'static str) -> Result<(
 }
 
 /// Compares the whole file with its length and checksum in the manifest.
-pub(crate) fn check_bytes(disk: &dyn Disk, path: &Path, meta: &FileMeta) -> Result<(), SegmentsError> {
+pub(crate) fn check_bytes(
+    disk: &dyn Disk,
+    path: &Path,
+    meta: &FileMeta,
+) -> Result<(), SegmentsError> {
     let file = disk.open(path, OpenMode::Read).map_err(SegmentsError::io("open", path))?;
     let bytes = file.len().map_err(SegmentsError::io("measure", path))?;
     check(path, bytes.min(meta.bytes), bytes == meta.bytes, "its length is not the manifest's")?;

@@ -9,6 +9,8 @@
 //! `TIDEWATCH_LAB=seed:point` repeats one crash of a failure, `TIDEWATCH_LAB=seed` one script.
 
 mod campaign;
+mod damage;
+mod damaged;
 mod moment;
 mod process;
 mod proving;

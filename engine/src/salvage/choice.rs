@@ -1,11 +1,11 @@
 //! From which checkpoint to start, so that as much as possible of what segments lost comes back from
 //! the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tidewatch_metrics::Lsn;
 use tidewatch_metrics::series::SLOTS;
-use tidewatch_segments::{FileKind, FileMeta, SegmentsSalvage};
+use tidewatch_metrics::{Lsn, Slot};
+use tidewatch_segments::{FileKind, FileMeta, SegmentsSalvage, SlotSet};
 
 use crate::checkpoint::CheckpointIndex;
 
@@ -20,6 +20,8 @@ pub(crate) struct Choice {
     pub(crate) restores_versions: bool,
     /// Per slot the last record whose rows are in files, or lost.
     pub(crate) flushed: Box<[Lsn; SLOTS]>,
+    /// Per slot the last record whose rows are not replayed.
+    covered: Box<[Lsn; SLOTS]>,
 }
 
 /// Where a start can begin.
@@ -30,16 +32,14 @@ struct Start<'a> {
 }
 
 impl Choice {
-    /// Chooses among whole checkpoints, newest first, and the first record if the log `begins` there.
-    pub(crate) fn new(
-        segments: &SegmentsSalvage,
-        whole: &[&CheckpointIndex],
-        begins: bool,
-    ) -> Self {
+    /// Chooses among whole checkpoints, newest first, and the first record if the log has it: `oldest`
+    /// is the one with which the log begins.
+    pub(crate) fn new(segments: &SegmentsSalvage, whole: &[&CheckpointIndex], oldest: Lsn) -> Self {
+        let begins = oldest <= Lsn::new(1);
         let starts = whole.iter().map(|index| Start { index: Some(index) });
         let starts = starts.chain(begins.then_some(Start { index: None }));
         let choices = starts.enumerate().map(|(passed_over, start)| {
-            let mut choice = Self::nothing(segments);
+            let mut choice = Self::nothing(segments, start.covered());
             choice.passed_over = passed_over;
             choice.restores_versions = segments.lost_versions() && start.precedes(segments);
             for (damaged, _) in segments.data() {
@@ -53,7 +53,29 @@ impl Choice {
         };
         // Of equal ones the first, which is the newest.
         let best = choices.reduce(|best, next| if gain(&next) > gain(&best) { next } else { best });
-        best.unwrap_or_else(|| Self::nothing(segments))
+        best.unwrap_or_else(|| Self::nothing(segments, without_state(oldest)))
+    }
+
+    /// The operators begin anew with the record `oldest`.
+    pub(crate) fn lose_state(&mut self, oldest: Lsn) {
+        self.covered = without_state(oldest);
+        self.restores_versions = false;
+    }
+
+    /// Rows of versions of the manifest that are lost, and that are not replayed: of these slots, those
+    /// of records behind the first and up to the second.
+    pub(crate) fn lost_rows(&self) -> BTreeMap<(Lsn, Lsn), SlotSet> {
+        let mut lost: BTreeMap<_, SlotSet> = BTreeMap::new();
+        if self.restores_versions {
+            return lost;
+        }
+        let reached = self.flushed.iter().zip(self.covered.iter());
+        for (slot, (flushed, covered)) in (0..=u8::MAX).map(Slot).zip(reached) {
+            if flushed < covered {
+                lost.entry((*flushed, *covered)).or_default().insert(slot);
+            }
+        }
+        lost
     }
 
     /// Whether the log has all rows of the file.
@@ -61,21 +83,17 @@ impl Choice {
         self.dropped.contains(&meta.file)
     }
 
-    fn nothing(segments: &SegmentsSalvage) -> Self {
+    fn nothing(segments: &SegmentsSalvage, covered: Box<[Lsn; SLOTS]>) -> Self {
         Self {
             passed_over: 0,
             dropped: BTreeSet::new(),
             restores_versions: false,
             flushed: Box::new(*segments.manifest().flushed()),
+            covered,
         }
     }
 
-    fn try_to_restore(
-        &mut self,
-        damaged: &FileMeta,
-        segments: &SegmentsSalvage,
-        start: Start<'_>,
-    ) {
+    fn try_to_restore(&mut self, damaged: &FileMeta, segments: &SegmentsSalvage, start: Start<'_>) {
         let restored = match damaged.kind {
             FileKind::Samples => self.with_samples(damaged, segments, start),
             FileKind::Alerts | FileKind::Deliveries => self.with_events(damaged, segments, start),
@@ -123,9 +141,8 @@ impl Choice {
         start: Start<'_>,
     ) -> Option<(BTreeSet<String>, Box<[Lsn; SLOTS]>)> {
         let number = version_of(damaged)?;
-        let is_event = |meta: &&FileMeta| {
-            matches!(meta.kind, FileKind::Alerts | FileKind::Deliveries)
-        };
+        let is_event =
+            |meta: &&FileMeta| matches!(meta.kind, FileKind::Alerts | FileKind::Deliveries);
         let events = || segments.manifest().files().iter().map(|meta| &**meta).filter(is_event);
         let is_later = |meta: &&FileMeta| version_of(meta).is_none_or(|n| n >= number);
         let kept = events().filter(|meta| !is_later(meta)).map(|meta| meta.last_lsn).max();
@@ -145,9 +162,17 @@ impl Start<'_> {
 
     /// Whether all rows of the file are replayed.
     fn precedes_samples(&self, meta: &FileMeta) -> bool {
-        let Some(index) = self.index else { return true };
-        let covered = |slot: usize| index.slots.get(slot).map_or(Lsn::ZERO, |entry| entry.lsn);
-        meta.slots.iter().all(|slot| covered(usize::from(slot.0)) < meta.first_lsn)
+        let covered = self.covered();
+        meta.slots.iter().all(|slot| covered[usize::from(slot.0)] < meta.first_lsn)
+    }
+
+    /// Per slot the last record whose rows are not replayed.
+    fn covered(&self) -> Box<[Lsn; SLOTS]> {
+        let mut covered = Box::new([Lsn::ZERO; SLOTS]);
+        for (known, entry) in covered.iter_mut().zip(self.index.iter().flat_map(|i| &i.slots)) {
+            *known = entry.lsn;
+        }
+        covered
     }
 
     /// Whether all rows of versions that are lost are replayed.
@@ -155,6 +180,10 @@ impl Start<'_> {
         let number = segments.manifest().number();
         self.index.is_none_or(|index| (1..=number).contains(&index.manifest))
     }
+}
+
+fn without_state(oldest: Lsn) -> Box<[Lsn; SLOTS]> {
+    Box::new([Lsn::new(oldest.get().saturating_sub(1)); SLOTS])
 }
 
 /// The version of the manifest that named the file first, as its name tells.

@@ -24,11 +24,11 @@ use crate::record::{KIND_SAMPLES, LogRecord, decode};
 use crate::replayer::register;
 use crate::salvage::choice::Choice;
 
+pub(crate) use self::report::lost_segments;
 pub use self::report::{
-    CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostSegment,
+    CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostRows, LostSegment,
     MissingRecords, SalvageReport,
 };
-pub(crate) use self::report::lost_segments;
 
 const REPORT: &str = "report.json";
 
@@ -40,7 +40,8 @@ pub(crate) struct Salvage {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     /// The first record of the log.
-    oldest: Option<Lsn>,
+    oldest: Lsn,
+    choice: Choice,
 }
 
 /// Everything that was found, before anything is changed.
@@ -65,9 +66,10 @@ impl Salvage {
     ) -> Result<Self, EngineError> {
         let found = Found::look(config, disk)?;
         let whole: Vec<_> = found.whole.iter().collect();
-        let begins = found.log.oldest_lsn().is_none_or(|oldest| oldest == Lsn::new(1));
-        let choice = Choice::new(&found.segments, &whole, begins);
+        let oldest = found.log.oldest_lsn().unwrap_or(Lsn::new(1));
+        let choice = Choice::new(&found.segments, &whole, oldest);
         let mut report = SalvageReport::of(&found.log, &found.segments, &choice);
+        report.take_lost_rows(&choice);
         report.checkpoints = found.set_aside(&choice);
         report.time_nanos = clock.now().nanos();
         report.version.clone_from(&config.version);
@@ -75,26 +77,23 @@ impl Salvage {
             report,
             dir: config.data_dir.join("salvage"),
             disk: Arc::clone(disk),
-            oldest: found.log.oldest_lsn(),
+            oldest,
+            choice,
         };
         if !salvage.report.is_empty() {
             let aside = salvage.begin()?;
             found.log.set_aside(&**disk, &aside.join("wal"))?;
-            found.segments.set_aside(&**disk, &aside.join("segments"), &choice.dropped)?;
+            let dropped = &salvage.choice.dropped;
+            found.segments.set_aside(&**disk, &aside.join("segments"), dropped)?;
             found.store.set_aside(&salvage.discarded(), &aside.join("checkpoints"))?;
             salvage.write()?;
-            salvage.apply(config, &found, choice)?;
+            salvage.apply(config, &found)?;
             salvage.write()?;
         }
         Ok(salvage)
     }
 
-    fn apply(
-        &mut self,
-        config: &EngineConfig,
-        found: &Found,
-        choice: Choice,
-    ) -> Result<(), EngineError> {
+    fn apply(&mut self, config: &EngineConfig, found: &Found) -> Result<(), EngineError> {
         found.log.apply(&*self.disk)?;
         // ORDER: a checkpoint goes before the files that it relies on.
         found.store.discard(&self.discarded())?;
@@ -103,8 +102,8 @@ impl Salvage {
                 true => names_in_log(config, &self.disk)?,
                 false => SeriesCatalog::new(0),
             };
-            let Choice { dropped, flushed, .. } = choice;
-            let keep = Keep { dropped: &dropped, flushed, names: &names };
+            let Choice { dropped, flushed, .. } = &self.choice;
+            let keep = Keep { dropped, flushed: flushed.clone(), names: &names };
             let salvaged = found.segments.apply(&*self.disk, keep)?;
             self.report.series_found = salvaged.series_found;
             self.report.series_missing = salvaged.series_missing;
@@ -114,13 +113,13 @@ impl Salvage {
 
     /// Sees to it that the engine starts also where no checkpoint can be taken.
     pub(crate) fn pass(&mut self, opened: &mut Opened) {
-        if let Some(oldest) = self.oldest
-            && opened.is_first()
-            && oldest > opened.base.replay_from
-        {
+        let oldest = self.oldest;
+        if opened.is_first() && oldest > opened.base.replay_from {
             tracing::error!(from = %oldest, "no checkpoint can be taken: the operators begin anew");
             opened.begin_at(oldest);
             self.report.state_lost_before = Some(oldest.get());
+            self.choice.lose_state(oldest);
+            self.report.take_lost_rows(&self.choice);
         }
     }
 
@@ -128,7 +127,10 @@ impl Salvage {
     ///
     /// # Errors
     /// What the disk reports.
-    pub(crate) fn finish(mut self, left_out: &LeftOut) -> Result<Option<SalvageReport>, EngineError> {
+    pub(crate) fn finish(
+        mut self,
+        left_out: &LeftOut,
+    ) -> Result<Option<SalvageReport>, EngineError> {
         if self.report.is_empty() {
             return Ok(None);
         }

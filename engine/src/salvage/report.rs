@@ -43,8 +43,8 @@ pub struct SalvageReport {
     pub state_lost_before: Option<u64>,
     /// Files of the manifest that were set aside.
     pub manifest: Vec<DamagedDelta>,
-    /// Whether the log has all rows of the versions of the manifest that are lost.
-    pub manifest_from_log: bool,
+    /// Rows of lost versions of the manifest that the log has no more; empty if it has them all.
+    pub manifest_rows: Vec<LostRows>,
     /// Files of segments that were set aside.
     pub segments: Vec<LostSegment>,
     /// Files that a lost version of the manifest may have named, set aside.
@@ -119,6 +119,17 @@ pub struct DamagedDelta {
     pub problem: String,
 }
 
+/// Rows that are missing: those of these slots, of records behind one and up to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRows {
+    /// The slots.
+    pub slots: SlotSet,
+    /// The last record before them.
+    pub after_lsn: u64,
+    /// The last record of them.
+    pub to_lsn: u64,
+}
+
 /// A file of samples, series, alerts or deliveries that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostSegment {
@@ -169,7 +180,6 @@ impl SalvageReport {
                 report.log_cut = Some(CutLog { file: repair.file.clone(), offset: repair.offset });
             }
         }
-        report.manifest_from_log = choice.restores_versions;
         report.manifest = segments
             .deltas()
             .iter()
@@ -195,11 +205,26 @@ impl SalvageReport {
     }
 
     /// One line.
+    ///
+    /// # Panics
+    /// Never: numbers and text are JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut json = serde_json::to_string(self).expect("numbers and text are JSON");
         json.push('\n');
         json
+    }
+
+    /// What is lost depends on where replay begins.
+    pub(crate) fn take_lost_rows(&mut self, choice: &Choice) {
+        if !self.manifest.is_empty() {
+            let lost = choice.lost_rows().into_iter();
+            let lost = lost.map(|((after, to), slots)| {
+                let (after_lsn, to_lsn) = (after.get(), to.get());
+                LostRows { slots, after_lsn, to_lsn }
+            });
+            self.manifest_rows = lost.collect();
+        }
     }
 
     pub(crate) fn take_left_out(&mut self, left_out: &LeftOut) {
@@ -237,10 +262,14 @@ fn lost(segments: &SegmentsSalvage, choice: &Choice) -> Vec<LostSegment> {
 pub(crate) fn lost_segments(disk: &dyn Disk, config: &EngineConfig) -> Vec<(SlotSet, Lsn)> {
     let dir = config.data_dir.join("salvage");
     let names = disk.list(&dir).unwrap_or_default();
-    let reports = names.iter().filter_map(|name| read_report(disk, &dir.join(name).join(REPORT)));
-    let files = reports.flat_map(|report| report.segments);
-    let lost = files.filter(|file| file.kind == FileKind::Samples && !file.from_log);
-    lost.map(|file| (file.slots, Lsn::new(file.last_lsn))).collect()
+    let mut lost = Vec::new();
+    for report in names.iter().filter_map(|name| read_report(disk, &dir.join(name).join(REPORT))) {
+        let files = report.segments.iter();
+        let files = files.filter(|file| file.kind == FileKind::Samples && !file.from_log);
+        lost.extend(files.map(|file| (file.slots, Lsn::new(file.last_lsn))));
+        lost.extend(report.manifest_rows.iter().map(|rows| (rows.slots, Lsn::new(rows.to_lsn))));
+    }
+    lost
 }
 
 fn read_report(disk: &dyn Disk, path: &Path) -> Option<SalvageReport> {
@@ -277,9 +306,17 @@ impl fmt::Display for SalvageReport {
         for delta in &self.manifest {
             writeln!(f, "  manifest: {}: {}", delta.file, delta.problem)?;
         }
-        if !self.manifest.is_empty() {
-            let fate = if self.manifest_from_log { "come back from the log" } else { "are missing" };
-            writeln!(f, "  manifest: rows of later versions {fate}")?;
+        if !self.manifest.is_empty() && self.manifest_rows.is_empty() {
+            writeln!(f, "  manifest: the rows of later versions come back from the log")?;
+        }
+        for rows in &self.manifest_rows {
+            writeln!(
+                f,
+                "  manifest: rows of {} slots in records {} to {} may be missing",
+                rows.slots.iter().count(),
+                rows.after_lsn + 1,
+                rows.to_lsn
+            )?;
         }
         for file in self.segments.iter().filter(|file| !file.problem.is_empty()) {
             let fate = if file.from_log { "come back from the log" } else { "are missing" };

@@ -58,7 +58,8 @@ impl Salvage {
             repairs.extend(scan(disk, dir, segment, next, scope.durable)?);
         }
         let made = repairs.first().map(|repair| repair.first_lsn);
-        let oldest = made.into_iter().chain(found.segments.first().map(|file| file.first_lsn)).min();
+        let oldest =
+            made.into_iter().chain(found.segments.first().map(|file| file.first_lsn)).min();
         Ok(Self { dir: dir.to_owned(), repairs, oldest })
     }
 
