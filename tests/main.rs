@@ -8,6 +8,7 @@ mod door;
 mod kill9;
 mod nab;
 mod receiver;
+mod salvage;
 mod server;
 mod sql;
 mod strace;

@@ -461,7 +461,8 @@ fn check_link(
         return Err(SegmentsError::corrupt(path, 0, "its number is not that of its name"));
     }
     if later.is_some_and(|later| later.previous != number) {
-        return Err(SegmentsError::corrupt(path, 0, "the delta after it is missing"));
+        let missing = path.with_file_name(delta_name(number + 1));
+        return Err(SegmentsError::corrupt(&missing, 0, "it is missing, and the next one counts"));
     }
     Ok(())
 }
