@@ -167,6 +167,26 @@ fn damage_of_the_log_is_refused_or_harmless_and_salvaged_to_the_record() {
 }
 
 #[test]
+fn a_log_that_ends_before_what_segments_tell_of_is_refused() {
+    let whole = directory();
+    let (path, end) = whole.log_files().pop().unwrap();
+    let zeroed = || {
+        let disk = whole.disk.reboot_keeping_all();
+        let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+        // From the second frame on, as if nothing had ever been written there.
+        let nothing = vec![0; usize::try_from(end - 500).unwrap()];
+        file.write_all_at(&nothing, 500).unwrap();
+        file.sync_data().unwrap();
+        disk
+    };
+    let told = start(&zeroed(), false).unwrap_err();
+    assert!(told.contains("the log ends before"), "{told}");
+    let outcomes = Outcomes::default();
+    outcomes.try_both(zeroed, &path, "zeros");
+    outcomes.assert_met(true, false);
+}
+
+#[test]
 fn a_damaged_checkpoint_is_harmless() {
     let outcomes = Outcomes::default();
     for start in ["checkpoint-", "slots-"] {

@@ -88,7 +88,7 @@ pub struct DamagedLogFile {
 pub struct CutLog {
     /// The log's last file.
     pub file: String,
-    /// Where it ends now.
+    /// Where it can be read to.
     pub offset: u64,
 }
 
@@ -176,8 +176,8 @@ impl SalvageReport {
                 offset: gap.offset,
                 bytes: gap.bytes,
             }));
-            if repair.is_cut {
-                report.log_cut = Some(CutLog { file: repair.file.clone(), offset: repair.offset });
+            if let Some(offset) = repair.cut_at {
+                report.log_cut = Some(CutLog { file: repair.file.clone(), offset });
             }
         }
         report.manifest = segments

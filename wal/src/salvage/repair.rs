@@ -26,9 +26,9 @@ pub struct FileRepair {
     pub offset: u64,
     /// The records that are missing in it, by LSN; none where all could be read in spite of the damage.
     pub gaps: Vec<FileGap>,
-    /// The log ended with this file, and a part of unknown content is gone from its end: beside the
-    /// gaps there may have been later records.
-    pub is_cut: bool,
+    /// Where the log can be read to, if it ended with this file and its end is gone: beside the gaps
+    /// there may have been later records, and nothing tells how many.
+    pub cut_at: Option<u64>,
     /// There was no such file: it is made for its gap.
     pub is_new: bool,
     pub(crate) first_lsn: Lsn,
@@ -67,7 +67,7 @@ impl FileRepair {
             damage: Damage::Missing { from: first_lsn, to },
             offset: 0,
             gaps: gap.map(gap_of).into_iter().collect(),
-            is_cut: false,
+            cut_at: None,
             is_new: true,
             first_lsn,
             epoch: EMPTY_EPOCH,

@@ -33,7 +33,7 @@ fn salvage(disk: &SimDisk, durable: u64, given: &[Given], at: &str) -> Vec<u64> 
     let stated = found.summary.gaps.iter().flat_map(|gap| gap.from.get()..=gap.to.get());
     let stated: Vec<_> = stated.collect();
     let missing = missing(&plan);
-    let is_cut = plan.repairs().iter().any(|repair| repair.is_cut);
+    let is_cut = plan.repairs().iter().any(|repair| repair.cut_at.is_some());
     let last = found.summary.last_lsn;
     let expected = given
         .iter()

@@ -59,6 +59,7 @@ pub(super) fn scan(
         pieces: Vec::new(),
         gaps: Vec::new(),
         damage: None,
+        cut_at: None,
     };
     match header {
         None => {
@@ -74,11 +75,11 @@ pub(super) fn scan(
         Some(header) => file_bytes < header.file_bytes,
         None => file_bytes < SEGMENT_HEADER_BYTES as u64,
     };
-    let is_cut = next.is_none() && is_short;
-    if is_cut {
+    if next.is_none() && is_short {
         scan.note(file_bytes, Damage::Shortened);
+        scan.cut_at.get_or_insert(scan.offset);
     }
-    Ok(scan.finish(segment, is_cut))
+    Ok(scan.finish(segment))
 }
 
 /// A file that is being read.
@@ -100,6 +101,8 @@ struct Scan {
     pieces: Vec<Piece>,
     gaps: Vec<FileGap>,
     damage: Option<(u64, Damage)>,
+    /// Where the log ends, if later records may be gone.
+    cut_at: Option<u64>,
 }
 
 /// What stands behind a bad frame.
@@ -137,6 +140,9 @@ impl Scan {
                 }
                 Behind::Nothing(seen) => {
                     let to = self.next.map_or(seen.max(self.durable), before);
+                    if self.next.is_none() {
+                        self.cut_at = Some(self.offset);
+                    }
                     self.miss(to, self.file_bytes.max(self.offset));
                     break;
                 }
@@ -255,7 +261,7 @@ impl Scan {
         Ok(bytes_of.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(epoch, _)| epoch))
     }
 
-    fn finish(self, segment: &SegmentFile, is_cut: bool) -> Option<FileRepair> {
+    fn finish(self, segment: &SegmentFile) -> Option<FileRepair> {
         let (offset, damage) = self.damage?;
         Some(FileRepair {
             file: segment.name.to_string(),
@@ -263,7 +269,7 @@ impl Scan {
             offset,
             has_gaps: self.met_gap || !self.gaps.is_empty(),
             gaps: self.gaps,
-            is_cut,
+            cut_at: self.cut_at,
             is_new: false,
             first_lsn: segment.first_lsn,
             epoch: self.epoch.unwrap_or(EMPTY_EPOCH),
