@@ -244,9 +244,31 @@ fn damage_of_segments_is_refused_and_salvaged() {
         damage(Places { path, from: 0, to: from, flips: 29, more: 2 }, &outcomes);
         remove(path, &outcomes);
     }
-    let first = directory().manifest.files_of(FileKind::Samples).next().unwrap();
-    let path = &segments().join(&first.file);
-    damage(Places { path, from: 0, to: first.bytes, flips: 61, more: 2 }, &outcomes);
-    remove(path, &outcomes);
+    // Those that a checkpoint relies on, and those before which it was made.
+    for meta in directory().manifest.files_of(FileKind::Samples) {
+        let path = &segments().join(&meta.file);
+        damage(Places { path, from: 0, to: meta.bytes, flips: 451, more: 2 }, &outcomes);
+        remove(path, &outcomes);
+    }
     outcomes.assert_met(true, false);
+}
+
+#[test]
+fn a_cut_delta_that_a_checkpoint_relies_on_is_not_taken_for_one_that_a_crash_tore() {
+    let whole = directory();
+    let deltas = whole.files("segments/manifest", "0");
+    let with_cut = |last: usize| {
+        let disk = whole.disk.reboot_keeping_all();
+        deltas[last + 1..].iter().for_each(|later| disk.remove(later).unwrap());
+        disk.open(&deltas[last], OpenMode::ReadWrite).unwrap().set_len(200).unwrap();
+        disk
+    };
+    // Two files of each flush; behind the last checkpoint there are two flushes.
+    let relied_on = deltas.len() - 5;
+    let told = start(&with_cut(relied_on), false).unwrap_err();
+    assert!(told.contains("it is cut or missing, and it counted"), "{told}");
+    let outcomes = Outcomes::default();
+    outcomes.try_both(|| with_cut(relied_on), &deltas[relied_on], "relied on");
+    outcomes.try_both(|| with_cut(relied_on + 1), &deltas[relied_on + 1], "of later rows");
+    outcomes.assert_met(true, true);
 }

@@ -112,7 +112,7 @@ impl Script {
         let stores = [
             vec![flush.clone(), checkpoint.clone()],
             vec![checkpoint.clone(), checkpoint],
-            vec![flush, Step::Idle],
+            vec![flush.clone(), flush, Step::Idle],
         ];
         for (shards, stores) in [1, 2, 2].into_iter().zip(stores) {
             writer.step(Step::Start(Life { shards, rules: 0 }));
