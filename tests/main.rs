@@ -9,6 +9,7 @@ mod idempotency;
 mod kill9;
 mod nab;
 mod receiver;
+mod salvage;
 mod server;
 mod sql;
 mod strace;

@@ -23,6 +23,7 @@ mod inline;
 mod instruments;
 #[cfg(any(test, feature = "lab"))]
 pub mod lab;
+mod left_out;
 pub mod limits;
 mod line_cache;
 mod locals;
@@ -33,6 +34,7 @@ pub mod record;
 mod recovery;
 mod replayer;
 mod retention;
+mod salvage;
 mod segment_sums;
 pub mod shard;
 mod stopped;
@@ -59,5 +61,9 @@ pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWr
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
 pub use retention::RetentionRules;
+pub use salvage::{
+    CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostRows, LostSegment,
+    MissingRecords, SalvageReport,
+};
 pub use stopped::Stopped;
 pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

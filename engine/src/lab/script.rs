@@ -141,6 +141,35 @@ impl Script {
         starts.map(|(number, _)| number).collect()
     }
 
+    /// A short script that leaves files of every kind behind, and rows that only the log has.
+    pub(super) fn small() -> Self {
+        let mut writer = Writer {
+            rng: Rng::from_seed(5),
+            now: BEGIN_NANOS,
+            last: BTreeMap::new(),
+            jumpy: false,
+            script: Self { steps: Vec::new(), requests: Vec::new(), deletes: Vec::new() },
+        };
+        let (flush, checkpoint) = (Step::Flush, Step::Checkpoint(Vec::new()));
+        let stores = [
+            vec![flush.clone(), checkpoint.clone()],
+            vec![checkpoint.clone(), checkpoint],
+            vec![flush.clone(), flush, Step::Idle],
+        ];
+        for (shards, stores) in [1, 2, 2].into_iter().zip(stores) {
+            writer.step(Step::Start(Life { shards, rules: 0 }));
+            for store in stores {
+                let number = writer.request(0);
+                writer.step(Step::Write(vec![number]));
+                writer.step(Step::Outbox);
+                writer.now += 2 * SECOND;
+                writer.step(Step::Pass(Duration::from_secs(2)));
+                writer.step(store);
+            }
+        }
+        writer.script
+    }
+
     /// A request that no step sends: a recovered engine gets it.
     pub(super) fn probe(&self) -> &Request {
         self.requests.last().expect("a script ends with its probe")
