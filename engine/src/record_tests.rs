@@ -106,7 +106,7 @@ fn a_keyed_record_is_its_key_and_then_what_the_samples_are_without_one() {
     };
     let mut part = SampleBatch::default();
     part.push(SeriesRef(1), EventTime::new(2), 0.5);
-    let encode = |key| encode_samples(key, UnixNanos::new(9), &[], &[&part]);
+    let encode = |key: Option<&RequestKey>| encode_samples(key, UnixNanos::new(9), &[], &[&part]);
     let bytes = encode(Some(&key));
     assert!(bytes.ends_with(&encode(None)));
     let Some(LogRecord::Samples(back)) = decode(KIND_KEYED_SAMPLES, &bytes) else { panic!() };
@@ -116,7 +116,7 @@ fn a_keyed_record_is_its_key_and_then_what_the_samples_are_without_one() {
         assert!(decode(KIND_KEYED_SAMPLES, &bytes[..cut]).is_none(), "cut at {cut}");
     }
     let keys = ["", "a b"].map(|text| RequestKey { key: text.into(), ..key.clone() });
-    let answer = RequestKey { answer: [7].into(), ..key.clone() };
+    let answer = RequestKey { answer: [7].into(), ..key };
     for bad in keys.iter().chain([&answer]) {
         assert!(decode(KIND_KEYED_SAMPLES, &encode(Some(bad))).is_none(), "{bad:?}");
     }
