@@ -47,6 +47,8 @@ const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// The committer's thread.
 const COMMITTER: &str = "committer";
+/// The thread that looks after segments.
+const COMPACTOR: &str = "compactor";
 /// The thread that replays the log, and makes checkpoints afterwards.
 const REPLAY: &str = "replay";
 
@@ -345,6 +347,9 @@ impl Engine {
     /// Has neighbouring segments merged that would wait for more, in the background.
     pub fn compact(&self) {
         self.force_merges.store(true, Ordering::Release);
+        let threads = self.lock_threads();
+        let compactor = threads.iter().find(|thread| thread.thread().name() == Some(COMPACTOR));
+        compactor.into_iter().for_each(|compactor| compactor.thread().unpark());
     }
 
     /// Somebody could not read this file of a segment: it is looked at, and if it is damaged, queries go on

@@ -9,7 +9,7 @@ use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig};
 use tidewatch_wal::WalHome;
 use tracing::info;
 
-use super::{COMMITTER, Engine, REPLAY, describe};
+use super::{COMMITTER, COMPACTOR, Engine, REPLAY, describe};
 use crate::EngineError;
 use crate::budget::Budget;
 use crate::checkpoint::{Archiver, Checkpointer, Last, Rounds};
@@ -83,7 +83,7 @@ impl Engine {
             stop: Arc::clone(&self.stop),
             force: Arc::clone(&self.force_merges),
         };
-        self.spawn("compactor", move || upkeep.run())
+        self.spawn(COMPACTOR, move || upkeep.run())
     }
 
     pub(super) fn open_log(
