@@ -60,6 +60,8 @@ fn listen_json_is_there_while_the_server_runs_and_only_then() {
     let file = home.data().join("listen.json");
     let told: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!((&told["addr"], &told["pid"]), (&json!(server.address), &json!(server.pid)));
+    // A statement waits until the log is replayed.
+    assert_eq!(server.number("SELECT count(*) FROM tidewatch.samples"), 0);
     for (path, body) in [("/healthz", "OK"), ("/readyz", "READY")] {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.body.as_str()), (200, body));
