@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewatch_metrics::SeriesLimits;
 use tidewatch_operators::RuleSet;
 use tidewatch_sinks::SinkConfig;
 use tidewatch_wal::WalConfig;
@@ -69,8 +70,8 @@ pub struct EngineConfig {
     pub retention: Arc<RetentionRules>,
     /// What the data directory may take; 0 is as much as there is room.
     pub disk_bytes_max: u64,
-    /// Series in all.
-    pub series_max: usize,
+    /// Series that are taken.
+    pub series: SeriesLimits,
     /// The door.
     pub ingest: IngestConfig,
     /// The rules in force.
@@ -100,10 +101,12 @@ impl EngineConfig {
             replay: ReplayPolicy::default(),
             retention: Arc::default(),
             disk_bytes_max: 0,
-            series_max: 20_000_000,
+            series: SeriesLimits::NONE,
             ingest: IngestConfig {
                 bytes_max: 256 << 20,
                 requests_max: REQUESTS_MAX,
+                lanes_max: std::thread::available_parallelism().map_or(1, usize::from),
+                lines_bytes_max: 512 << 20,
                 future_nanos_max: Some(600 * tidewatch_metrics::time::NANOS_PER_SECOND),
                 request_samples_max: tidewatch_metrics::limits::BATCH_ROWS_MAX,
                 line_bytes_max: 1 << 20,

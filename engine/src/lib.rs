@@ -6,6 +6,7 @@
 
 mod admission;
 mod budget;
+mod cardinality;
 mod checkpoint;
 pub mod committer;
 mod compactor;
@@ -22,6 +23,7 @@ mod inline;
 mod instruments;
 #[cfg(test)]
 mod lab;
+mod lane;
 pub mod limits;
 mod line_cache;
 mod locals;
@@ -33,6 +35,7 @@ mod recovery;
 mod replayer;
 mod retention;
 mod segment_sums;
+mod series_bytes;
 pub mod shard;
 mod stopped;
 mod threads;

@@ -16,6 +16,7 @@ use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::replayer::rules_of;
+use crate::series_bytes::series_costs;
 use crate::shard::{Shard, ShardShared};
 use crate::{EngineError, OPERATORS_VERSION};
 
@@ -50,7 +51,8 @@ impl Opened {
         if removed > 0 {
             info!(removed, "files that a crash left behind were removed");
         }
-        let catalog = Arc::new(SeriesCatalog::new(config.series_max));
+        let costs = series_costs(config.shards, &config.rules);
+        let catalog = Arc::new(SeriesCatalog::with(config.series, costs));
         let store = CheckpointStore::new(Arc::clone(disk), config.checkpoints_dir());
         let indexes = store.indexes()?;
         if !indexes.is_empty() {
