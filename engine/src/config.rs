@@ -70,6 +70,8 @@ pub struct EngineConfig {
     pub retention: Arc<RetentionRules>,
     /// What the data directory may take; 0 is as much as there is room.
     pub disk_bytes_max: u64,
+    /// Memory for the footers of segments that were read lately, in bytes.
+    pub footers_bytes_max: usize,
     /// Series that are taken.
     pub series: SeriesLimits,
     /// The door.
@@ -101,6 +103,7 @@ impl EngineConfig {
             replay: ReplayPolicy::default(),
             retention: Arc::default(),
             disk_bytes_max: 0,
+            footers_bytes_max: 64 << 20,
             series: SeriesLimits::NONE,
             ingest: IngestConfig {
                 bytes_max: 256 << 20,

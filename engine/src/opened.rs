@@ -62,6 +62,7 @@ impl Opened {
         let deletes = Arc::new(Deletes::new(manifest.deletes_lsn()));
         let (heads, published) =
             crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
+        published.limit_footers(config.footers_bytes_max);
         let shared = ShardShared {
             catalog,
             published,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tidewatch_query::{Format, QueryRequest};
 use tracing::info;
 
-use crate::assemble::{engine_config, stopped_query};
+use crate::assemble::{engine_config, query_limits, stopped_query};
 use crate::cli::check::ConfigArgs;
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
@@ -97,7 +97,7 @@ async fn serve(
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let engine = engine_config(config, shards);
-    let mut service = Service::start(&engine, &config.query, &[config.http.listen]).await?;
+    let mut service = Service::start(&engine, &query_limits(config), &[config.http.listen]).await?;
     writeln!(out, "{}", service.line()).map_err(CliError::output)?;
     out.flush().map_err(CliError::output)?;
     let (address, data_dir) = (service.address(), engine.data_dir.display());

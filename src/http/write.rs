@@ -10,6 +10,7 @@ use serde_json::json;
 use tidewatch_connectors::decode::{Precision, WriteApi};
 use tidewatch_engine::{Ack, Durability, EngineError, LineReport, LineWrite};
 
+use super::server::Peer;
 use super::{ApiError, App, body};
 
 /// The database of writes that name none.
@@ -82,6 +83,7 @@ async fn conduct(
     if running.engine.is_behind() {
         return Err(EngineError::Overloaded { retry_after_s: 1 }.into());
     }
+    let client = request.extensions().get::<Peer>().map(|peer| peer.0);
     let (parts, body) = request.into_parts();
     let ingest = running.engine.ingest();
     let durability = durability(parameters, &parts.headers)?;
@@ -95,7 +97,8 @@ async fn conduct(
         drop(answer.send(ack));
     });
     let bytes = body.bytes;
-    let line_write = LineWrite { db, body: &bytes, precision, durability, permit: body.permit };
+    let permit = body.permit;
+    let line_write = LineWrite { db, body: &bytes, precision, durability, permit, client };
     let report = if bytes.len() > INLINE_BYTES_MAX {
         tokio::task::block_in_place(|| ingest.write_lines(line_write, done))?
     } else {
