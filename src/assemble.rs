@@ -1,6 +1,6 @@
 //! Puts the parts together. The only file that knows all of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ use crate::memory::MemoryShares;
 
 /// The log between two checkpoints may take this part of the disk's budget.
 const LOG_SHARE: u64 = 16;
+/// A WAL segment, of which some are in use or readied, may take this part of it.
+const WAL_SEGMENT_SHARE: u64 = 32;
+/// The largest request fits in.
+const WAL_SEGMENT_BYTES_MIN: u64 = 32 << 20;
 /// Bytes that a sample takes in the log.
 const LOG_BYTES_PER_SAMPLE: u64 = 20;
 /// A checkpoint is not made more often than after so many samples for the budget's sake.
@@ -114,6 +118,11 @@ pub(crate) fn stopped_query(
 }
 
 impl Source for StoppedSource {
+    /// The next start of a server looks at it; here nothing is changed.
+    fn report_damage(&self, path: &Path) {
+        tracing::error!(file = %path.display(), "a segment could not be read");
+    }
+
     fn snapshot(&self, _timeout: Duration) -> Result<Snapshot, QueryError> {
         self.stopped.snapshot().ok_or(QueryError::NotReady)
     }
@@ -132,6 +141,10 @@ impl Source for StoppedSource {
 }
 
 impl Source for EngineSource {
+    fn report_damage(&self, path: &Path) {
+        self.engine.report_damage(path);
+    }
+
     fn snapshot(&self, timeout: Duration) -> Result<Snapshot, QueryError> {
         self.engine.snapshot(timeout).ok_or(QueryError::NotReady)
     }
@@ -169,13 +182,8 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     if let Some(shards) = shards {
         engine.shards = shards;
     }
-    let shares = memory_shares(config);
-    shares.tell();
     engine.wal.segment_bytes_max = config.wal.segment_bytes_max;
-    engine.wal.frame_bytes_max =
-        engine.wal.frame_bytes_max.min(config.wal.segment_bytes_max.saturating_sub(4_096));
     engine.idle_mark = Duration::from_millis(config.wal.idle_mark_ms);
-    engine.flush_rows = size(shares.flush_rows(engine.shards, config.flush.rows_max));
     engine.flush_interval = config.flush.interval;
     engine.checkpoints = CheckpointPolicy {
         debt_rows: config.checkpoint.rows_max,
@@ -194,7 +202,25 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
         let log_rows = storage.disk_bytes_max / LOG_SHARE / LOG_BYTES_PER_SAMPLE;
         let rows = &mut engine.checkpoints.debt_rows;
         *rows = log_rows.max(DEBT_ROWS_MIN).min(*rows);
+        let wal = &mut engine.wal.segment_bytes_max;
+        *wal = (storage.disk_bytes_max / WAL_SEGMENT_SHARE).max(WAL_SEGMENT_BYTES_MIN).min(*wal);
     }
+    let wal = &mut engine.wal;
+    wal.frame_bytes_max = wal.frame_bytes_max.min(wal.segment_bytes_max.saturating_sub(4_096));
+    share_memory(&mut engine, config);
+    engine.ingest.key_seed = seed();
+    engine.rules = Arc::new(config.rules.clone());
+    engine.alerts_max_age = config.alerts.max_age;
+    engine.sinks.clone_from(&config.sinks);
+    engine.public_url.clone_from(&config.http.public_url);
+    engine
+}
+
+/// Gives each part of the engine its share of the memory budget.
+fn share_memory(engine: &mut EngineConfig, config: &Config) {
+    let shares = memory_shares(config);
+    shares.tell();
+    engine.flush_rows = size(shares.flush_rows(engine.shards, config.flush.rows_max));
     let limits = &config.limits;
     let limit = |series| if series == 0 { usize::MAX } else { size(series) };
     engine.series = SeriesLimits {
@@ -206,12 +232,6 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     engine.footers_bytes_max = size(shares.caches / 2);
     engine.ingest.bytes_max = shares.requests;
     engine.ingest.lines_bytes_max = size(shares.lines);
-    engine.ingest.key_seed = seed();
-    engine.rules = Arc::new(config.rules.clone());
-    engine.alerts_max_age = config.alerts.max_age;
-    engine.sinks.clone_from(&config.sinks);
-    engine.public_url.clone_from(&config.http.public_url);
-    engine
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1")]

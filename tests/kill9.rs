@@ -83,6 +83,13 @@ fn write(server: &Server, writer: u64, ledger: &Mutex<Ledger>, acks: &Sender<()>
     }
 }
 
+/// Has neighbouring segments merged, again and again, until the connection breaks.
+fn merge(server: &Server) {
+    while server.try_send("POST", "/api/v1/admin/compact", &[], b"").is_ok() {
+        std::thread::park_timeout(PAUSE);
+    }
+}
+
 /// Lets all write, and kills the server after `requests` acknowledgements.
 fn round(server: Server, ledgers: &[Mutex<Ledger>], requests: u64) {
     let (acks, acknowledged) = bounded(ACKS_MAX);
@@ -93,6 +100,7 @@ fn round(server: Server, ledgers: &[Mutex<Ledger>], requests: u64) {
             scope.spawn(move || write(server, writer, ledger, &acks));
         }
         drop(acks);
+        scope.spawn(move || merge(server));
         for _ in 0..requests {
             acknowledged.recv().unwrap();
         }
@@ -183,6 +191,8 @@ fn what_was_acknowledged_survives_kill_9_at_any_moment() {
     let server = start.up();
     assert_all_there(&server, &ledgers, rounds);
     assert!(server.number("SELECT count(*) FROM tidewatch.segments") > 0, "flushes ran between");
+    let merged = "SELECT count(*) FROM tidewatch.segments WHERE tier > 0";
+    assert!(server.number(merged) > 0, "merges ran between");
     let rows = server.number("SELECT count(*) FROM tidewatch.arrivals");
     assert_eq!(server.stop(), 0);
     let truncated = files_in(&home.data().join("archive"));

@@ -12,4 +12,5 @@ mod server;
 mod sql;
 mod strace;
 mod tidy;
+mod upkeep;
 mod webhook;

@@ -52,6 +52,11 @@ impl Budget {
         if is_pressed { used.saturating_sub(low) } else { 0 }
     }
 
+    /// Samples are not dropped below this: what else there is must keep to the other half.
+    pub(crate) fn least_for_samples(&self) -> u64 {
+        self.bytes_max / 2
+    }
+
     fn left(&self) -> u64 {
         if self.bytes_max == 0 { u64::MAX } else { self.bytes_max.saturating_sub(self.used()) }
     }

@@ -1,17 +1,19 @@
 //! Segments after their flush: merged, gone through for deletes and retention, dropped, removed.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arrow::temporal_conversions::timestamp_ns_to_datetime;
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
 use tidewatch_segments::{
-    CompactionInstruments, FileKind, FileMeta, Manifest, Prepared, Published, Retention, Task,
-    Upkeep, Why,
+    CompactionInstruments, FileKind, FileMeta, Manifest, Prepared, Published, Retention,
+    SegmentsError, Task, Upkeep, Why, quarantine,
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::EngineError;
 use crate::budget::{Budget, bytes_below};
@@ -33,12 +35,47 @@ pub(crate) struct Compactor {
     catalog: Arc<SeriesCatalog>,
     progress: Arc<Progress>,
     deletes: Arc<Deletes>,
+    suspects: Arc<Suspects>,
     /// Held by whoever makes the next version of the manifest.
     commits: Arc<Mutex<()>>,
     retention: Arc<RetentionRules>,
     budget: Arc<Budget>,
+    /// Whether it was told that the budget is too small.
+    is_short: AtomicBool,
     clock: Arc<dyn Clock>,
     instruments: CompactionInstruments,
+}
+
+/// What the compactor shares with others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CompactorShares {
+    pub(crate) budget: Arc<Budget>,
+    /// Held by whoever makes the next version of the manifest.
+    pub(crate) commits: Arc<Mutex<()>>,
+    pub(crate) suspects: Arc<Suspects>,
+}
+
+/// Segments that somebody found damaged.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects {
+    files: Mutex<BTreeSet<String>>,
+}
+
+impl Suspects {
+    /// Somebody could not read this file.
+    pub(crate) fn add(&self, path: &Path) {
+        if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+            self.lock().insert(name.to_owned());
+        }
+    }
+
+    fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 /// What a step came to.
@@ -58,7 +95,7 @@ impl Compactor {
         config: &EngineConfig,
         shared: &ShardShared,
         (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>),
-        (budget, commits): (Arc<Budget>, Arc<Mutex<()>>),
+        CompactorShares { budget, commits, suspects }: CompactorShares,
         instruments: CompactionInstruments,
     ) -> Self {
         let segments = config.segments_dir();
@@ -73,9 +110,11 @@ impl Compactor {
             catalog: Arc::clone(&shared.catalog),
             progress: Arc::clone(&shared.progress),
             deletes: Arc::clone(&shared.deletes),
+            suspects,
             commits,
             retention: Arc::clone(&config.retention),
             budget,
+            is_short: AtomicBool::new(false),
             clock,
             instruments,
         }
@@ -84,6 +123,25 @@ impl Compactor {
     /// Whether the log's time has to go on for what waits here, although no samples come.
     pub(crate) fn waits_for_time(&self) -> bool {
         self.retention.is_limited()
+    }
+
+    /// Takes segments out of the manifest that somebody found damaged, if they are.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub(crate) fn quarantine(&self) -> Result<(), EngineError> {
+        for file in self.suspects.take() {
+            let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let place = (&self.disk, self.dir.as_path());
+            if let Some(next) = quarantine(place, &self.published.manifest(), &file)? {
+                let rows = next.quarantined().last().map_or(0, |file| file.rows);
+                self.published.commit_files(next);
+                self.instruments.quarantined.inc();
+                error!(file, rows, "a segment is damaged: queries go on without its samples");
+            }
+            drop(committing);
+        }
+        Ok(())
     }
 
     /// Removes the files that no query reads any more, measures what the data directory takes, and
@@ -109,11 +167,21 @@ impl Compactor {
         }
         while over > 0 {
             let manifest = self.published.manifest();
-            let oldest = manifest.files_of(FileKind::Samples).min_by_key(|file| file.time_max);
-            let Some(oldest) = oldest.cloned() else {
-                warn!(used, "the budget of the disk is used up, and there are no samples to drop");
+            let samples = || manifest.files_of(FileKind::Samples);
+            let oldest = samples().min_by_key(|file| file.time_max).cloned();
+            let bytes: u64 = samples().map(|file| file.bytes).sum();
+            let Some(oldest) = oldest.filter(|_| bytes > self.budget.least_for_samples()) else {
+                if !self.is_short.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        used,
+                        samples = bytes,
+                        "the budget of the disk is too small for what is \
+                        in hand beside samples; they are not dropped for its sake"
+                    );
+                }
                 return Ok(());
             };
+            self.is_short.store(false, Ordering::Relaxed);
             over = over.saturating_sub(oldest.bytes);
             let task = Task { inputs: vec![oldest], why: Why::Disk };
             self.carry_out(&manifest, task, false, &mut |_| true)?;
@@ -138,7 +206,13 @@ impl Compactor {
         if !task.why.is_drop() && !self.has_room(&task.inputs)? {
             return Ok(Step::Idle);
         }
-        self.carry_out(&manifest, task, force, pace)
+        let done = self.carry_out(&manifest, task, force, pace);
+        if let Err(EngineError::Segments(error)) = &done
+            && let SegmentsError::Corrupt { path, .. } = error.as_ref()
+        {
+            self.suspects.add(path);
+        }
+        done
     }
 
     fn upkeep(&self, force: bool) -> Upkeep<'_> {

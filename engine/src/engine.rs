@@ -1,7 +1,7 @@
 //! The engine as a whole: opens, runs its threads, stops.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -21,7 +21,7 @@ use crate::EngineError;
 use crate::budget::{Budget, BudgetDisk};
 use crate::checkpoint::{Archiver, Checkpointer, Last, Rounds};
 use crate::committer::{Append, Committer, CommitterMessage};
-use crate::compactor::Compactor;
+use crate::compactor::{Compactor, CompactorShares, Suspects};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
 use crate::deletes::{DeleteRecord, Deletes};
@@ -82,6 +82,8 @@ pub struct Engine {
     hashes: Arc<Hashes>,
     flusher: Arc<Flusher>,
     deletes: Arc<Deletes>,
+    suspects: Arc<Suspects>,
+    force_merges: Arc<AtomicBool>,
     wal_segments: Arc<Mutex<Vec<WalSegmentInfo>>>,
     shards: Vec<Sender<ShardMessage>>,
     queue: Sender<CommitterMessage>,
@@ -145,6 +147,8 @@ impl Engine {
             hashes: Arc::new(Hashes::new(config.shards)),
             flusher: Arc::new(Flusher::new(Arc::clone(&home.clock), config.shards)),
             deletes: Arc::clone(&opened.shared.deletes),
+            suspects: Arc::default(),
+            force_merges: Arc::default(),
             wal_segments: Arc::default(),
             shards: senders.clone(),
             queue,
@@ -160,9 +164,12 @@ impl Engine {
         let hashes = Arc::clone(&engine.hashes);
         let shards = std::mem::take(&mut opened.shards);
         engine.start_shards(shards, receivers, config)?;
-        let manifest_lock = Arc::<Mutex<()>>::default();
-        engine.start_flusher(config, &manifest_lock)?;
-        let shares = (Arc::clone(&budget), manifest_lock);
+        let shares = CompactorShares {
+            budget: Arc::clone(&budget),
+            suspects: Arc::clone(&engine.suspects),
+            ..CompactorShares::default()
+        };
+        engine.start_flusher(config, &shares.commits)?;
         engine.start_compactor(config, &opened.shared, shares)?;
         let log = engine.open_log(config, &opened)?;
         let disk = &engine.home.disk;
@@ -307,6 +314,17 @@ impl Engine {
         if self.deletes.wait(ack.lsn, timeout) { Ok(ack.lsn) } else { Err(EngineError::Late) }
     }
 
+    /// Has neighbouring segments merged that would wait for more, in the background.
+    pub fn compact(&self) {
+        self.force_merges.store(true, Ordering::Release);
+    }
+
+    /// Somebody could not read this file of a segment: it is looked at, and if it is damaged, queries go on
+    /// without it.
+    pub fn report_damage(&self, path: &Path) {
+        self.suspects.add(path);
+    }
+
     /// Stops: what was taken is flushed as far as time allows, the output hash is logged, threads end.
     ///
     /// Nobody may write any more.
@@ -429,7 +447,7 @@ impl Engine {
         &self,
         config: &EngineConfig,
         shared: &ShardShared,
-        shares: (Arc<Budget>, Arc<Mutex<()>>),
+        shares: CompactorShares,
     ) -> Result<(), EngineError> {
         let home = (Arc::clone(&self.home.disk), Arc::clone(&self.home.clock));
         let instruments = self.instruments.compaction.clone();
@@ -441,6 +459,7 @@ impl Engine {
             clock: Arc::clone(&self.home.clock),
             recovered: Arc::clone(&self.recovered),
             stop: Arc::clone(&self.stop),
+            force: Arc::clone(&self.force_merges),
         };
         self.spawn("compactor", move || upkeep.run())
     }

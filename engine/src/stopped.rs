@@ -6,10 +6,11 @@ use std::time::Duration;
 use tidewatch_env::Clock;
 use tidewatch_env::Disk;
 use tidewatch_metrics::{Lsn, UnixNanos};
-use tidewatch_segments::Snapshot;
+use tidewatch_segments::{CompactionInstruments, Snapshot};
 use tidewatch_wal::{KIND_CALLER_MIN, Record, SegmentState, WalReader, WalSegmentInfo};
 
 use crate::EngineError;
+use crate::compactor::{Compactor, CompactorShares, Step};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
 use crate::dispatch::Dispatch;
@@ -91,6 +92,29 @@ impl Stopped {
     pub fn snapshot(&self) -> Option<Snapshot> {
         let visible = self.shared.progress.wait_visible(self.last, Duration::ZERO);
         visible.then(|| self.shared.published.snapshot(self.last)).flatten()
+    }
+
+    /// Merges segments, also neighbours that would wait for more. `watch` is told how many rows were
+    /// read since its last call. Gives the number of merges.
+    ///
+    /// # Errors
+    /// Damage, and what the disk reports.
+    pub fn compact(
+        &self,
+        config: &EngineConfig,
+        (disk, clock): (&Arc<dyn Disk>, &Arc<dyn Clock>),
+        watch: &mut dyn FnMut(u64),
+    ) -> Result<u64, EngineError> {
+        let home = (Arc::clone(disk), Arc::clone(clock));
+        let shares = CompactorShares::default();
+        let instruments = CompactionInstruments::default();
+        let compactor = Compactor::new(config, &self.shared, home, shares, instruments.clone());
+        let mut pace = |rows| {
+            watch(rows);
+            true
+        };
+        while compactor.step(true, &mut pace)? == Step::Done {}
+        Ok(instruments.merges.get())
     }
 
     /// Transitions and attempts that no file holds.

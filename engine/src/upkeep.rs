@@ -32,6 +32,8 @@ pub(crate) struct Upkeep {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recovered: Arc<AtomicBool>,
     pub(crate) stop: Arc<AtomicBool>,
+    /// Somebody wants neighbours merged that would wait for more.
+    pub(crate) force: Arc<AtomicBool>,
 }
 
 impl Upkeep {
@@ -50,9 +52,13 @@ impl Upkeep {
             if !pace(0) {
                 return;
             }
-            match self.compactor.step(false, &mut pace) {
+            let force = self.force.load(Ordering::Acquire);
+            match self.compactor.step(force, &mut pace) {
                 Ok(Step::Done | Step::GivenUp) => {}
-                Ok(Step::Idle) => std::thread::park_timeout(LOOK),
+                Ok(Step::Idle) => {
+                    self.force.store(false, Ordering::Release);
+                    std::thread::park_timeout(LOOK);
+                }
                 Err(error) => {
                     warn!(%error, "segments could not be compacted; trying again");
                     std::thread::park_timeout(RETRY);
@@ -70,6 +76,9 @@ impl Upkeep {
                 *measured = Some(now);
                 if let Err(error) = self.compactor.keep_budget() {
                     warn!(%error, "the budget of the disk could not be kept; trying again");
+                }
+                if let Err(error) = self.compactor.quarantine() {
+                    warn!(%error, "a segment that may be damaged could not be looked at");
                 }
                 self.let_time_pass();
             }

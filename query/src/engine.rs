@@ -160,6 +160,9 @@ impl QueryEngine {
                 Ok(result) => result,
                 Err(_panic) => Err(QueryError::Panicked),
             };
+            if let Some(path) = progress.damaged() {
+                shared.source.report_damage(&path);
+            }
             let stats = progress.stats();
             shared.instruments.rows_scanned.inc_by(stats.rows_scanned);
             shared.instruments.bytes_scanned.inc_by(stats.bytes_scanned);

@@ -207,3 +207,29 @@ fn instruments_count_what_happened() {
     assert!(text.contains("tidewatch_query_answered_total 1"), "{text}");
     assert!(text.contains("tidewatch_query_seconds_count 3"), "{text}");
 }
+
+#[test]
+fn a_damaged_segment_is_told_and_queries_go_on_without_it() {
+    let world = World::new(1);
+    let series = world.series("default", "cpu", &[("host", "a")]);
+    for (second, value) in [(1, 1.0), (2, 2.0)] {
+        world.write(&[Arrival { series, time: second * SECOND, value, severity: 0.0 }]);
+        world.flush(0);
+    }
+    let damaged = world.dir().join("samples-00000000000000000001.parquet");
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    bytes[7] ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    let sql = "SELECT count(*) AS n, sum(value) AS v FROM cpu";
+    let asked = Asked::new(&world);
+    let refused = asked.csv(sql).unwrap_err();
+    assert_eq!(refused.kind(), QueryErrorKind::Internal, "{refused}");
+    assert_eq!(world.damaged(), [damaged.clone()]);
+    world.quarantine(&damaged);
+    assert_eq!(asked.csv(sql).unwrap(), "n,v\n1,2.0\n");
+    let stats = asked.ask(request(sql, Format::Csv)).unwrap().stats;
+    assert!(stats.to_json().contains("\"segments_quarantined\":1"), "{}", stats.to_json());
+    let state = "SELECT state, rows FROM tidewatch.segments WHERE kind = 'samples' ORDER BY state";
+    assert_eq!(asked.csv(state).unwrap(), "state,rows\nactive,1\nquarantined,1\n");
+    assert!(damaged.exists(), "for whoever can mend it");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tidewatch_metrics::{
 };
 use tidewatch_segments::{
     AlertRow, Delete, DeliveryRow, Events, Flush, Head, KeepAll, Manifest, MetricName, Published,
-    RowColumns, SlotSet, Snapshot, Upkeep, commit_deletes, flush,
+    RowColumns, SlotSet, Snapshot, Upkeep, commit_deletes, flush, quarantine,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -52,6 +52,7 @@ struct State {
     alerts: Vec<AlertRow>,
     deliveries: Vec<DeliveryRow>,
     is_ready: bool,
+    damaged: Vec<PathBuf>,
 }
 
 impl World {
@@ -71,6 +72,7 @@ impl World {
             alerts: Vec::new(),
             deliveries: Vec::new(),
             is_ready: true,
+            damaged: Vec::new(),
         });
         Arc::new(Self { dir, disk, catalog, published, state })
     }
@@ -197,6 +199,19 @@ impl World {
         self.state.lock().unwrap().deliveries.push(delivery);
     }
 
+    /// Files that queries could not read.
+    pub(crate) fn damaged(&self) -> Vec<PathBuf> {
+        self.state.lock().unwrap().damaged.clone()
+    }
+
+    /// Takes a damaged file out of the manifest.
+    pub(crate) fn quarantine(&self, path: &Path) {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let place = (&self.disk, self.dir.path());
+        let next = quarantine(place, &self.published.manifest(), file).unwrap();
+        self.published.commit_files(next.unwrap());
+    }
+
     pub(crate) fn set_ready(&self, is_ready: bool) {
         self.state.lock().unwrap().is_ready = is_ready;
     }
@@ -209,6 +224,10 @@ impl Source for World {
             return Err(QueryError::NotReady);
         }
         self.published.snapshot(state.lsn).ok_or(QueryError::NotReady)
+    }
+
+    fn report_damage(&self, path: &Path) {
+        self.state.lock().unwrap().damaged.push(path.to_owned());
     }
 
     fn wal_segments(&self) -> Vec<WalSegmentRow> {

@@ -81,6 +81,8 @@ pub struct QueryStats {
     pub segments: u64,
     /// Segments of them that were not read.
     pub segments_pruned: u64,
+    /// Segments that are damaged, and whose rows are missing.
+    pub segments_quarantined: u64,
     /// Milliseconds from the request to the whole answer.
     pub ms: f64,
     /// The last record that the query saw.
@@ -91,9 +93,13 @@ impl QueryStats {
     /// The value of the header `Tidewatch-Stats`.
     #[must_use]
     pub fn to_json(&self) -> String {
+        let quarantined = match self.segments_quarantined {
+            0 => String::new(),
+            missing => format!("\"segments_quarantined\":{missing},"),
+        };
         format!(
             "{{\"rows\":{},\"rows_scanned\":{},\"bytes_scanned\":{},\"segments\":{},\
-             \"segments_pruned\":{},\"ms\":{},\"lsn\":{}}}",
+             \"segments_pruned\":{},{quarantined}\"ms\":{},\"lsn\":{}}}",
             self.rows,
             self.rows_scanned,
             self.bytes_scanned,

@@ -1,6 +1,7 @@
 //! Where queries find rows.
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
 
 use tidewatch_metrics::Lsn;
@@ -16,6 +17,9 @@ pub trait Source: Send + Sync + Debug {
     /// # Errors
     /// [`QueryError::NotReady`] where they cannot be shown in time, [`QueryError::Closed`].
     fn snapshot(&self, timeout: Duration) -> Result<Snapshot, QueryError>;
+
+    /// A file of a segment could not be read.
+    fn report_damage(&self, path: &Path);
 
     /// The files of the log.
     fn wal_segments(&self) -> Vec<WalSegmentRow>;

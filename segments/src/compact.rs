@@ -4,6 +4,7 @@
 //! file that does not count yet, for as long as it takes, beside flushes; committing it takes a
 //! moment, with the manifest as it is then.
 
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::retention::{Retention, has_expired_series, is_expired, kept_from, ret
 use crate::segment::Segment;
 use crate::slot_set::SlotSet;
 use crate::tiers::due_merge;
+use crate::verify::check_bytes;
 
 /// What is to be done with some segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,6 +249,35 @@ pub fn commit_deletes(
         return Ok(None);
     }
     let edit = Edit { deletes: fresh, deletes_done: done, ..Edit::default() };
+    manifest.commit(&**disk, dir, edit).map(Some)
+}
+
+/// Takes the segment `file` out of the manifest if it really is damaged, so that queries go on without
+/// its rows; it stays on the disk. `None` where it is whole, or not there any more.
+///
+/// # Errors
+/// What the disk reports.
+pub fn quarantine(
+    (disk, dir): (&Arc<dyn Disk>, &Path),
+    manifest: &Manifest,
+    file: &str,
+) -> Result<Option<Manifest>, SegmentsError> {
+    let mut segments = manifest.files_of(FileKind::Samples);
+    let Some(meta) = segments.find(|meta| meta.file == file) else { return Ok(None) };
+    match check_bytes(&**disk, &dir.join(file), meta) {
+        Ok(()) => return Ok(None),
+        Err(SegmentsError::Io { source, .. })
+            if !matches!(source.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) =>
+        {
+            return Err(SegmentsError::io("read", &dir.join(file))(source));
+        }
+        Err(_damage) => {}
+    }
+    let edit = Edit {
+        removed: vec![meta.file.clone()],
+        quarantined: vec![FileMeta::clone(meta)],
+        ..Edit::default()
+    };
     manifest.commit(&**disk, dir, edit).map(Some)
 }
 

@@ -49,6 +49,9 @@ pub(crate) struct Delta {
     /// Records of deletes that no file needs any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) deletes_done: Vec<u64>,
+    /// Files that went because they are damaged; they stay on the disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) quarantined: Vec<FileMeta>,
     /// Deletes of records up to this one are known.
     #[serde(default, with = "lsn")]
     pub(crate) deletes_lsn: Lsn,
@@ -141,6 +144,7 @@ mod tests {
                 to: EventTime::new(7),
             }],
             deletes_done: vec![4],
+            quarantined: Vec::new(),
             deletes_lsn: Lsn::new(8),
         }
     }

@@ -83,6 +83,8 @@ pub struct CompactionInstruments {
     pub rows_erased: Family<[(&'static str, &'static str); 1], Counter>,
     /// `tidewatch_segments_merge_seconds`: duration of merges.
     pub merge_seconds: Histogram,
+    /// `tidewatch_segments_quarantined_total`: segments found damaged, without which queries go on.
+    pub quarantined: Counter,
     /// `tidewatch_disk_bytes`: what the data directory takes.
     pub disk_bytes: Gauge,
 }
@@ -96,6 +98,7 @@ impl Default for CompactionInstruments {
             rows_erased: Family::default(),
             // 10 ms to 11 min.
             merge_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
+            quarantined: Counter::default(),
             disk_bytes: Gauge::default(),
         }
     }
@@ -143,6 +146,11 @@ impl CompactionInstruments {
             "tidewatch_segments_merge_seconds",
             "Duration of merges",
             self.merge_seconds.clone(),
+        );
+        registry.register(
+            "tidewatch_segments_quarantined",
+            "Segments found damaged, without which queries go on",
+            self.quarantined.clone(),
         );
         registry.register(
             "tidewatch_disk_bytes",

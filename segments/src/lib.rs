@@ -40,7 +40,7 @@ mod value_form;
 mod writer;
 
 pub use chunk::{ChunkView, HeadColumns};
-pub use compact::{Prepared, Task, Upkeep, Why, commit_deletes};
+pub use compact::{Prepared, Task, Upkeep, Why, commit_deletes, quarantine};
 pub use deletes::Delete;
 pub use error::SegmentsError;
 pub use events::{

@@ -41,6 +41,7 @@ pub struct Manifest {
     /// In the order of their records.
     deletes: Vec<Delete>,
     deletes_lsn: Lsn,
+    quarantined: Vec<Arc<FileMeta>>,
 }
 
 /// What the next version has that this one has not.
@@ -55,6 +56,8 @@ pub(crate) struct Edit {
     pub(crate) deletes: Vec<Delete>,
     /// Records of deletes.
     pub(crate) deletes_done: Vec<u64>,
+    /// Those of `removed` that are damaged.
+    pub(crate) quarantined: Vec<FileMeta>,
 }
 
 /// Which references have been looked at for the files of series.
@@ -136,6 +139,7 @@ impl Manifest {
             series_missing: Vec::new(),
             deletes: Vec::new(),
             deletes_lsn: Lsn::ZERO,
+            quarantined: Vec::new(),
         }
     }
 
@@ -189,6 +193,12 @@ impl Manifest {
         self.deletes_lsn
     }
 
+    /// Segments that were found damaged: their rows are missing.
+    #[must_use]
+    pub fn quarantined(&self) -> &[Arc<FileMeta>] {
+        &self.quarantined
+    }
+
     pub(crate) fn series_end(&self) -> u32 {
         self.series_end
     }
@@ -221,6 +231,7 @@ impl Manifest {
             deletes_lsn: edit.deletes.last().map_or(self.deletes_lsn, |delete| delete.lsn),
             deletes: edit.deletes,
             deletes_done: edit.deletes_done,
+            quarantined: edit.quarantined,
         };
         let mut next = self.clone();
         next.apply(&deltas, delta.clone())?;
@@ -269,6 +280,7 @@ impl Manifest {
         self.deletes.retain(|delete| !delta.deletes_done.contains(&delete.lsn.get()));
         self.deletes.extend(delta.deletes);
         self.deletes_lsn = delta.deletes_lsn;
+        self.quarantined.extend(delta.quarantined.into_iter().map(Arc::new));
         Ok(())
     }
 
@@ -295,6 +307,7 @@ impl Manifest {
             deletes: self.deletes.clone(),
             deletes_done: Vec::new(),
             deletes_lsn: self.deletes_lsn,
+            quarantined: self.quarantined.iter().map(|file| FileMeta::clone(file)).collect(),
         }
     }
 }
@@ -315,7 +328,8 @@ pub fn remove_orphans(
     let mut removed = 0;
     for name in names {
         let is_ours = is_data_name(name.strip_suffix(TEMPORARY).unwrap_or(&name));
-        if is_ours && !manifest.files.iter().any(|file| file.file == name) {
+        let mut known = manifest.files.iter().chain(&manifest.quarantined);
+        if is_ours && !known.any(|file| file.file == name) {
             let path = dir.join(&name);
             tracing::info!(file = %path.display(), "removing a file that no manifest names");
             disk.remove(&path).map_err(SegmentsError::io("remove", &path))?;

@@ -236,6 +236,9 @@ impl State {
     fn show(&mut self, dir: &Path, files: Files) {
         let shown = std::mem::replace(&mut self.files, files);
         let kept: BTreeSet<_> = self.files.segments.iter().map(|s| &s.meta().file).collect();
+        let damaged: BTreeSet<_> =
+            self.files.manifest.quarantined().iter().map(|file| &file.file).collect();
+        let kept: BTreeSet<_> = kept.union(&damaged).copied().collect();
         let gone = shown.segments.iter().filter(|segment| !kept.contains(&segment.meta().file));
         let retired = gone.map(|segment| Retired {
             path: dir.join(&segment.meta().file),

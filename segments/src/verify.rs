@@ -245,7 +245,15 @@ fn check(path: &Path, offset: u64, good: bool, reason: &'static str) -> Result<(
     if good { Ok(()) } else { Err(SegmentsError::corrupt(path, offset, reason)) }
 }
 
-fn check_bytes(disk: &dyn Disk, path: &Path, meta: &FileMeta) -> Result<(), SegmentsError> {
+/// Reads all of a file and compares it with what the manifest says.
+///
+/// # Errors
+/// [`SegmentsError::Corrupt`], and what the disk reports.
+pub(crate) fn check_bytes(
+    disk: &dyn Disk,
+    path: &Path,
+    meta: &FileMeta,
+) -> Result<(), SegmentsError> {
     let file = disk.open(path, OpenMode::Read).map_err(SegmentsError::io("open", path))?;
     let bytes = file.len().map_err(SegmentsError::io("measure", path))?;
     check(path, bytes.min(meta.bytes), bytes == meta.bytes, "its length is not the manifest's")?;

@@ -3,28 +3,54 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
-use tidewatch_env::{Disk, RealDisk};
+use tidewatch_engine::{EngineConfig, EngineError, Stopped};
+use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_metrics::EventTime;
 use tidewatch_segments::{FileMeta, SegmentsError};
 
+use crate::cli::client::{Client, Post, ServerArgs};
 use crate::cli::error::CliError;
+use crate::cli::progress::Progress;
+use crate::cli::query::{Format, Statement, ask};
+use crate::cli::replay::lock_stopped;
+use crate::cli::service::start_error;
+use crate::cli::stop::Stop;
 use crate::cli::wal::table;
 
 /// What `ls` shows of a file.
-const COLUMNS: [&str; 9] =
-    ["file", "kind", "rows", "late_rows", "bytes", "first_lsn", "last_lsn", "time_min", "time_max"];
+const COLUMNS: [&str; 10] = [
+    "file",
+    "kind",
+    "tier",
+    "rows",
+    "late_rows",
+    "bytes",
+    "first_lsn",
+    "last_lsn",
+    "time_min",
+    "time_max",
+];
 
 /// `tidewatch segments`
 #[derive(Debug, clap::Subcommand)]
-#[command(about = "Look at the segments of a data directory")]
+#[command(about = "Look at the segments of a data directory, and merge them")]
 pub(crate) enum SegmentsCommand {
     /// List the files that the manifest names
     Ls {
-        /// The data directory
-        dir: PathBuf,
+        #[command(flatten)]
+        place: Place,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Merge neighbouring segments now that would wait for more; on a running server in the background
+    Compact {
+        #[command(flatten)]
+        place: Place,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -39,13 +65,31 @@ pub(crate) enum SegmentsCommand {
     },
 }
 
-/// Runs the command. Nothing is changed.
+/// A stopped data directory, or a running server.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Place {
+    /// The data directory, whose server is stopped
+    dir: Option<PathBuf>,
+    /// A running server, such as http://127.0.0.1:8850
+    #[arg(long)]
+    url: Option<String>,
+}
+
+/// Runs the command.
 ///
 /// # Errors
 /// If a file is damaged or cannot be read.
 pub(crate) fn run(command: &SegmentsCommand, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
-        SegmentsCommand::Ls { dir, json } => ls(dir, *json, out),
+        SegmentsCommand::Ls { place, json } => match (&place.dir, &place.url) {
+            (Some(dir), _) => ls(dir, *json, out),
+            (None, url) => ls_running(url.as_deref().unwrap_or_default(), *json, out),
+        },
+        SegmentsCommand::Compact { place, json } => match (&place.dir, &place.url) {
+            (Some(dir), _) => compact(dir, *json, out),
+            (None, url) => compact_running(url.as_deref().unwrap_or_default(), *json, out),
+        },
         SegmentsCommand::Verify { dir, json } => verify(dir, *json, out),
     }
 }
@@ -58,9 +102,76 @@ fn ls(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     out.write_all(text.as_bytes()).map_err(CliError::output)
 }
 
+/// What a running server's table of segments says.
+fn ls_running(url: &str, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+    let statement = Statement {
+        sql: format!(
+            "SELECT {} FROM tidewatch.segments ORDER BY last_lsn, file",
+            COLUMNS.join(", ")
+        ),
+        db: "default".to_owned(),
+        format: if json { Format::Json } else { Format::Pretty },
+        timeout: None,
+    };
+    ask(&client(url)?, &statement, out)
+}
+
+/// Merges in a stopped directory until there is nothing left to merge.
+fn compact(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+    crate::logs::start("warn");
+    let (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>) =
+        (Arc::new(RealDisk), Arc::new(RealClock::new()));
+    let engine_failed = |error: EngineError| start_error(error.into(), dir);
+    let lock = lock_stopped(&disk, dir)?;
+    let config = EngineConfig::new(dir.to_owned());
+    let before = tidewatch_segments::list(&*disk, &dir.join("segments"));
+    let rows: u64 = before.map_err(|e| failed(e, dir))?.iter().map(|file| file.rows).sum();
+    let progress = Progress::count(rows, "rows");
+    let stopped = Stopped::open(&config, &disk, &clock, lock, |_| {}).map_err(engine_failed)?;
+    let mut watch = |rows| progress.advance(rows);
+    let merges = stopped.compact(&config, (&disk, &clock), &mut watch).map_err(engine_failed)?;
+    progress.finish();
+    drop(stopped);
+    let files = tidewatch_segments::list(&*disk, &dir.join("segments"));
+    let files = files.map_err(|error| failed(error, dir))?;
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let text = if json {
+        format!("{}\n", json!({ "merges": merges, "files": files.len(), "bytes": bytes }))
+    } else {
+        format!("{merges} merges; {} files of {bytes} bytes now\n", files.len())
+    };
+    out.write_all(text.as_bytes()).map_err(CliError::output)
+}
+
+fn compact_running(url: &str, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+    let client = client(url)?;
+    let response = client.post(&Post {
+        path: "/api/v1/admin/compact",
+        content_type: "application/json",
+        headers: &[],
+        body: &[],
+        timeout: Duration::from_secs(30),
+    })?;
+    if !response.status().is_success() {
+        return Err(client.refused(response));
+    }
+    let text = if json {
+        format!("{}\n", json!({ "started": true }))
+    } else {
+        format!(
+            "merging in the background; tidewatch segments ls --url {url} shows how far it is\n"
+        )
+    };
+    out.write_all(text.as_bytes()).map_err(CliError::output)
+}
+
+fn client(url: &str) -> Result<Client, CliError> {
+    Client::new(&ServerArgs { url: url.to_owned() }, Arc::new(Stop::default()))
+}
+
 fn row(file: &FileMeta) -> Value {
     json!({
-        "file": file.file, "kind": file.kind.name(), "rows": file.rows,
+        "file": file.file, "kind": file.kind.name(), "tier": file.tier, "rows": file.rows,
         "late_rows": file.late_rows, "bytes": file.bytes,
         "first_lsn": file.first_lsn.get(), "last_lsn": file.last_lsn.get(),
         "time_min": time(file, file.time_min), "time_max": time(file, file.time_max),

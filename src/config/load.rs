@@ -71,7 +71,7 @@ fn read_storage(mut section: Section<'_>) -> StorageConfig {
         storage.data_dir = data_dir;
     }
     let zero = Some("as much as there is room");
-    let bounds = Bounds { min: 256 * MIB, max: 1_024 * TIB, zero };
+    let bounds = Bounds { min: 512 * MIB, max: 1_024 * TIB, zero };
     section.bytes("disk_bytes_max", &mut storage.disk_bytes_max, &bounds);
     section.duration("retention", &mut storage.retention, &keeps());
     section.finish();

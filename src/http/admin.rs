@@ -1,4 +1,4 @@
-//! Deletes: `POST /api/v1/admin/delete` and `DELETE /api/v1/admin/metrics/{name}`.
+//! Deletes, `POST /api/v1/admin/delete` and `DELETE /api/v1/admin/metrics/{name}`, and merges on demand.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -72,6 +72,18 @@ pub(crate) async fn delete_metric(
         carry_out(app.running()?, parameters).await
     };
     conduct.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// `POST /api/v1/admin/compact`: neighbouring segments are merged that would wait for more.
+pub(crate) async fn compact(State(app): State<Arc<App>>) -> Response {
+    match app.running() {
+        Ok(running) => {
+            running.engine.compact();
+            let headers = [(header::CONTENT_TYPE, "application/json")];
+            (StatusCode::ACCEPTED, headers, json!({ "started": true }).to_string()).into_response()
+        }
+        Err(error) => error.into_response(),
+    }
 }
 
 async fn carry_out(running: &Arc<Running>, asked: Parameters) -> Result<Response, ApiError> {

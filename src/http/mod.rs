@@ -54,6 +54,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/startupz", get(health::startupz))
         .route("/api/v1/health", get(health::health))
         .route("/api/v1/version", get(health::version))
+        .route("/api/v1/admin/compact", post(admin::compact))
         .route("/api/v1/admin/delete", post(admin::delete))
         .route("/api/v1/admin/metrics/{name}", delete(admin::delete_metric))
         .route("/metrics", get(health::metrics))

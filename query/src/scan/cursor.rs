@@ -10,7 +10,6 @@ use tidewatch_segments::{
     ChunkView, HeadColumns, Projection, Segment, SegmentColumns, SegmentReader,
 };
 
-use crate::error::QueryError;
 use crate::limits::BATCH_ROWS;
 use crate::scan::hidden::Hidden;
 use crate::scan::hours::TimeTest;
@@ -83,7 +82,7 @@ impl SegmentCursor {
         test: TimeTest,
         memory: MemoryReservation,
     ) -> Result<Self> {
-        let reader = part.segment.reader().map_err(segments_error)?;
+        let reader = part.segment.reader().map_err(|error| wanted.progress.failed(error))?;
         Ok(Self {
             reader,
             groups: part.groups.clone().into_iter(),
@@ -143,7 +142,8 @@ impl SegmentCursor {
         };
         let rows = meta.map_or(0, |meta| usize::try_from(meta.rows).unwrap_or(usize::MAX));
         self.memory.try_resize(rows.saturating_mul(columns.row_bytes()))?;
-        let bytes = self.reader.read(group, projection, &mut self.group).map_err(segments_error)?;
+        let read = self.reader.read(group, projection, &mut self.group);
+        let bytes = read.map_err(|error| self.wanted.progress.failed(error))?;
         self.wanted.progress.read(self.group.rows as u64, bytes)?;
         self.left = 0..self.group.rows;
         Ok(true)
@@ -247,8 +247,4 @@ impl HeadCursor {
         rows.places = self.picks.take_places();
         rows
     }
-}
-
-fn segments_error(source: tidewatch_segments::SegmentsError) -> QueryError {
-    QueryError::Segments { source: Box::new(source) }
 }

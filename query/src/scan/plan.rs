@@ -108,6 +108,7 @@ impl Scan {
             deletes: ScanDeletes::new(snapshot, request.metrics.as_ref()),
             parts: vec![Part::default(); request.threads.max(1)],
             read: BTreeSet::new(),
+            progress: &progress,
             predicate: Predicate {
                 metrics: request.metrics,
                 times: EventTime::new(*request.times.start())
@@ -129,6 +130,7 @@ impl Scan {
             }
         }
         let segments = snapshot.segments.len();
+        progress.quarantined(snapshot.manifest.quarantined().len() as u64);
         progress.pruned(segments as u64, (segments - planner.read.len()) as u64);
         let mut parts = planner.parts;
         parts.retain(|part| part.rows > 0);
@@ -146,6 +148,7 @@ struct Planner<'a> {
     deletes: ScanDeletes<'a>,
     times: RangeInclusive<i64>,
     parts: Vec<Part>,
+    progress: &'a Progress,
     /// Segments that are read, by position.
     read: BTreeSet<usize>,
 }
@@ -282,8 +285,7 @@ impl Planner<'_> {
         if !segment.meta().overlaps(&self.predicate.times) || !may_take(segment, hours) {
             return Ok(Vec::new());
         }
-        let reader =
-            segment.reader().map_err(|source| QueryError::Segments { source: Box::new(source) })?;
+        let reader = segment.reader().map_err(|error| self.progress.failed(error))?;
         let mut groups = Vec::new();
         for group in reader.row_groups(&self.predicate) {
             let Some(meta) = reader.groups().get(group) else { continue };

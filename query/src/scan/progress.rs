@@ -1,6 +1,10 @@
 //! What a query has read so far, and whether it should go on.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tidewatch_segments::SegmentsError;
 
 use crate::error::QueryError;
 use crate::request::QueryStats;
@@ -17,6 +21,9 @@ pub(crate) struct Progress {
     bytes_max: u64,
     segments: AtomicU64,
     segments_pruned: AtomicU64,
+    segments_quarantined: AtomicU64,
+    /// A file that could not be read.
+    damaged: Mutex<Option<PathBuf>>,
 }
 
 impl Progress {
@@ -28,6 +35,8 @@ impl Progress {
             bytes_max,
             segments: AtomicU64::new(0),
             segments_pruned: AtomicU64::new(0),
+            segments_quarantined: AtomicU64::new(0),
+            damaged: Mutex::default(),
         }
     }
 
@@ -62,6 +71,25 @@ impl Progress {
         self.segments_pruned.fetch_add(pruned, Ordering::Relaxed);
     }
 
+    /// Notes how many segments the query has to do without.
+    pub(crate) fn quarantined(&self, segments: u64) {
+        self.segments_quarantined.store(segments, Ordering::Relaxed);
+    }
+
+    /// The error of a segment that cannot be read; a damaged file is noted.
+    pub(crate) fn failed(&self, source: SegmentsError) -> QueryError {
+        if let SegmentsError::Corrupt { path, .. } | SegmentsError::Io { path, .. } = &source {
+            let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+            *damaged = Some(path.clone());
+        }
+        QueryError::Segments { source: Box::new(source) }
+    }
+
+    /// A file that could not be read.
+    pub(crate) fn damaged(&self) -> Option<PathBuf> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The counts so far.
     pub(crate) fn stats(&self) -> QueryStats {
         QueryStats {
@@ -69,6 +97,7 @@ impl Progress {
             bytes_scanned: self.bytes.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
             segments_pruned: self.segments_pruned.load(Ordering::Relaxed),
+            segments_quarantined: self.segments_quarantined.load(Ordering::Relaxed),
             ..QueryStats::default()
         }
     }

@@ -1,5 +1,6 @@
 //! `tidewatch.segments` and `tidewatch.wal_segments`: the files of the data directory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringViewArray, TimestampNanosecondArray, UInt64Array};
@@ -15,9 +16,11 @@ use crate::source::WalSegmentRow;
 use crate::tables::columns::{UTC, text_field, time_field};
 use crate::tables::context::QueryContext;
 
-/// The files that the manifest names.
+/// The files that the manifest names, and those that it did before they were damaged.
 pub(crate) fn segments(context: &QueryContext) -> Result<Arc<dyn TableProvider>> {
-    let files = context.snapshot.manifest.files();
+    let manifest = &context.snapshot.manifest;
+    let named: BTreeSet<_> = manifest.files().iter().map(|file| &file.file).collect();
+    let files: Vec<_> = manifest.files().iter().chain(manifest.quarantined()).collect();
     let count = |name| Field::new(name, DataType::UInt64, false);
     let schema = Schema::new(vec![
         text_field("file", false),
@@ -29,7 +32,11 @@ pub(crate) fn segments(context: &QueryContext) -> Result<Arc<dyn TableProvider>>
         time_field("time_max", true),
         count("first_lsn"),
         count("last_lsn"),
+        count("tier"),
+        text_field("state", false),
     ]);
+    let state = |file: &FileMeta| if named.contains(&file.file) { "active" } else { "quarantined" };
+    let states: StringViewArray = files.iter().map(|file| Some(state(file))).collect();
     let texts = |get: fn(&FileMeta) -> &str| -> ArrayRef {
         Arc::new(files.iter().map(|file| Some(get(file))).collect::<StringViewArray>())
     };
@@ -53,6 +60,8 @@ pub(crate) fn segments(context: &QueryContext) -> Result<Arc<dyn TableProvider>>
             times(|file| file.time_max),
             counts(|file| file.first_lsn.get()),
             counts(|file| file.last_lsn.get()),
+            counts(|file| u64::from(file.tier)),
+            Arc::new(states),
         ],
     )
 }

@@ -23,6 +23,9 @@ const QUEUE: usize = 4;
 /// Pause where the server asks to wait.
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
+/// Times that one request is sent again.
+const WAITS_MAX: u32 = 600;
+
 /// What was sent and acknowledged so far.
 #[derive(Debug)]
 pub(crate) struct Sent {
@@ -141,12 +144,14 @@ fn work(
             body.text.len(),
             body.text
         );
+        let mut waits = 0;
         loop {
             let answer =
                 connection.ask(request.as_bytes()).map_err(|error| failed(error.into()))?;
             match answer.status {
                 204 => break,
-                429 | 503 | 507 => {
+                429 | 503 | 507 if waits < WAITS_MAX => {
+                    waits += 1;
                     sent.lock().busy += 1;
                     pause.wait(BUSY_PAUSE);
                 }
