@@ -232,6 +232,7 @@ fn share_memory(engine: &mut EngineConfig, config: &Config) {
     engine.footers_bytes_max = size(shares.caches / 2);
     engine.ingest.bytes_max = shares.requests;
     engine.ingest.lines_bytes_max = size(shares.lines);
+    engine.keys.bytes_max = shares.keys;
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1")]

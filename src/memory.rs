@@ -11,6 +11,8 @@ const PROCESS_BYTES: u64 = 64 * MIB;
 const REQUESTS_BYTES_MAX: u64 = 1_024 * MIB;
 /// Footers of segments and label columns of metrics: more is of no use.
 const CACHES_BYTES_MAX: u64 = 128 * MIB;
+/// More keys of requests than this are of no use.
+const KEYS_BYTES_MAX: u64 = 1_024 * MIB;
 /// Two million rows that a merge has open.
 const MERGES_BYTES_MAX: u64 = 128 * MIB;
 /// A row of a head.
@@ -36,6 +38,8 @@ pub(crate) struct MemoryShares {
     pub(crate) caches: u64,
     /// Lines of protocol by which series are found.
     pub(crate) lines: u64,
+    /// Keys of requests that were answered, so that none is taken twice.
+    pub(crate) keys: u64,
     /// Merges of segments.
     pub(crate) merges: u64,
     /// Series: the rest.
@@ -53,6 +57,7 @@ impl MemoryShares {
             queries: if queries > 0 { queries } else { budget / 8 },
             caches: (budget / 20).min(CACHES_BYTES_MAX),
             lines: budget / 12,
+            keys: (budget / 20).min(KEYS_BYTES_MAX),
             merges: (budget / 16).min(MERGES_BYTES_MAX),
             series: 0,
         };
@@ -73,7 +78,7 @@ impl MemoryShares {
 
     /// Tells the shares, and what does not fit.
     pub(crate) fn tell(&self) {
-        let Self { budget, process, requests, heads, queries, caches, lines, merges, series } =
+        let Self { budget, process, requests, heads, queries, caches, lines, keys, merges, series } =
             *self;
         info!(
             budget,
@@ -105,6 +110,7 @@ impl MemoryShares {
             + self.queries
             + self.caches
             + self.lines
+            + self.keys
             + self.merges
     }
 }

@@ -5,6 +5,7 @@
 mod clients;
 mod commands;
 mod door;
+mod idempotency;
 mod kill9;
 mod nab;
 mod receiver;

@@ -8,16 +8,17 @@ use tidewatch_env::Clock;
 use tidewatch_metrics::{Lsn, SampleBatch, SeriesEntry, UnixNanos};
 use tidewatch_wal::{Wal, WalError, WalSegmentInfo};
 
-use crate::EngineError;
 use crate::admission::Permit;
 use crate::deletes::DeleteRecord;
 use crate::dispatch::Dispatch;
+use crate::idempotency::{Claim, Idempotency};
 use crate::ingest::{Ack, Done, Durability};
 use crate::instruments::CommitterInstruments;
 use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
 use crate::progress::Progress;
-use crate::record::{KIND_SAMPLES, KIND_TICK, TickRecord};
+use crate::record::{KIND_TICK, TickRecord};
 use crate::shard::ShardRows;
+use crate::{EngineError, ErrorKind};
 
 /// A record on its way into the log.
 pub struct Append {
@@ -37,6 +38,8 @@ pub struct Append {
     pub delete: Option<DeleteRecord>,
     /// Held until its rows are applied.
     pub permit: Option<Arc<Permit>>,
+    /// The right to its idempotency key, if it has one.
+    pub claim: Option<Claim>,
     /// When it is answered.
     pub durability: Durability,
     /// How it is answered.
@@ -113,6 +116,7 @@ impl Append {
             received: UnixNanos::default(),
             delete: None,
             permit: None,
+            claim: None,
             durability: Durability::Synced,
             done: Some(done),
         }
@@ -141,6 +145,11 @@ pub struct Committer<D> {
     position: LogPosition,
     rows_at_tick: u64,
     waiting: Vec<Waiting>,
+    keys: Arc<Idempotency>,
+    /// Claims of the group in hand.
+    claims: Vec<(Lsn, Claim)>,
+    /// Whether there is a tick behind them.
+    ticked: bool,
 }
 
 /// A record of the group in hand that somebody waits for.
@@ -163,13 +172,23 @@ impl<D: Dispatch> Committer<D> {
         wal: Wal,
         dispatch: D,
         clock: Arc<dyn Clock>,
-        progress: Arc<Progress>,
+        (progress, keys): (Arc<Progress>, Arc<Idempotency>),
         position: LogPosition,
     ) -> Self {
-        let instruments = CommitterInstruments::default();
         progress.set_log_time(position.tick);
-        let (rows_at_tick, waiting) = (position.rows, Vec::new());
-        Self { wal, dispatch, clock, progress, instruments, position, rows_at_tick, waiting }
+        Self {
+            wal,
+            dispatch,
+            clock,
+            progress,
+            instruments: CommitterInstruments::default(),
+            position,
+            rows_at_tick: position.rows,
+            waiting: Vec::new(),
+            keys,
+            claims: Vec::new(),
+            ticked: false,
+        }
     }
 
     /// What the committer counts.
@@ -195,6 +214,7 @@ impl<D: Dispatch> Committer<D> {
         let durable = self.wal.sync()?;
         self.progress.set_durable(durable, self.clock.now());
         self.progress.set_rows(self.position.rows);
+        self.hold_keys();
         self.answer(Durability::Synced);
         self.instruments.groups.inc();
         self.instruments.records.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
@@ -206,7 +226,12 @@ impl<D: Dispatch> Committer<D> {
     /// # Errors
     /// As [`Committer::commit`].
     pub fn idle(&mut self) -> Result<(), EngineError> {
-        self.wal.mark()?;
+        match self.wal.mark() {
+            Ok(_) => {}
+            // Without room the mark is left out: damage in the last group looks like a torn tail then.
+            Err(WalError::Full { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         // The mark has its place in the log, so what waits for the last record must get past it.
         self.progress.set_durable(self.wal.durable_lsn(), self.clock.now());
         self.dispatch.advance(self.wal.last_lsn());
@@ -218,8 +243,11 @@ impl<D: Dispatch> Committer<D> {
     /// # Errors
     /// As [`Committer::commit`].
     pub fn tick(&mut self, done: Done) -> Result<(), EngineError> {
-        let lsn = self.append_tick(true)?;
-        self.waiting.push(Waiting { lsn, durability: Durability::Synced, done });
+        match self.append_tick(true) {
+            Ok(lsn) => self.waiting.push(Waiting { lsn, durability: Durability::Synced, done }),
+            Err(error) if error.kind() == ErrorKind::Full => done(Err(error)),
+            Err(error) => return Err(error),
+        }
         self.commit(&mut Vec::new())
     }
 
@@ -260,6 +288,7 @@ impl<D: Dispatch> Committer<D> {
             Ok(lsn) => lsn,
             Err(error @ (WalError::Full { .. } | WalError::TooLarge { .. })) => {
                 self.instruments.refused.inc();
+                drop(append.claim);
                 if let Some(done) = append.done {
                     done(Err(error.into()));
                 }
@@ -274,7 +303,10 @@ impl<D: Dispatch> Committer<D> {
         if let Some(done) = append.done {
             self.waiting.push(Waiting { lsn, durability: append.durability, done });
         }
-        if append.kind == KIND_SAMPLES {
+        if let Some(claim) = append.claim {
+            self.claims.push((lsn, claim));
+        }
+        if !append.parts.is_empty() {
             self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
         } else if let Some(delete) = &append.delete {
             self.dispatch.delete(lsn, delete);
@@ -303,10 +335,14 @@ impl<D: Dispatch> Committer<D> {
         let fresh = self.position.rows > self.rows_at_tick;
         let hashed = self.position.rows - self.position.hashed_rows >= HASH_TICK_ROWS;
         let second = self.clock.now().nanos().saturating_sub(self.position.tick.nanos());
-        if hashed || (fresh && second >= TICK_NANOS) {
-            self.append_tick(hashed)?;
+        if !hashed && (!fresh || second < TICK_NANOS) {
+            return Ok(());
         }
-        Ok(())
+        match self.append_tick(hashed) {
+            // Without room log time stands still; the next group tries again.
+            Err(error) if error.kind() != ErrorKind::Full => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn append_tick(&mut self, hashed: bool) -> Result<Lsn, EngineError> {
@@ -316,12 +352,24 @@ impl<D: Dispatch> Committer<D> {
         let lsn = self.wal.append(KIND_TICK, &[&tick.encode()], None)?;
         self.position.tick = time;
         self.progress.set_log_time(time);
+        self.ticked = true;
         self.rows_at_tick = self.position.rows;
         if hashed {
             self.position.hashed_rows = self.position.rows;
         }
         self.dispatch.tick(lsn, tick);
         Ok(lsn)
+    }
+
+    /// The group is durable: its keys stand for its records.
+    fn hold_keys(&mut self) {
+        for (lsn, claim) in self.claims.drain(..) {
+            claim.hold(lsn);
+        }
+        // ORDER: a group's tick stands behind its records in the log.
+        if std::mem::take(&mut self.ticked) {
+            self.keys.tick(self.position.tick);
+        }
     }
 
     fn answer(&mut self, reached: Durability) {
@@ -336,3 +384,7 @@ impl<D: Dispatch> Committer<D> {
         self.waiting = kept;
     }
 }
+
+#[cfg(test)]
+#[path = "committer_tests.rs"]
+mod tests;

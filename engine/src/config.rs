@@ -9,6 +9,7 @@ use tidewatch_operators::RuleSet;
 use tidewatch_sinks::SinkConfig;
 use tidewatch_wal::WalConfig;
 
+use crate::idempotency::KeyLimits;
 use crate::ingest::IngestConfig;
 use crate::limits::REQUESTS_MAX;
 use crate::retention::RetentionRules;
@@ -76,6 +77,8 @@ pub struct EngineConfig {
     pub series: SeriesLimits,
     /// The door.
     pub ingest: IngestConfig,
+    /// Idempotency keys that are held.
+    pub keys: KeyLimits,
     /// The rules in force.
     pub rules: Arc<RuleSet>,
     /// Alerts whose event is older than this at reception are historical.
@@ -115,6 +118,7 @@ impl EngineConfig {
                 line_bytes_max: 1 << 20,
                 key_seed: 0,
             },
+            keys: KeyLimits::default(),
             rules: Arc::default(),
             alerts_max_age: Duration::from_hours(1),
             sinks: Vec::new(),

@@ -27,6 +27,7 @@ use crate::data_dir::DataDir;
 use crate::deletes::{DeleteRecord, Deletes};
 use crate::flusher::Flusher;
 use crate::hashes::Hashes;
+use crate::idempotency::Idempotency;
 use crate::ingest::Ingest;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::limits::{COMMIT_QUEUE_MAX, SHARD_QUEUE_MAX};
@@ -37,8 +38,8 @@ use crate::record::KIND_DELETE;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::{Shard, ShardShared};
 use crate::threads::{
-    ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, join, preallocate,
-    run_committer, run_outbox, run_replay, run_shard,
+    ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, forsake, join,
+    preallocate, run_committer, run_outbox, run_replay, run_shard,
 };
 use crate::upkeep::Upkeep;
 
@@ -79,6 +80,7 @@ pub struct Engine {
     published: Arc<Published>,
     progress: Arc<Progress>,
     outbox: Arc<Outbox>,
+    keys: Arc<Idempotency>,
     hashes: Arc<Hashes>,
     flusher: Arc<Flusher>,
     deletes: Arc<Deletes>,
@@ -144,6 +146,7 @@ impl Engine {
             published: Arc::clone(&opened.shared.published),
             progress: Arc::clone(&opened.shared.progress),
             outbox: Arc::clone(&opened.shared.outbox),
+            keys: Arc::clone(&opened.keys),
             hashes: Arc::new(Hashes::new(config.shards)),
             flusher: Arc::new(Flusher::new(Arc::clone(&home.clock), config.shards)),
             deletes: Arc::clone(&opened.shared.deletes),
@@ -186,6 +189,12 @@ impl Engine {
     #[must_use]
     pub fn ingest(&self) -> &Ingest {
         &self.ingest
+    }
+
+    /// Keys under which requests are stored once.
+    #[must_use]
+    pub fn idempotency(&self) -> &Arc<Idempotency> {
+        &self.keys
     }
 
     /// Transitions on their way out.
@@ -250,6 +259,7 @@ impl Engine {
     /// Puts what the engine counts into `registry`.
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.ingest.register(registry);
+        self.keys.register(registry);
         self.instruments.wal.register(registry);
         self.instruments.archive.register(registry);
         self.instruments.shard.register(registry);
@@ -433,6 +443,7 @@ impl Engine {
             catalog: Arc::clone(&self.catalog),
             progress: Arc::clone(&self.progress),
             outbox: Arc::clone(&self.outbox),
+            keys: Arc::clone(&self.keys),
             instruments: self.instruments.segments.clone(),
             clock: Arc::clone(&self.home.clock),
             shards: config.shards,
@@ -484,7 +495,7 @@ impl Engine {
         let archiver = Archiver::open(disk, config, budget, self.instruments.archive.clone())?;
         let checkpointer = Checkpointer::new(
             opened.store,
-            &opened.shared,
+            (&opened.shared, &self.keys),
             log.start.clone(),
             (archiver, opened.checkpoints),
             self.instruments.checkpoints.clone(),
@@ -513,9 +524,9 @@ impl Engine {
             let stop = Arc::clone(&self.stop);
             self.spawn("preallocator", move || preallocate(preallocator, &stop))?;
         }
-        let (clock, progress) = (Arc::clone(&self.home.clock), Arc::clone(&self.progress));
-        let mut committer =
-            Committer::new(wal, dispatch, Arc::clone(&clock), progress, log.position);
+        let clock = Arc::clone(&self.home.clock);
+        let told = (Arc::clone(&self.progress), Arc::clone(&self.keys));
+        let mut committer = Committer::new(wal, dispatch, Arc::clone(&clock), told, log.position);
         self.instruments.committer = committer.instruments().clone();
         let segments = Arc::clone(&self.wal_segments);
         let (progress, fatal) = (Arc::clone(&self.progress), Arc::clone(&self.home.fatal));
@@ -534,6 +545,7 @@ impl Engine {
                 progress.close();
                 fatal(&format!("the log failed: {}", describe(&error)));
             }
+            forsake(commits);
         })
     }
 

@@ -15,6 +15,8 @@ pub enum ErrorKind {
     TooLarge,
     /// Send it again later.
     Unavailable,
+    /// Send it under another key.
+    Conflict,
     /// Send it again when there is space.
     Full,
     /// Stop: the data is damaged.
@@ -93,6 +95,15 @@ pub enum EngineError {
     /// The body as a whole was refused.
     #[error(transparent)]
     Body(tidewatch_connectors::decode::DecodeError),
+    /// An idempotency key was refused.
+    #[error("an idempotency key has 1 to 255 visible ASCII characters and stands in one header")]
+    BadKey,
+    /// The idempotency key stands for another request.
+    #[error("the idempotency key was used for another request; a new request needs a new key")]
+    KeyReused,
+    /// The first request with the idempotency key has no outcome yet.
+    #[error("a request with this idempotency key is in hand; try again after 1 s")]
+    KeyInHand,
     /// The file system refused an operation.
     #[error("could not {action} \"{}\"", path.display())]
     Io {
@@ -121,7 +132,7 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } => ErrorKind::InUse,
-            Self::Overloaded { .. } | Self::Late => ErrorKind::Unavailable,
+            Self::Overloaded { .. } | Self::Late | Self::KeyInHand => ErrorKind::Unavailable,
             Self::Wal(error) => match error.as_ref() {
                 WalError::Full { .. } => ErrorKind::Full,
                 WalError::TooLarge { .. } => ErrorKind::TooLarge,
@@ -136,7 +147,8 @@ impl EngineError {
             | Self::BadRules { .. }
             | Self::BadCheckpoint { .. }
             | Self::NewerFormat { .. } => ErrorKind::Corrupt,
-            Self::Database(_) => ErrorKind::Invalid,
+            Self::Database(_) | Self::BadKey => ErrorKind::Invalid,
+            Self::KeyReused => ErrorKind::Conflict,
             Self::Body(_) => ErrorKind::TooLarge,
             Self::Closed => ErrorKind::Closed,
             Self::Segments(error) => match error.as_ref() {

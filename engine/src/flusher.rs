@@ -15,6 +15,7 @@ use tidewatch_segments::{
 use crate::EngineError;
 use crate::deletes::Deletes;
 use crate::dispatch::shard_of;
+use crate::idempotency::Idempotency;
 use crate::limits::FROZEN_HEADS_MAX;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
@@ -98,6 +99,7 @@ pub(crate) struct SegmentWriter {
     pub(crate) catalog: Arc<SeriesCatalog>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) keys: Arc<Idempotency>,
     pub(crate) instruments: SegmentsInstruments,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shards: usize,
@@ -107,7 +109,7 @@ pub(crate) struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Writes one frozen head, and the alerts and deliveries so far, once the log has them durably.
+    /// Writes one frozen head, and the alerts, deliveries and keys so far, once the log has them durably.
     ///
     /// `false` when the log did not get so far within `timeout`.
     ///
@@ -127,6 +129,7 @@ impl SegmentWriter {
         let tail = self.outbox.tail(manifest.events_lsn());
         let heads = [Arc::clone(&frozen.head)];
         let started = self.clock.monotonic();
+        let keys = self.keys.tail(manifest.keys_lsn(), started);
         let flushed = flush(
             &self.disk,
             &self.dir,
@@ -139,12 +142,16 @@ impl SegmentWriter {
                     alerts: &tail.alerts,
                     deliveries: &tail.deliveries,
                     last_lsn: tail.last_lsn,
+                    keys: &keys,
                 },
                 now: self.progress.log_time(),
             },
         )?;
         let seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
         self.instruments.count(&flushed, seconds);
+        if !keys.is_empty() {
+            self.keys.filed(started);
+        }
         // Readers that took a snapshot before still find the rows of the last flush in memory.
         self.outbox.forget(manifest.events_lsn());
         self.published.commit_flush(frozen.shard, &heads, flushed.manifest);

@@ -15,9 +15,10 @@ use crate::admission::{Admission, Permit};
 use crate::cardinality::Cardinality;
 use crate::committer::{Append, CommitterMessage};
 use crate::dispatch::shard_of;
+use crate::idempotency::{Claim, StoredAnswer};
 use crate::lane::{Lane, Lanes};
 use crate::line_cache::{Registrations, Source};
-use crate::record::{KIND_SAMPLES, encode_samples};
+use crate::record::{KIND_KEYED_SAMPLES, KIND_SAMPLES, encode_samples};
 
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct LineWrite<'a> {
     pub permit: Permit,
     /// Who sent it, to tell who registers series.
     pub client: Option<IpAddr>,
+    /// The right to its idempotency key, if it has one.
+    pub claim: Option<Claim>,
 }
 
 /// What became of a body's lines.
@@ -211,7 +214,8 @@ impl Ingest {
         if parts.iter().all(SampleBatch::is_empty) {
             return Ok(report);
         }
-        self.append(Routed { parts, fresh, received }, write, done)?;
+        let routed = Routed { parts, fresh, received };
+        self.append(routed, write, &mut report, done)?;
         report.appended = true;
         Ok(report)
     }
@@ -266,19 +270,24 @@ impl Ingest {
         &self,
         routed: Routed,
         mut write: LineWrite<'_>,
+        report: &mut LineReport,
         done: Done,
     ) -> Result<(), EngineError> {
         let Routed { parts, fresh, received } = routed;
+        let key = write.claim.as_mut().map(|claim| {
+            StoredAnswer::fit(report);
+            claim.seal(StoredAnswer::encode(report, write.durability))
+        });
         let registrations: Vec<_> = fresh
             .iter()
             .map(|(series, entry)| (*series, entry.measurement_bytes, &*entry.canonical))
             .collect();
         let columns: Vec<_> = parts.iter().filter(|part| !part.is_empty()).collect();
-        let payload = encode_samples(received, &registrations, &columns);
+        let payload = encode_samples(key.as_deref(), received, &registrations, &columns);
         let held = parts.iter().map(SampleBatch::bytes).sum::<usize>() + payload.len();
         write.permit.cover(u64::try_from(held).unwrap_or(u64::MAX));
         let append = Append {
-            kind: KIND_SAMPLES,
+            kind: if key.is_some() { KIND_KEYED_SAMPLES } else { KIND_SAMPLES },
             payload_crc: Some(tidewatch_wal::payload_crc(&[&payload])),
             payload,
             registered: fresh.into_iter().map(|(_, entry)| entry).collect(),
@@ -286,6 +295,7 @@ impl Ingest {
             received,
             delete: None,
             permit: Some(Arc::new(write.permit)),
+            claim: write.claim,
             durability: write.durability,
             done: (write.durability != Durability::Accepted).then_some(done),
         };

@@ -184,3 +184,45 @@ impl OutboxInstruments {
         );
     }
 }
+
+/// What idempotency keys count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IdempotencyInstruments {
+    /// `tidewatch_engine_idempotency_keys`: keys held.
+    pub(crate) keys: Gauge,
+    /// `tidewatch_engine_idempotency_bytes`: bytes that they take.
+    pub(crate) bytes: Gauge,
+    /// `tidewatch_engine_idempotency_replayed_total`: requests that were answered as before, and not stored again.
+    pub(crate) replayed: Counter,
+    /// `tidewatch_engine_idempotency_conflicts_total`: requests under the key of another one.
+    pub(crate) conflicts: Counter,
+    /// `tidewatch_engine_idempotency_evicted_total`: keys that went before their time, because there were too many.
+    pub(crate) evicted: Counter,
+}
+
+impl IdempotencyInstruments {
+    /// Puts the instruments into `registry`.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("tidewatch_engine_idempotency_keys", "Keys held", self.keys.clone());
+        registry.register(
+            "tidewatch_engine_idempotency_bytes",
+            "Bytes that the keys held take",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_idempotency_replayed",
+            "Requests that were answered as before, and not stored again",
+            self.replayed.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_idempotency_conflicts",
+            "Requests under the key of another one",
+            self.conflicts.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_idempotency_evicted",
+            "Keys that went before their time, because there were too many",
+            self.evicted.clone(),
+        );
+    }
+}

@@ -18,11 +18,12 @@ mod engine;
 mod error;
 mod flusher;
 mod hashes;
+mod idempotency;
 pub mod ingest;
 mod inline;
 mod instruments;
-#[cfg(test)]
-mod lab;
+#[cfg(any(test, feature = "lab"))]
+pub mod lab;
 mod lane;
 pub mod limits;
 mod line_cache;
@@ -54,6 +55,9 @@ pub use data_dir::DataDir;
 pub use deletes::{DeleteRecord, Deletes};
 pub use engine::{Engine, EngineHome};
 pub use error::{EngineError, ErrorKind};
+pub use idempotency::{
+    Claim, Claimed, Idempotency, IdempotencyKey, KeyLimits, StoredAnswer, Wake, request_hash,
+};
 pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine};
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;

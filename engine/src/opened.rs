@@ -12,6 +12,7 @@ use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept
 use crate::config::EngineConfig;
 use crate::deletes::Deletes;
 use crate::dispatch::shard_of;
+use crate::idempotency::Idempotency;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::outbox::Outbox;
 use crate::progress::Progress;
@@ -25,6 +26,8 @@ use crate::{EngineError, OPERATORS_VERSION};
 pub(crate) struct Opened {
     pub(crate) shards: Vec<Shard>,
     pub(crate) shared: ShardShared,
+    /// Idempotency keys, of which none is known before the log is opened.
+    pub(crate) keys: Arc<Idempotency>,
     /// Where replay begins.
     pub(crate) base: Base,
     /// The sinks as the checkpoint knows them.
@@ -80,6 +83,7 @@ impl Opened {
         let mut opened = Self {
             shards: shards.collect(),
             shared: shared.clone(),
+            keys: Idempotency::new(config.keys),
             base: Base::first(),
             sinks: Vec::new(),
             checkpoints,

@@ -284,6 +284,11 @@ impl Outbox {
         self.wake(state);
     }
 
+    /// The committer: there was no room for the report. It is offered again with the next ones.
+    pub(crate) fn report_refused(&self, row: DeliveryRow) {
+        self.lock().reports.push_back(row);
+    }
+
     /// Takes the reports that wait to be logged.
     #[must_use]
     pub fn take_reports(&self) -> Vec<DeliveryRow> {

@@ -159,3 +159,29 @@ fn after_a_crash_transitions_of_one_sample_keep_the_order_in_which_they_fired() 
     let keys: Vec<_> = released.iter().map(|record| record.transition.key.0).collect();
     assert_eq!(keys, [1, 8, 2]);
 }
+
+#[test]
+fn a_report_that_the_log_has_no_room_for_is_offered_again() {
+    let outbox = Arc::new(Outbox::new(OutboxInstruments::default()));
+    assert_eq!(outbox.finish_recovery(&[]), 0);
+    let (queue, commits) = crossbeam::channel::bounded(4);
+    let notary = crate::threads::Notary {
+        outbox: Arc::clone(&outbox),
+        hashes: Arc::new(crate::hashes::Hashes::new(1)),
+        progress: Arc::new(Progress::new(1)),
+        queue,
+    };
+    let answer = |ack: Result<crate::Ack, crate::EngineError>| {
+        assert!(notary.note_all());
+        let Ok(crate::committer::CommitterMessage::Append(note)) = commits.try_recv() else {
+            panic!("a report is due")
+        };
+        (note.done.unwrap())(ack);
+    };
+    outbox.report(delivered(1, TransitionKind::Firing, DELIVERED));
+    answer(Err(tidewatch_wal::WalError::Full { bytes: 1 }.into()));
+    assert!(!outbox.is_settled());
+    answer(Ok(crate::Ack { lsn: Lsn::new(7) }));
+    assert!(outbox.is_settled());
+    assert_eq!(outbox.tail(Lsn::ZERO).deliveries.len(), 1);
+}

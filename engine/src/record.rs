@@ -17,7 +17,10 @@
 //! 21 output hash   at LSN u64, samples u64, severities u64, alerts u64
 //! 22 checkpoint    number u64, 256 x: slot's LSN u64, state hash u64, output hash 3 x u64
 //! 23 delete        received i64, database text, metric text, from i64, to i64
+//! 24 keyed samples  db text, key text, request u128, u32 length, answer, then as 16
 //! ```
+
+use std::sync::Arc;
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{
@@ -25,10 +28,11 @@ use tidewatch_metrics::{
     Transition, TransitionKind, TransitionTimes, UnixNanos,
 };
 use tidewatch_operators::OutputHash;
-use tidewatch_segments::DeliveryRow;
+use tidewatch_segments::{DeliveryRow, RequestKey};
 
 use crate::checkpoint::CheckpointRecord;
 use crate::deletes::DeleteRecord;
+use crate::idempotency::{StoredAnswer, is_key};
 
 /// Samples of one request.
 pub const KIND_SAMPLES: u8 = 16;
@@ -44,14 +48,15 @@ pub const KIND_DELIVERY: u8 = 20;
 pub const KIND_OUTPUT_HASH: u8 = 21;
 /// The hashes of a checkpoint's slots.
 pub const KIND_CHECKPOINT: u8 = 22;
-
 /// A metric's rows of a range of times go.
 pub const KIND_DELETE: u8 = 23;
+/// Samples of one request with its idempotency key.
+pub const KIND_KEYED_SAMPLES: u8 = 24;
 
 /// A record, decoded.
 #[derive(Debug)]
 pub enum LogRecord {
-    /// Samples of one request.
+    /// Samples of one request, with its idempotency key or without.
     Samples(SamplesRecord),
     /// A start and its configuration.
     Start(StartRecord),
@@ -72,6 +77,8 @@ pub enum LogRecord {
 /// Samples of one request, with the registrations of series that no earlier record holds.
 #[derive(Debug)]
 pub struct SamplesRecord {
+    /// The request's idempotency key, if it had one.
+    pub key: Option<Arc<RequestKey>>,
     /// When the request was received.
     pub received: UnixNanos,
     /// Series that are new to the log.
@@ -128,19 +135,28 @@ pub struct OutputHashRecord {
     pub hash: OutputHash,
 }
 
-/// Writes a samples record; `registrations` are the new series with their entries' bytes.
+/// Writes a samples record, with `key` a keyed one; `registrations` are the new series with their
+/// entries' bytes.
 ///
 /// # Panics
 /// With a name longer than the data model allows.
 #[must_use]
 pub fn encode_samples(
+    key: Option<&RequestKey>,
     received: UnixNanos,
     registrations: &[(SeriesRef, usize, &[u8])],
     parts: &[&SampleBatch],
 ) -> Vec<u8> {
     let rows: usize = parts.iter().map(|part| part.len()).sum();
     let names: usize = registrations.iter().map(|(_, _, bytes)| bytes.len() + 16).sum();
-    let mut out = FieldWriter::with_capacity(64 + names + rows * 24);
+    let keyed = key.map_or(0, |key| 64 + key.db.len() + key.key.len() + key.answer.len());
+    let mut out = FieldWriter::with_capacity(64 + keyed + names + rows * 24);
+    if let Some(key) = key {
+        out.text(&key.db);
+        out.text(&key.key);
+        out.u128(key.request);
+        out.blob(&key.answer);
+    }
     out.i64(received.nanos());
     out.count(registrations.len());
     for (series, measurement_bytes, canonical) in registrations {
@@ -368,7 +384,11 @@ impl OutputHashRecord {
 pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
     let mut fields = FieldReader::new(payload);
     let record = match kind {
-        KIND_SAMPLES => LogRecord::Samples(take_samples(&mut fields)?),
+        KIND_SAMPLES => LogRecord::Samples(take_samples(&mut fields, None)?),
+        KIND_KEYED_SAMPLES => {
+            let key = take_key(&mut fields)?;
+            LogRecord::Samples(take_samples(&mut fields, Some(Arc::new(key)))?)
+        }
         KIND_START => LogRecord::Start(StartRecord::decode(&mut fields)?),
         KIND_TICK => LogRecord::Tick(TickRecord {
             time: UnixNanos::new(fields.i64()?),
@@ -393,7 +413,18 @@ pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
     Some(record)
 }
 
-fn take_samples(fields: &mut FieldReader<'_>) -> Option<SamplesRecord> {
+fn take_key(fields: &mut FieldReader<'_>) -> Option<RequestKey> {
+    let (db, key) = (fields.text()?, fields.text()?);
+    let (request, answer) = (fields.u128()?, fields.blob()?);
+    let is_good = is_key(&key) && StoredAnswer::decode(answer).is_some();
+    let key = RequestKey { db: db.into(), key: key.into(), request, answer: answer.into() };
+    is_good.then_some(key)
+}
+
+fn take_samples(
+    fields: &mut FieldReader<'_>,
+    key: Option<Arc<RequestKey>>,
+) -> Option<SamplesRecord> {
     let received = UnixNanos::new(fields.i64()?);
     let mut registrations = Vec::new();
     for _ in 0..fields.count()? {
@@ -406,7 +437,7 @@ fn take_samples(fields: &mut FieldReader<'_>) -> Option<SamplesRecord> {
     for _ in 0..fields.count()? {
         parts.push(take_part(fields)?);
     }
-    Some(SamplesRecord { received, registrations, parts })
+    Some(SamplesRecord { key, received, registrations, parts })
 }
 
 fn take_part(fields: &mut FieldReader<'_>) -> Option<SampleBatch> {

@@ -14,6 +14,7 @@ use crate::committer::LogPosition;
 use crate::config::EngineConfig;
 use crate::dispatch::Dispatch;
 use crate::hashes::Hashes;
+use crate::idempotency::Idempotency;
 use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
@@ -70,7 +71,9 @@ impl OpenLog {
         instruments: WalInstruments,
     ) -> Result<Self, EngineError> {
         let clock = Arc::clone(&home.clock);
-        let mut scan = Scan::new(opened);
+        let manifest = opened.shared.published.manifest();
+        let filed = opened.keys.load(&*home.disk, &config.segments_dir(), &manifest)?;
+        let mut scan = Scan::new(opened, filed);
         let from = opened.base.replay_from;
         let visit = |record: Record<'_>| scan.visit(&record);
         let (mut wal, summary) = Wal::recover_from(home, config.wal, instruments, from, visit)?;
@@ -91,6 +94,9 @@ impl OpenLog {
 struct Scan<'a> {
     base: &'a Base,
     catalog: &'a SeriesCatalog,
+    keys: &'a Idempotency,
+    /// The last record whose key is in a file.
+    filed: Lsn,
     position: LogPosition,
     sinks_since: BTreeMap<String, Lsn>,
     /// By reference, whether the series is registered.
@@ -98,11 +104,13 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(opened: &'a Opened) -> Self {
+    fn new(opened: &'a Opened, filed: Lsn) -> Self {
         let sinks = opened.sinks.iter().map(|sink| (sink.name.clone(), sink.since));
         let mut scan = Self {
             base: &opened.base,
             catalog: &opened.shared.catalog,
+            keys: &opened.keys,
+            filed,
             position: opened.base.position.1,
             sinks_since: sinks.collect(),
             known: Vec::new(),
@@ -129,8 +137,14 @@ impl<'a> Scan<'a> {
                     return Err(EngineError::BadRecord { lsn, kind });
                 }
                 self.position.pass_samples(lsn, &samples, self.base);
+                if let Some(key) = samples.key.filter(|_| lsn > self.filed) {
+                    self.keys.restore(lsn, key);
+                }
             }
-            LogRecord::Tick(tick) => self.position.pass_tick(lsn, &tick, self.base),
+            LogRecord::Tick(tick) => {
+                self.position.pass_tick(lsn, &tick, self.base);
+                self.keys.tick(tick.time);
+            }
             LogRecord::Start(start) => {
                 rules_of(lsn, &start)?;
                 if !self.base.has_rules_of(lsn) {

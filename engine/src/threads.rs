@@ -261,6 +261,14 @@ pub(crate) fn run_committer(
     }
 }
 
+/// The committer has ended: whoever waits for a record in its queue hears that none will come, and the
+/// record's idempotency key is free.
+pub(crate) fn forsake(queue: Receiver<CommitterMessage>) {
+    // A channel keeps its messages as long as there are senders.
+    queue.try_iter().for_each(drop);
+    drop(queue);
+}
+
 /// Takes what waits already into the group; what is no record ends it and is given back.
 fn gather(
     first: Append,
@@ -383,10 +391,10 @@ impl Notary {
         }
         for row in outbox.take_reports() {
             let (outbox, payload) = (Arc::clone(outbox), encode_delivery(&row));
-            let done = Box::new(move |ack: Result<crate::Ack, EngineError>| {
-                if let Ok(ack) = ack {
-                    outbox.reported(ack.lsn, row);
-                }
+            let done = Box::new(move |ack: Result<crate::Ack, EngineError>| match ack {
+                Ok(ack) => outbox.reported(ack.lsn, row),
+                // Without room it waits: a start that does not find it would tell the sink again.
+                Err(_) => outbox.report_refused(row),
             });
             notes.push(Append::note(KIND_DELIVERY, payload, done));
         }

@@ -127,8 +127,12 @@ impl World {
     pub(crate) fn flush(&self, shard: usize) {
         self.freeze(shard);
         let state = self.state.lock().unwrap();
-        let events =
-            Events { alerts: &state.alerts, deliveries: &state.deliveries, last_lsn: state.lsn };
+        let events = Events {
+            alerts: &state.alerts,
+            deliveries: &state.deliveries,
+            last_lsn: state.lsn,
+            keys: &[],
+        };
         for frozen in self.published.frozen(shard) {
             let input = Flush {
                 frozen: &[Arc::clone(&frozen)],

@@ -16,6 +16,7 @@ use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog, SeriesRef, Slot, UnixNano
 use crate::deletes::Delete;
 use crate::error::SegmentsError;
 use crate::file_meta::{FileKind, FileMeta, FlushedSlots};
+use crate::limits::KEYS_KEPT_NANOS;
 use crate::manifest::{Edit, Manifest, data_name};
 use crate::merge::{Erase, Merge, Merged, merge};
 use crate::output::Sealed;
@@ -47,6 +48,8 @@ pub enum Why {
     Age,
     /// The disk's budget needs its room: it is dropped.
     Disk,
+    /// Idempotency keys that are not kept any more: they are dropped.
+    Keys,
 }
 
 /// What tasks depend on beside the manifest.
@@ -82,13 +85,14 @@ impl Why {
             Self::Expired => "retention",
             Self::Age => "age",
             Self::Disk => "disk",
+            Self::Keys => "keys",
         }
     }
 
     /// Whether its segments are dropped unread.
     #[must_use]
     pub const fn is_drop(self) -> bool {
-        matches!(self, Self::Age | Self::Disk)
+        matches!(self, Self::Age | Self::Disk | Self::Keys)
     }
 }
 
@@ -101,6 +105,9 @@ impl Upkeep<'_> {
             let file = files.iter().find(|file| is_due(file))?;
             Some(Task { inputs: vec![Arc::clone(file)], why })
         };
+        if let Some(file) = self.expired_keys(manifest) {
+            return Some(Task { inputs: vec![file], why: Why::Keys });
+        }
         one(Why::Age, &|file| is_expired(file, self.retention, self.now))
             .or_else(|| {
                 one(Why::Deleted, &|file| manifest.deletes().iter().any(|d| d.applies_to(file)))
@@ -112,6 +119,15 @@ impl Upkeep<'_> {
                 let due = due_merge(&files, self.now, self.force)?;
                 Some(Task { inputs: files[due.files].to_vec(), why: Why::Merge(due.tier) })
             })
+    }
+
+    /// A file of idempotency keys none of which is kept any more. The newest one stays: it tells up to
+    /// which record keys are in files.
+    fn expired_keys(&self, manifest: &Manifest) -> Option<Arc<FileMeta>> {
+        let newest = manifest.keys_lsn();
+        let mut files = manifest.files_of(FileKind::Keys).filter(|file| file.last_lsn < newest);
+        let upto = self.now.nanos().saturating_sub(KEYS_KEPT_NANOS);
+        files.find(|file| file.time_max.nanos() < upto).cloned()
     }
 
     /// Carries a task out, as far as that can be done beside flushes. `pace` is told how many rows
@@ -129,7 +145,8 @@ impl Upkeep<'_> {
     ) -> Result<Option<Prepared>, SegmentsError> {
         let deletes_lsn = manifest.deletes_lsn();
         if task.why.is_drop() {
-            let rows_erased = task.inputs.iter().map(|file| file.rows).sum();
+            let is_samples = task.why != Why::Keys;
+            let rows_erased = task.inputs.iter().map(|file| file.rows).filter(|_| is_samples).sum();
             return Ok(Some(Prepared { task, merged: None, deletes_lsn, rows_erased, bytes: 0 }));
         }
         let open =

@@ -20,6 +20,8 @@ pub enum FileKind {
     Alerts,
     /// Attempts to deliver transitions.
     Deliveries,
+    /// Idempotency keys of requests.
+    Keys,
 }
 
 impl FileKind {
@@ -31,6 +33,7 @@ impl FileKind {
             Self::Series => "series",
             Self::Alerts => "alerts",
             Self::Deliveries => "deliveries",
+            Self::Keys => "keys",
         }
     }
 }
@@ -56,10 +59,10 @@ pub struct FileMeta {
     pub late_rows: u64,
     /// Hours that hold late rows.
     pub late_hours: LateHours,
-    /// Earliest event time; of deliveries the earliest start. 0 in a file of series.
+    /// Earliest event time; of deliveries the earliest start, of keys the log's time. 0 in a file of series.
     #[serde(with = "event_time")]
     pub time_min: EventTime,
-    /// Latest event time; of deliveries the latest start. 0 in a file of series.
+    /// Latest event time; of deliveries the latest start, of keys the log's time. 0 in a file of series.
     #[serde(with = "event_time")]
     pub time_max: EventTime,
     /// The record of the earliest row.

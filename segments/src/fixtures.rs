@@ -118,7 +118,7 @@ impl Directory {
             frozen: &frozen,
             slots: SlotSet::ALL,
             catalog: &self.catalog,
-            events: Events { alerts, deliveries, last_lsn: self.lsn },
+            events: Events { alerts, deliveries, last_lsn: self.lsn, keys: &[] },
             now: UnixNanos::new(1),
         };
         self.manifest = flush(&self.shared_disk(), self.dir(), &self.manifest, &input)?.manifest;

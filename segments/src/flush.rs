@@ -1,4 +1,4 @@
-//! Frozen rows, new series and events become files, and the files become a version of the manifest.
+//! Frozen rows, new series, events and keys become files, and the files become a version of the manifest.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crate::deletes::Delete;
 use crate::error::SegmentsError;
 use crate::events::{AlertRow, DeliveryRow, write_alerts, write_deliveries};
 use crate::file_meta::{FileKind, FlushedSlots};
+use crate::keys_file::{KeyRow, write_keys};
 use crate::manifest::{Edit, Manifest, SeriesKnown, data_name};
 use crate::series_file::{FreshSeries, write_series};
 use crate::slot_set::SlotSet;
@@ -27,13 +28,13 @@ pub struct Flush<'a> {
     pub slots: SlotSet,
     /// Names of the series.
     pub catalog: &'a SeriesCatalog,
-    /// Alerts and deliveries that no file has yet.
+    /// Alerts, deliveries and keys that no file has yet.
     pub events: Events<'a>,
     /// The log's time.
     pub now: UnixNanos,
 }
 
-/// Alerts and deliveries of records up to a durable one.
+/// Alerts, deliveries and keys of records up to a durable one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Events<'a> {
     /// Transitions in the order of the log.
@@ -42,6 +43,8 @@ pub struct Events<'a> {
     pub deliveries: &'a [DeliveryRow],
     /// The last record whose attempts are among them.
     pub last_lsn: Lsn,
+    /// Idempotency keys in the order of the log.
+    pub keys: &'a [KeyRow],
 }
 
 /// What a flush did.
@@ -110,6 +113,9 @@ pub fn flush(
         let file = name(FileKind::Deliveries);
         let last_lsn = events.last_lsn;
         edit.added.push(write_deliveries(disk, dir, file, events.deliveries, last_lsn)?);
+    }
+    if !events.keys.is_empty() {
+        edit.added.push(write_keys(disk, dir, name(FileKind::Keys), events.keys)?);
     }
     edit.added.iter_mut().for_each(|file| file.written = flush.now);
     // DURABILITY: the files' names before the manifest that names them.

@@ -14,6 +14,7 @@ pub mod file_meta;
 pub mod flush;
 pub mod head;
 pub mod instruments;
+pub mod keys_file;
 pub mod late_hours;
 pub mod limits;
 pub mod manifest;
@@ -51,6 +52,7 @@ pub use file_meta::{FileKind, FileMeta, FlushedSlots, MetricName, Retained, RowG
 pub use flush::{Events, Flush, Flushed, flush};
 pub use head::{Head, RowColumns};
 pub use instruments::{CompactionInstruments, SegmentsInstruments};
+pub use keys_file::{KeyRow, RequestKey, read_keys};
 pub use late_hours::LateHours;
 pub use manifest::{Manifest, remove_orphans};
 pub use merge::{Erase, Merge, Merged, merge};

@@ -16,6 +16,8 @@ pub const GROUP_BYTES_MAX: u64 = 64 << 20;
 pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one file of alerts or deliveries.
 pub const EVENTS_BYTES_MAX: u64 = 256 << 20;
+/// The log's time for which an idempotency key stands for its record.
+pub const KEYS_KEPT_NANOS: i64 = 24 * 3_600 * 1_000_000_000;
 /// Bytes of one file of the manifest.
 pub const DELTA_BYTES_MAX: u64 = 256 << 20;
 /// Every delta whose number is a multiple of this is full, and older ones are removed.

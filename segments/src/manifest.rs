@@ -199,6 +199,12 @@ impl Manifest {
         &self.quarantined
     }
 
+    /// The last record whose idempotency key is in a file.
+    #[must_use]
+    pub fn keys_lsn(&self) -> Lsn {
+        self.files_of(FileKind::Keys).map(|file| file.last_lsn).max().unwrap_or_default()
+    }
+
     pub(crate) fn series_end(&self) -> u32 {
         self.series_end
     }
@@ -413,7 +419,13 @@ pub(crate) fn data_name(kind: FileKind, number: u64) -> String {
 
 /// Whether a file of this name may be one of ours: a path never is.
 fn is_data_name(name: &str) -> bool {
-    let kinds = [FileKind::Samples, FileKind::Series, FileKind::Alerts, FileKind::Deliveries];
+    let kinds = [
+        FileKind::Samples,
+        FileKind::Series,
+        FileKind::Alerts,
+        FileKind::Deliveries,
+        FileKind::Keys,
+    ];
     let number = name.strip_suffix(DATA_END).and_then(|stem| {
         let kind = kinds.iter().find(|kind| stem.starts_with(kind.name()))?;
         stem.strip_prefix(kind.name())?.strip_prefix('-')

@@ -9,7 +9,7 @@ use tidewatch_metrics::{Lsn, SeriesCatalog};
 
 use crate::deletes::Delete;
 use crate::events::EventFile;
-use crate::file_meta::FileKind;
+use crate::file_meta::{FileKind, FileMeta};
 use crate::head::Head;
 use crate::manifest::Manifest;
 use crate::segment::{FooterCache, Segment};
@@ -245,6 +245,12 @@ impl State {
             segment: Arc::downgrade(segment),
         });
         self.retired.extend(retired);
+        let named: BTreeSet<_> = self.files.manifest.files().iter().map(|f| &f.file).collect();
+        let keys = shown.manifest.files_of(FileKind::Keys);
+        // Nobody reads keys but a start.
+        let unread = keys.filter(|file| !named.contains(&file.file));
+        let path = |file: &Arc<FileMeta>| dir.join(&file.file);
+        self.retired.extend(unread.map(|f| Retired { path: path(f), segment: Weak::new() }));
     }
 }
 

@@ -12,6 +12,7 @@ use tidewatch_metrics::{EventTime, Flags};
 use crate::error::SegmentsError;
 use crate::events::EventFile;
 use crate::file_meta::{FileKind, FileMeta, MetricName, RowGroupMeta};
+use crate::keys_file::read_keys;
 use crate::manifest::Manifest;
 use crate::reader::{Projection, SegmentColumns, SegmentReader};
 use crate::segment::Segment;
@@ -104,6 +105,7 @@ impl Verifier<'_> {
                 }
                 FileKind::Series => Ok(()),
                 FileKind::Alerts | FileKind::Deliveries => self.events(meta, &path),
+                FileKind::Keys => self.keys(meta, &path),
             });
             if let Err(error) = checked {
                 self.add(&path, &error);
@@ -181,6 +183,16 @@ impl Verifier<'_> {
         let file = EventFile::open(Arc::clone(self.disk), self.dir, Arc::clone(meta));
         let rows: usize = file.read()?.iter().map(|batch| batch.num_rows()).sum();
         check(path, 0, rows as u64 == meta.rows, "its rows differ from the manifest's")
+    }
+
+    fn keys(&self, meta: &FileMeta, path: &Path) -> Result<(), SegmentsError> {
+        let (mut rows, mut last, mut are_sorted) = (0_u64, meta.first_lsn, true);
+        read_keys(&**self.disk, self.dir, meta, |row| {
+            are_sorted &= (last..=meta.last_lsn).contains(&row.lsn);
+            last = row.lsn;
+            rows += 1;
+        })?;
+        check(path, 0, are_sorted && rows == meta.rows, "its keys differ from the manifest's")
     }
 
     fn add(&mut self, path: &Path, error: &SegmentsError) {

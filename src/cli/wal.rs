@@ -198,6 +198,11 @@ fn describe(record: &LogRecord, document: &mut Value) {
                 "first": first.collect::<Vec<_>>(),
                 "registered": registered.collect::<Vec<_>>(),
             });
+            if let Some(key) = &samples.key {
+                document["idempotency_key"] = json!({
+                    "db": *key.db, "key": *key.key, "request": format!("{:032x}", key.request),
+                });
+            }
         }
         LogRecord::Start(start) => {
             document["start"] = json!({

@@ -71,6 +71,9 @@ impl From<EngineError> for ApiError {
             ErrorKind::TooLarge => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_TOO_LARGE", message)
             }
+            ErrorKind::Conflict => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", message)
+            }
             ErrorKind::Unavailable => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
                     .retry_after(1)

@@ -7,6 +7,7 @@ mod error;
 mod head_timeout;
 mod health;
 mod influx;
+mod keyed;
 mod query;
 mod server;
 mod write;

@@ -8,15 +8,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tidewatch_connectors::decode::{Precision, WriteApi};
-use tidewatch_engine::{Ack, Durability, EngineError, LineReport, LineWrite};
+use tidewatch_engine::{Ack, Durability, EngineError, Ingest, LineReport, LineWrite, StoredAnswer};
+use tidewatch_metrics::Lsn;
 
+use super::keyed::{self, Keyed};
 use super::server::Peer;
 use super::{ApiError, App, body};
 
 /// The database of writes that name none.
 const DEFAULT_DATABASE: &str = "default";
 /// Bodies beyond this are decoded off the event loop's back.
-const INLINE_BYTES_MAX: usize = 1 << 20;
+pub(super) const INLINE_BYTES_MAX: usize = 1 << 20;
 
 type Parameters = Query<HashMap<String, String>>;
 
@@ -46,6 +48,8 @@ async fn write(
 ) -> Response {
     match conduct(app, api, parameters, request).await {
         Ok(outcome) => outcome.respond(api),
+        // A repeat that is none: no Influx client has words for it.
+        Err(error) if error.status == StatusCode::UNPROCESSABLE_ENTITY => error.into_response(),
         Err(error) => {
             let body = refusal(api, &error);
             let headers = [(header::CONTENT_TYPE, "application/json")];
@@ -85,24 +89,42 @@ async fn conduct(
     }
     let client = request.extensions().get::<Peer>().map(|peer| peer.0);
     let (parts, body) = request.into_parts();
-    let ingest = running.engine.ingest();
+    let engine = &running.engine;
+    let key = keyed::key(&parts.headers)?;
     let durability = durability(parameters, &parts.headers)?;
     let precision = precision(api, parameters)?;
     let database = if api == WriteApi::V2 { "bucket" } else { "db" };
     let db = parameters.get(database).map_or(DEFAULT_DATABASE, String::as_str);
-    let body = body::read(ingest, &parts.headers, body, app.body_bytes_max).await?;
+    let body = body::read(engine.ingest(), &parts.headers, body, app.body_bytes_max).await?;
+    let keyed = match &key {
+        None => Keyed::Write(None),
+        Some(key) => {
+            let path = parts.uri.path().as_bytes();
+            let unit = precision.name().as_bytes();
+            keyed::claim(engine, db, key, &[path, db.as_bytes(), unit, &body.bytes]).await?
+        }
+    };
+    let claim = match keyed {
+        Keyed::Write(claim) => claim,
+        Keyed::Replay(stored, lsn) => return Ok(Outcome::replayed(stored, lsn)),
+    };
+    let (body, permit) = (&*body.bytes, body.permit);
+    let write = LineWrite { db, body, precision, durability, permit, client, claim };
+    store(engine.ingest(), write).await
+}
+
+/// Hands the body to the engine and waits until it has the asked durability.
+async fn store(ingest: &Ingest, write: LineWrite<'_>) -> Result<Outcome, ApiError> {
+    let durability = write.durability;
     let (answer, answered) = tokio::sync::oneshot::channel();
     let done = Box::new(move |ack: Result<Ack, EngineError>| {
         // A client that has gone does not read its answer.
         drop(answer.send(ack));
     });
-    let bytes = body.bytes;
-    let permit = body.permit;
-    let line_write = LineWrite { db, body: &bytes, precision, durability, permit, client };
-    let report = if bytes.len() > INLINE_BYTES_MAX {
-        tokio::task::block_in_place(|| ingest.write_lines(line_write, done))?
+    let report = if write.body.len() > INLINE_BYTES_MAX {
+        tokio::task::block_in_place(|| ingest.write_lines(write, done))?
     } else {
-        ingest.write_lines(line_write, done)?
+        ingest.write_lines(write, done)?
     };
     let lsn = if report.appended && durability != Durability::Accepted {
         let ack = answered.await.map_err(|_closed| ApiError::from(EngineError::Closed))?;
@@ -110,7 +132,7 @@ async fn conduct(
     } else {
         None
     };
-    Ok(Outcome { report, durability, lsn })
+    Ok(Outcome { report, durability, lsn, is_replay: false })
 }
 
 fn precision(api: WriteApi, parameters: &HashMap<String, String>) -> Result<Precision, ApiError> {
@@ -141,10 +163,19 @@ fn durability(
 struct Outcome {
     report: LineReport,
     durability: Durability,
-    lsn: Option<tidewatch_metrics::Lsn>,
+    lsn: Option<Lsn>,
+    /// Whether it was stored by an earlier request with the same key.
+    is_replay: bool,
 }
 
 impl Outcome {
+    /// That of the request which was stored.
+    fn replayed(stored: StoredAnswer, lsn: Lsn) -> Self {
+        let StoredAnswer { durability, report } = stored;
+        let lsn = (durability != Durability::Accepted).then_some(lsn);
+        Self { report, durability, lsn, is_replay: true }
+    }
+
     fn respond(self, api: WriteApi) -> Response {
         let report = &self.report;
         let mut response = if report.lines_rejected == 0 {
@@ -177,6 +208,9 @@ impl Outcome {
         if let Some(lsn) = self.lsn {
             headers.insert("tidewatch-lsn", HeaderValue::from(lsn.get()));
         }
+        if self.is_replay {
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
         response
     }
 }
@@ -190,7 +224,9 @@ fn refused_lines(report: &LineReport) -> String {
         text.push_str(&format!("line {}: {}", line.line_number, line.message));
     }
     let told = u64::try_from(report.refused.len()).unwrap_or(u64::MAX);
-    if report.lines_rejected > told {
+    if text.is_empty() {
+        text = format!("{} lines", report.lines_rejected);
+    } else if report.lines_rejected > told {
         text.push_str(&format!("; and {} more lines", report.lines_rejected - told));
     }
     text

@@ -8,7 +8,7 @@ use crate::segment::SEGMENT_HEADER_BYTES;
 /// Sizes of the log's files and frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalConfig {
-    /// Size of a WAL segment in bytes, 1 MiB to 1 GiB; default 128 MiB.
+    /// Size of a WAL segment in bytes, 16 KiB to 1 GiB; default 128 MiB.
     ///
     /// Segments that are needed before one was readied may be smaller.
     pub segment_bytes_max: u64,
@@ -86,8 +86,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "wal.segment_bytes_max is 1, but must be between 1048576 and 1073741824",
-                "wal.frame_bytes_max is 1048576, but must be between 4096 and 1048512",
+                "wal.segment_bytes_max is 1, but must be between 16384 and 1073741824",
+                "wal.frame_bytes_max is 1048576, but must be between 4096 and 16320",
             ]
         );
     }

@@ -60,6 +60,20 @@ impl Precision {
         shared.or(own)
     }
 
+    /// The unit's name, whichever of them a client used.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Microseconds => "us",
+            Self::Milliseconds => "ms",
+            Self::Seconds => "s",
+            Self::Minutes => "m",
+            Self::Hours => "h",
+            Self::Auto => "auto",
+        }
+    }
+
     /// The time that `number` of this unit is; `None` beyond the range of [`EventTime`].
     #[inline]
     #[must_use]

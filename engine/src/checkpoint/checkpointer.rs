@@ -14,6 +14,7 @@ use crate::checkpoint::record::CheckpointRecord;
 use crate::checkpoint::store::{CheckpointStore, SlotsWriter};
 use crate::committer::LogPosition;
 use crate::deletes::Deletes;
+use crate::idempotency::Idempotency;
 use crate::instruments::CheckpointInstruments;
 use crate::outbox::Outbox;
 use crate::record::StartRecord;
@@ -63,6 +64,7 @@ pub(crate) struct Round {
 pub(crate) struct Checkpointer {
     store: CheckpointStore,
     outbox: Arc<Outbox>,
+    keys: Arc<Idempotency>,
     published: Arc<Published>,
     deletes: Arc<Deletes>,
     instruments: CheckpointInstruments,
@@ -115,16 +117,27 @@ impl Checkpointer {
     /// Goes on after the checkpoints that a start found, oldest first.
     pub(crate) fn new(
         store: CheckpointStore,
-        shared: &ShardShared,
+        (shared, keys): (&ShardShared, &Arc<Idempotency>),
         start: (Lsn, StartRecord),
         (archiver, kept): (Archiver, Vec<Kept>),
         instruments: CheckpointInstruments,
     ) -> Result<Self, EngineError> {
         store.settle()?;
-        let outbox = Arc::clone(&shared.outbox);
+        let (outbox, keys) = (Arc::clone(&shared.outbox), Arc::clone(keys));
         let (published, deletes) = (Arc::clone(&shared.published), Arc::clone(&shared.deletes));
         let next = store.numbers()?.last().map_or(1, |last| last + 1);
-        Ok(Self { store, outbox, published, deletes, instruments, start, archiver, kept, next })
+        Ok(Self {
+            store,
+            outbox,
+            keys,
+            published,
+            deletes,
+            instruments,
+            start,
+            archiver,
+            kept,
+            next,
+        })
     }
 
     /// Gives up the archive where the budget of the disk is short. `now` is the log's time.
@@ -169,7 +182,10 @@ impl Checkpointer {
         let slots_bytes = round.bytes();
         // ORDER: the outbox before the events' files, so that what is in neither is replayed.
         let outbox = self.outbox.checkpoint();
-        let events = self.outbox.first_event(self.published.manifest().events_lsn());
+        let manifest = self.published.manifest();
+        let events = self.outbox.first_event(manifest.events_lsn());
+        // Keys that are in no file come back from the log, as events do. All up to the position are known.
+        let keys = self.keys.first_after(manifest.keys_lsn());
         let mut index = CheckpointIndex {
             number,
             operators: OPERATORS_VERSION,
@@ -183,7 +199,7 @@ impl Checkpointer {
         index.outbox.lsn = index.outbox.lsn.max(position.0);
         let reached = index.least_lsn().min(position.0).next();
         let pending = self.deletes.oldest();
-        index.replay_from = [events, pending].into_iter().flatten().fold(reached, Lsn::min);
+        index.replay_from = [events, keys, pending].into_iter().flatten().fold(reached, Lsn::min);
         let index_bytes = self.store.commit(&index)?;
         self.kept.push(Kept::of(&index));
         self.instruments.count(index.replay_from, slots_bytes + index_bytes);

@@ -14,7 +14,7 @@ mod store;
 
 pub(crate) use self::archiver::Archiver;
 pub(crate) use self::base::Base;
-#[cfg(test)]
+#[cfg(any(test, feature = "lab"))]
 pub(crate) use self::checkpointer::Round;
 pub(crate) use self::checkpointer::{Checkpointer, EncodedSlot, Kept};
 pub(crate) use self::index::{CheckpointIndex, OutboxEntry, SinkEntry};

@@ -1,216 +1,190 @@
-//! Many scripts with a crash at every operation of each.
+//! One script: what it comes to undisturbed, and what becomes of it otherwise.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidewatch_env::{Clock, DiskOp, FaultMode, Rng, SimClock, SimDisk};
-use tidewatch_metrics::UnixNanos;
+use tidewatch_env::{Clock, SimDisk};
+use tidewatch_metrics::{Lsn, UnixNanos};
 
-use crate::ingest::Durability;
-use crate::lab::moment::{Depth, Moment};
-use crate::lab::process::Machine;
-use crate::lab::run::{Oracle, play};
+use crate::lab::finding::{Finding, Layer};
+use crate::lab::moment::Known;
+use crate::lab::outcome::Outcome;
+use crate::lab::process::{DATA_DIR, Machine};
+use crate::lab::replayed::Replayed;
+use crate::lab::run::{Player, Proofs};
 use crate::lab::script::{BEGIN_NANOS, Script};
-use crate::lab::tape::{Tape, Witness};
-use crate::lab::world::SharedWorld;
-
-/// What the engine was doing, to which kind of file, and how.
-pub(super) type Place = (&'static str, &'static str, DiskOp);
-
-/// A bug for the laboratory to find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plant {
-    /// None.
-    Nothing,
-    /// No file is ever synced.
-    NoFileSync,
-    /// No directory is ever synced.
-    NoDirectorySync,
-    /// One kind of sync of one kind of file is missing.
-    Missing(&'static str, DiskOp),
-    /// Clients are answered before the sync.
-    AckBeforeSync,
-    /// The receiver is told before the sync.
-    AlertBeforeSync,
-    /// Checkpoints do not say how far in the log their states are.
-    CheckpointWithoutLsn,
-}
-
-/// Crashes at one seed, with the points found so far.
-#[derive(Debug, Default)]
-pub(super) struct Points {
-    pub(super) by_place: BTreeMap<Place, u64>,
-    /// Crashes in the middle of an operation, and failing devices.
-    pub(super) live: u64,
-    pub(super) broken: Option<String>,
-}
-
-impl Points {
-    pub(super) fn total(&self) -> u64 {
-        self.by_place.values().sum::<u64>() + self.live
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        for (place, count) in other.by_place {
-            *self.by_place.entry(place).or_default() += count;
-        }
-        self.live += other.live;
-        self.broken = self.broken.take().or(other.broken);
-    }
-}
+use crate::lab::stored::ReadFiles;
+use crate::lab::tally::{FileOp, Tally};
+use crate::lab::tape::{BadSyncs, Event, Tape, Witness};
+use crate::lab::world::{SharedWorld, World};
 
 /// A script and what it comes to.
 #[derive(Debug)]
 pub(super) struct Campaign {
-    seed: u64,
-    script: Arc<Script>,
-    oracle: Arc<Oracle>,
-    /// Operations of the uninterrupted run.
-    ops: u64,
+    pub(super) seed: u64,
+    pub(super) script: Script,
+    /// The world at the end.
+    pub(super) world: World,
+    pub(super) replayed: Replayed,
+    pub(super) proofs: Proofs,
+    /// The operations of the run, by their numbers less 1.
+    pub(super) ops: Vec<Op>,
+    pub(super) lives: Vec<LifeStart>,
+    pub(super) files: ReadFiles,
+}
+
+/// An operation of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Op {
+    pub(super) file_op: FileOp,
+    pub(super) step: usize,
+    pub(super) phase: &'static str,
+}
+
+/// All that there is before a life begins, so that a run can begin there.
+#[derive(Debug)]
+pub(super) struct LifeStart {
+    pub(super) step: usize,
+    pub(super) disk: SimDisk,
+    pub(super) world: World,
+    pub(super) now: UnixNanos,
+    /// Operations before.
+    pub(super) ops: u64,
+    /// The last record before.
+    pub(super) last: Lsn,
+}
+
+/// A promise that was broken at a point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The script.
+    pub seed: u64,
+    /// The operation, and what became of it; `None` where the script alone is enough.
+    pub point: Option<(u64, Outcome)>,
+    /// What was broken.
+    pub finding: Finding,
 }
 
 impl Campaign {
-    /// Plays the script of `seed` once without a crash.
-    pub(super) fn new(seed: u64) -> Result<Self, String> {
+    /// Plays the script of `seed` once without a fault.
+    pub(super) fn new(seed: u64) -> Result<Self, Failure> {
         let script = Script::new(seed);
+        Self::play(seed, script).map_err(|finding| Failure { seed, point: None, finding })
+    }
+
+    fn play(seed: u64, script: Script) -> Result<Self, Finding> {
         let disk = SimDisk::new(seed);
-        let oracle = Oracle::of(&script, &machine(&disk, seed))?;
-        let ops = disk.ops();
-        Ok(Self { seed, script: Arc::new(script), oracle: Arc::new(oracle), ops })
-    }
-
-    /// Crashes before every operation, or before `only`; with a planted bug, until it is found.
-    pub(super) fn crash_everywhere(&self, plant: Plant, only: Option<u64>) -> Points {
-        let disk = SimDisk::new(self.seed);
-        disk.ignore_syncs(plant == Plant::NoFileSync);
-        disk.ignore_dir_syncs(plant == Plant::NoDirectorySync);
-        let mut machine = machine(&disk, self.seed);
-        machine.acks_early = plant == Plant::AckBeforeSync;
-        machine.alerts_early = plant == Plant::AlertBeforeSync;
-        machine.forgets_lsn = plant == Plant::CheckpointWithoutLsn;
-        let left_out = match plant {
-            Plant::Missing(kind, op) => Some((kind, op)),
-            _ => None,
-        };
-        let points = Arc::new(Mutex::new(Points::default()));
-        let witness = self.witness(&disk, &machine, &points, only);
-        machine.disk = Arc::new(Tape::new(disk, witness, left_out));
-        let played = play(&self.script, 0, None, &machine, false);
-        drop(machine.disk);
-        let mut points =
-            std::mem::take(&mut *points.lock().unwrap_or_else(PoisonError::into_inner));
-        let world = machine.world.lock();
-        if let Err(error) = played {
-            points.broken.get_or_insert(format!("{}: {error:?}", self.told(0)));
-        } else if plant == Plant::Nothing && world.acks != self.oracle.world.acks {
-            points.broken.get_or_insert(format!("{}: the same run ends otherwise", self.told(0)));
+        let mut machine = Machine::new(
+            Arc::new(disk.clone()),
+            UnixNanos::new(BEGIN_NANOS),
+            World::default(),
+            seed,
+        );
+        let ops = Arc::new(Mutex::new(Vec::new()));
+        let witness = recorder(&ops, &machine.world);
+        machine.disk = Arc::new(Tape::new(disk.clone(), witness, BadSyncs::default()));
+        let mut player = Player::new(&script, &machine, true);
+        let mut lives = Vec::new();
+        let starts = script.starts();
+        let ends = starts.iter().copied().skip(1).chain([script.steps.len()]);
+        for (start, end) in starts.iter().copied().zip(ends) {
+            let last = player.process.as_ref().map(|process| process.last_lsn());
+            player.kill();
+            lives.push(LifeStart {
+                step: start,
+                disk: disk.reboot_keeping_all(),
+                world: machine.world.lock().clone(),
+                now: machine.clock.now(),
+                ops: disk.ops(),
+                last: last.unwrap_or_default(),
+            });
+            player.play(start..end).map_err(undisturbed)?;
         }
-        points
-    }
-
-    fn witness(
-        &self,
-        disk: &SimDisk,
-        machine: &Machine,
-        points: &Arc<Mutex<Points>>,
-        only: Option<u64>,
-    ) -> Witness {
-        let (disk, points) = (disk.clone(), Arc::clone(points));
-        let (script, oracle) = (Arc::clone(&self.script), Arc::clone(&self.oracle));
-        let (clock, world) = (Arc::clone(&machine.clock), machine.world.clone());
-        let seed = self.seed;
-        Arc::new(move |kind, op| {
-            let point = disk.ops() + 1;
-            let world = world.lock().clone();
-            let mut points = points.lock().unwrap_or_else(PoisonError::into_inner);
-            *points.by_place.entry((world.phase, kind, op)).or_default() += 1;
-            if points.broken.is_some() || only.is_some_and(|only| only != point) {
-                return;
-            }
-            let mut rng = Rng::from_seed(seed.rotate_left(32) ^ point);
-            let killed = rng.below(4) == 0;
-            let moment = Moment {
-                image: crashed(&disk, killed, &mut rng),
-                world,
-                now: clock.now(),
-                killed,
-                depth: if rng.below(16) == 0 { Depth::Whole } else { Depth::Brief },
-                twice: rng.below(6) == 0,
-                damaged: rng.below(8) == 0,
-                seed: rng.next_u64(),
-            };
-            if let Err(told) = moment.check(&script, &oracle) {
-                let at = format!("SEED={seed} TIDEWATCH_LAB={seed}:{point}");
-                points.broken = Some(format!("{at} before {op:?} of {kind}: {told}"));
-            }
-        })
-    }
-
-    /// Crashes in the middle of operations, and failing devices, at some places of the script.
-    pub(super) fn fail_somewhere(&self, times: u64) -> Points {
-        let mut points = Points::default();
-        let mut rng = Rng::from_seed(!self.seed);
-        for _ in 0..times {
-            let point = 1 + rng.below(self.ops);
-            points.live += 1;
-            if let Err(told) = self.fail_at(point, rng.next_u64()) {
-                points.broken.get_or_insert(format!("{} failing: {told}", self.told(point)));
-            }
-        }
-        points
-    }
-
-    fn fail_at(&self, point: u64, seed: u64) -> Result<(), String> {
-        let mut rng = Rng::from_seed(seed);
-        let disk = SimDisk::new(self.seed);
-        let machine = machine(&disk, self.seed);
-        let fault = rng.below(4);
-        match fault {
-            0 => disk.fail_op(point, std::io::ErrorKind::Other, FaultMode::Once),
-            1 => disk.fail_op(point, std::io::ErrorKind::Other, FaultMode::ShortWrite),
-            _ => disk.crash_at(point),
-        }
-        let played = play(&self.script, 0, None, &machine, false);
-        if fault > 1 && (played.is_ok() || !disk.crashed()) {
-            return Err("the engine goes on without a machine".to_owned());
-        }
-        drop(played);
+        player.settle().map_err(undisturbed)?;
+        player.kill();
+        let proofs = std::mem::take(&mut player.proofs);
+        let replayed = Replayed::of(&machine.disk, Path::new(DATA_DIR), 2).map_err(undisturbed)?;
         let mut world = machine.world.lock().clone();
-        let killed = rng.below(2) == 0;
-        if fault < 2 {
-            // A device that refuses a sync may lose what was only written.
-            world.acks.retain(|ack| ack.level == Durability::Synced);
+        if let Some(broken) = world.broken.take() {
+            return Err(broken);
         }
-        let moment = Moment {
-            image: crashed(&disk, killed, &mut rng),
-            world,
-            now: machine.clock.now(),
-            killed,
-            depth: Depth::Whole,
-            twice: rng.below(3) == 0,
-            damaged: rng.below(4) == 0,
-            seed: rng.next_u64(),
-        };
-        moment.check(&self.script, &self.oracle)
+        let ops = std::mem::take(&mut *ops.lock().unwrap_or_else(PoisonError::into_inner));
+        check_sent(&script, &replayed, &world)?;
+        let files = ReadFiles::default();
+        Ok(Self { seed, script, world, replayed, proofs, ops, lives, files })
     }
 
-    fn told(&self, point: u64) -> String {
-        format!("SEED={} TIDEWATCH_LAB={}:{point}", self.seed, self.seed)
+    /// What there is to count before any crash.
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = Tally { scripts: 1, jumps: self.script.jumps(), ..Tally::default() };
+        for (op, number) in self.ops.iter().zip(1..) {
+            tally.performed.entry(op.file_op).or_insert((self.seed, number));
+        }
+        tally
+    }
+
+    /// The life in which the operation is.
+    pub(super) fn life_of(&self, point: u64) -> &LifeStart {
+        let lives = self.lives.partition_point(|life| life.ops < point);
+        &self.lives[lives.saturating_sub(1)]
+    }
+
+    pub(super) fn known(&self) -> Known<'_> {
+        Known {
+            script: &self.script,
+            proofs: &self.proofs,
+            live: Some(&self.replayed),
+            files: &self.files,
+        }
+    }
+
+    pub(super) fn failure(&self, point: u64, outcome: Outcome, finding: Finding) -> Failure {
+        Failure { seed: self.seed, point: Some((point, outcome)), finding }
+    }
+
+    /// Numbers of the operations at which this can be brought about, one for each kind of operation on
+    /// each kind of file: the `lot`-th of them, if they were in a circle.
+    pub(super) fn one_each(&self, lot: u64) -> Vec<(FileOp, u64)> {
+        let mut of_kind: BTreeMap<FileOp, Vec<u64>> = BTreeMap::new();
+        for (op, number) in self.ops.iter().zip(1..) {
+            of_kind.entry(op.file_op).or_default().push(number);
+        }
+        let chosen = of_kind.into_iter().map(|(file_op, numbers)| {
+            let at = lot % u64::try_from(numbers.len()).unwrap_or(u64::MAX);
+            (file_op, numbers[usize::try_from(at).expect("below a length")])
+        });
+        chosen.collect()
     }
 }
 
-fn crashed(disk: &SimDisk, killed: bool, rng: &mut Rng) -> SimDisk {
-    if killed { disk.reboot_keeping_all() } else { disk.reboot(rng.next_u64()) }
+fn undisturbed(error: impl std::fmt::Debug) -> Finding {
+    Finding::new(Layer::Conduct, format!("without a fault: {error:?}"))
 }
 
-fn machine(disk: &SimDisk, seed: u64) -> Machine {
-    Machine {
-        disk: Arc::new(disk.clone()),
-        clock: Arc::new(SimClock::new(UnixNanos::new(BEGIN_NANOS))),
-        world: SharedWorld::default(),
-        seed,
-        acks_early: false,
-        alerts_early: false,
-        forgets_lsn: false,
+/// Notes every operation that takes place.
+fn recorder(ops: &Arc<Mutex<Vec<Op>>>, world: &SharedWorld) -> Witness {
+    let (ops, world) = (Arc::clone(ops), world.clone());
+    Arc::new(move |event: &Event<'_>| {
+        if event.ended.is_some() {
+            let world = world.lock();
+            let op = Op { file_op: event.file_op, step: world.step, phase: world.phase };
+            ops.lock().unwrap_or_else(PoisonError::into_inner).push(op);
+        }
+    })
+}
+
+fn check_sent(script: &Script, replayed: &Replayed, world: &World) -> Result<(), Finding> {
+    let sent = world.sent.iter().map(|number| &script.requests[*number].rows);
+    let logged = replayed.requests();
+    if !logged.iter().map(|(_, rows)| rows).eq(sent) {
+        return Err(Finding::new(Layer::Ledger, "the log does not hold what was sent"));
+    }
+    match replayed.went_back {
+        Some(lsn) => {
+            let told = format!("the log's time goes back at record {lsn}");
+            Err(Finding::new(Layer::ReplayHash, told))
+        }
+        None => Ok(()),
     }
 }

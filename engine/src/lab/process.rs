@@ -7,14 +7,17 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
-use tidewatch_metrics::{Lsn, Slot};
+use tidewatch_metrics::{Lsn, Slot, UnixNanos};
 use tidewatch_operators::{RuleConfig, RuleSet};
 use tidewatch_segments::{SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
     DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule,
     SinkConfig, Verdict,
 };
-use tidewatch_wal::{ArchiveInstruments, Preallocator, WalConfig, WalHome, WalInstruments};
+use tidewatch_wal::{
+    ArchiveInstruments, Preallocator, SEGMENT_BYTES_MIN, WalConfig, WalError, WalHome,
+    WalInstruments,
+};
 
 use crate::EngineError;
 use crate::checkpoint::{Archiver, CheckpointRecord, Checkpointer, Round};
@@ -28,9 +31,10 @@ use crate::hashes::Hashes;
 use crate::ingest::{Durability, Ingest, LineWrite};
 use crate::inline::InlineDispatch;
 use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
+use crate::lab::finding::Layer;
 use crate::lab::proving::{Proof, Proving};
 use crate::lab::script::{Life, Request};
-use crate::lab::world::{Acked, SharedWorld};
+use crate::lab::world::{Acked, SharedWorld, World};
 use crate::opened::Opened;
 use crate::record::{KIND_CHECKPOINT, KIND_OUTPUT_HASH, OutputHashRecord};
 use crate::recovery::{OpenLog, RecoveryState, Replay};
@@ -40,6 +44,8 @@ use crate::threads::Notary;
 pub(super) const DATA_DIR: &str = "/data";
 const SINK: &str = "pager";
 const QUEUE_MAX: usize = 256;
+/// Steps of the outbox in which all is delivered: of six attempts, three at least succeed.
+const SETTLE_STEPS_MAX: usize = 2_000;
 /// Slots of a checkpoint that are stored before clients write once more.
 const SLOTS_BEFORE_WRITES: u8 = 100;
 
@@ -92,7 +98,10 @@ pub(super) fn config(life: Life) -> EngineConfig {
     ];
     let mut config = EngineConfig::new(DATA_DIR.into());
     config.shards = life.shards;
-    config.wal = WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 900 << 10 };
+    // So small that every life fills some of its files.
+    config.wal = WalConfig { segment_bytes_max: SEGMENT_BYTES_MIN, frame_bytes_max: 12 << 10 };
+    // Clients and the engine may have different days.
+    config.ingest.future_nanos_max = None;
     config.rules = Arc::new(RuleSet::new(rules).expect("the rules are valid"));
     config.sinks = vec![SinkConfig::Stdout { name: SINK.to_owned() }];
     config
@@ -130,12 +139,13 @@ impl Process {
             sender.send(CommitterMessage::Append(note)).expect("the queue is held here");
         }
         let preallocator = wal.take_preallocator();
-        let progress = Arc::clone(&shared.progress);
+        let keys = opened.keys;
+        let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
         Ok(Self {
-            committer: Committer::new(wal, dispatch, Arc::clone(&clock), progress, position),
+            committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                &shared,
+                (&shared, &keys),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
@@ -162,6 +172,7 @@ impl Process {
                 catalog: Arc::clone(&shared.catalog),
                 progress: Arc::clone(&shared.progress),
                 outbox: Arc::clone(&shared.outbox),
+                keys,
                 instruments: SegmentsInstruments::default(),
                 clock,
                 shards: config.shards,
@@ -190,10 +201,11 @@ impl Process {
         let level = request.durability;
         let early = self.machine.acks_early && level == Durability::Synced;
         let world = self.machine.world.clone();
-        let done = Box::new(move |ack: Result<crate::Ack, EngineError>| {
-            if let Ok(crate::Ack { lsn }) = ack {
+        let done = Box::new(move |ack: Result<crate::Ack, EngineError>| match ack {
+            Ok(crate::Ack { lsn }) => {
                 world.lock().acks.push(Acked { request: number, lsn, level });
             }
+            Err(error) => world.lock().refuse(number, &error),
         });
         let write = LineWrite {
             db: "default",
@@ -202,11 +214,12 @@ impl Process {
             durability: if early { Durability::Written } else { level },
             permit: self.ingest.admit(u64::try_from(request.body.len()).unwrap_or(u64::MAX))?,
             client: None,
+            claim: None,
         };
         let report = self.ingest.write_lines(write, done)?;
         let mut world = self.machine.world.lock();
         if report.lines_rejected != request.lines_bad {
-            world.break_promise(format!("request {number}: {report:?}"));
+            world.break_promise(Layer::Ledger, format!("request {number}: {report:?}"));
         }
         if report.appended {
             world.sent.push(number);
@@ -230,7 +243,8 @@ impl Process {
         if group.is_empty() { Ok(()) } else { self.committer.commit(&mut group) }
     }
 
-    /// Freezes all heads and writes them to segments. As in the process, a failure is tried again.
+    /// Freezes all heads and writes them to segments. As in the process, a failure is tried again, and
+    /// what cannot be written now waits.
     pub(super) fn flush(&mut self) -> Result<(), EngineError> {
         self.machine.phase("flush");
         let inner = &mut self.committer.dispatch_mut().inner;
@@ -242,8 +256,14 @@ impl Process {
         }
         while let Some(frozen) = self.frozen.front() {
             let written = self.writer.write(frozen, Duration::ZERO);
-            if !written.or_else(|_first| self.writer.write(frozen, Duration::ZERO))? {
-                self.machine.world.lock().break_promise("an applied record is not durable".into());
+            match written.or_else(|_first| self.writer.write(frozen, Duration::ZERO)) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let told = "an applied record is not durable";
+                    self.machine.world.lock().break_promise(Layer::Ledger, told);
+                }
+                Err(_disk) if self.machine.world.lock().faulted => break,
+                Err(error) => return Err(error),
             }
             self.frozen.pop_front();
         }
@@ -262,17 +282,24 @@ impl Process {
         self.flush()?;
         self.note()?;
         if !self.checkpointer.is_covered(&round) {
-            if !self.machine.alerts_early {
+            let mut world = self.machine.world.lock();
+            if !self.machine.alerts_early && !world.faulted {
                 let told =
                     "rows or transitions of a checkpoint are neither in files nor in the log";
-                self.machine.world.lock().break_promise(told.into());
+                world.break_promise(Layer::Ledger, told);
             }
             return Ok(());
         }
         self.machine.phase("checkpoint");
-        let note = Append::note(KIND_CHECKPOINT, record.encode(), Box::new(drop));
+        let (noted, answer) = bounded(1);
+        let done = Box::new(move |ack| drop(noted.send(ack)));
+        let note = Append::note(KIND_CHECKPOINT, record.encode(), done);
         self.committer.commit(&mut vec![note])?;
-        if let Err(error) = self.finish(round) {
+        let finished = match answer.try_recv() {
+            Ok(Err(refused)) => Err(refused),
+            Ok(Ok(_)) | Err(_) => self.finish(round),
+        };
+        if let Err(error) = finished {
             self.checkpointer.failed(&error);
         }
         Ok(())
@@ -285,9 +312,7 @@ impl Process {
             self.checkpointer.put_away(&files, upto, position.tick)?;
             self.machine.phase("truncate");
             self.committer.release(upto)?;
-            if let Some(preallocator) = &mut self.preallocator {
-                while preallocator.run_once().is_ok_and(|more| more) {}
-            }
+            self.ready_files();
         }
         Ok(())
     }
@@ -395,13 +420,15 @@ impl Process {
     /// Until every transition has been delivered, and every delivery noted.
     pub(super) fn settle(&mut self) -> Result<(), EngineError> {
         self.commit()?;
-        loop {
+        for _ in 0..SETTLE_STEPS_MAX {
             self.outbox()?;
             let outbox = &self.shared.outbox;
             if outbox.is_settled() && outbox.undelivered() == 0 && self.courier.is_empty() {
                 return Ok(());
             }
         }
+        self.machine.world.lock().break_promise(Layer::Receiver, "deliveries come to no end");
+        Ok(())
     }
 
     /// The log falls idle.
@@ -413,8 +440,16 @@ impl Process {
     /// A file of the log is readied. The process goes on where that fails.
     pub(super) fn preallocate(&mut self) {
         self.machine.phase("preallocate");
-        if let Some(preallocator) = &mut self.preallocator {
-            while preallocator.run_once().is_ok_and(|more| more) {}
+        self.ready_files();
+    }
+
+    fn ready_files(&mut self) {
+        while let Some(preallocator) = &mut self.preallocator {
+            match preallocator.run_once() {
+                Ok(true) => {}
+                Ok(false) | Err(WalError::Full { .. }) => return,
+                Err(_disk) => self.preallocator = None,
+            }
         }
     }
 
@@ -434,6 +469,11 @@ impl Process {
         self.committer.dispatch_mut().proof()
     }
 
+    /// The last record of the log.
+    pub(super) fn last_lsn(&self) -> Lsn {
+        self.committer.last_lsn()
+    }
+
     /// What queries would see.
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
         let fence = self.shared.progress.durable();
@@ -450,6 +490,24 @@ impl Process {
 }
 
 impl Machine {
+    /// A machine that has just been switched on.
+    pub(super) fn new(disk: Arc<dyn Disk>, now: UnixNanos, world: World, seed: u64) -> Self {
+        Self {
+            disk,
+            clock: Arc::new(SimClock::new(now)),
+            world: SharedWorld::new(world),
+            seed,
+            acks_early: false,
+            alerts_early: false,
+            forgets_lsn: false,
+        }
+    }
+
+    /// Somebody sets the clock; no time passes.
+    pub(super) fn jump(&self, nanos: i64) {
+        self.clock.set(self.clock.now().saturating_add(nanos));
+    }
+
     fn phase(&self, phase: &'static str) {
         self.world.lock().phase = phase;
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewatch_env::Disk;
-use tidewatch_metrics::{AlertKey, Lsn, SeriesCatalog, Transition, TransitionKind};
+use tidewatch_metrics::{AlertKey, Lsn, SeriesCatalog, Transition, TransitionKind, UnixNanos};
 use tidewatch_operators::OutputHash;
 use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
 
@@ -32,12 +32,16 @@ pub(super) struct Replayed {
     /// As they stand in the log.
     pub(super) logged: Vec<(AlertKey, TransitionKind)>,
     pub(super) proof: Proof,
+    /// The first tick that tells an earlier time than the one before.
+    pub(super) went_back: Option<Lsn>,
 }
 
 #[derive(Debug)]
 struct Shards {
     shards: Vec<VerifyShard>,
     seen: Seen,
+    log_time: UnixNanos,
+    went_back: Option<Lsn>,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,8 @@ impl Replayed {
         let mut dispatch = Shards {
             shards: (0..shards).map(|s| VerifyShard::new(Arc::clone(&catalog), cut(s))).collect(),
             seen: Seen { catalog, rows: Vec::new(), transitions: Vec::new() },
+            log_time: UnixNanos::new(i64::MIN),
+            went_back: None,
         };
         let mut logged = Vec::new();
         let (wal, archive) = (data_dir.join("wal"), data_dir.join("archive"));
@@ -74,14 +80,14 @@ impl Replayed {
                 logged.push((record.transition.key, record.transition.kind));
             }
         }
-        let Shards { mut shards, mut seen } = dispatch;
+        let Shards { mut shards, mut seen, went_back, .. } = dispatch;
         shards.iter_mut().for_each(|shard| shard.apply_all(&mut seen));
         let state = shards.iter().map(VerifyShard::state_hash).fold(0, u64::wrapping_add);
         let outputs = shards.iter().map(VerifyShard::output_hash);
         let output = outputs.fold(OutputHash::default(), added);
         seen.rows.sort_unstable();
         let Seen { rows, transitions, .. } = seen;
-        Ok(Self { rows, transitions, logged, proof: Proof { state, output } })
+        Ok(Self { rows, transitions, logged, proof: Proof { state, output }, went_back })
     }
 
     /// The rows of records up to `last`.
@@ -90,9 +96,9 @@ impl Replayed {
     }
 
     /// What each request stored, in the order of the log.
-    pub(super) fn requests(&self) -> Vec<Vec<SentRow>> {
+    pub(super) fn requests(&self) -> Vec<(Lsn, Vec<SentRow>)> {
         let requests = self.rows.chunk_by(|a, b| a.0 == b.0);
-        requests.map(|rows| rows.iter().map(|(_, row)| row.sent).collect()).collect()
+        requests.map(|rows| (rows[0].0, rows.iter().map(|(_, row)| row.sent).collect())).collect()
     }
 
     /// What sinks must have got, by series.
@@ -130,7 +136,11 @@ impl Dispatch for Shards {
         self.shards[shard].rows(&rows, &mut self.seen);
     }
 
-    fn tick(&mut self, _lsn: Lsn, tick: TickRecord) {
+    fn tick(&mut self, lsn: Lsn, tick: TickRecord) {
+        if tick.time < self.log_time {
+            self.went_back.get_or_insert(lsn);
+        }
+        self.log_time = tick.time;
         self.shards.iter_mut().for_each(|shard| shard.tick(tick, &mut self.seen));
     }
 

@@ -1,112 +1,112 @@
 //! Plays a script, from its beginning or from where a crash left it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use tidewatch_metrics::Lsn;
 
 use crate::EngineError;
-use crate::lab::process::{DATA_DIR, Machine, Process};
+use crate::lab::finding::{Finding, Layer};
+use crate::lab::process::{Machine, Process};
 use crate::lab::proving::Proof;
-use crate::lab::replayed::Replayed;
 use crate::lab::script::{Script, Step};
-use crate::lab::world::World;
 
-/// A script's end, with its last process still running.
+/// What the operators had come to after each record.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proofs(BTreeMap<Lsn, Proof>);
+
+/// Plays steps of a script, one process after the other.
 #[derive(Debug)]
-pub(super) struct Played {
-    pub(super) process: Process,
-    pub(super) proofs: BTreeMap<Lsn, Proof>,
-}
-
-/// What an uninterrupted run of a script has come to.
-#[derive(Debug)]
-pub(super) struct Oracle {
-    pub(super) replayed: Replayed,
-    pub(super) proofs: BTreeMap<Lsn, Proof>,
-    pub(super) world: World,
-}
-
-/// Plays the steps from `from` on, until the end or until the log fails.
-pub(super) fn play(
-    script: &Script,
-    from: usize,
-    mut process: Option<Process>,
-    machine: &Machine,
+pub(super) struct Player<'a> {
+    script: &'a Script,
+    machine: &'a Machine,
+    /// Whether every record is proven, or only where the log advances.
     each: bool,
-) -> Result<Played, EngineError> {
-    let mut proofs = BTreeMap::new();
-    for (number, step) in script.steps.iter().enumerate().skip(from) {
-        machine.world.lock().step = number;
-        if let Step::Start(life) = step {
-            machine.world.lock().life = *life;
-            if let Some(mut killed) = process.take() {
-                merge(&mut proofs, &mut killed, machine);
-            }
-            process = Some(Process::start(machine, *life, each)?);
-            machine.world.lock().promote();
-            continue;
-        }
-        let process = process.as_mut().expect("a script begins with a start");
-        match step {
-            Step::Start(_) => {}
-            Step::Write(numbers) => {
-                let requests: Vec<_> =
-                    numbers.iter().map(|number| (*number, &script.requests[*number])).collect();
-                process.write(&requests)?;
-            }
-            Step::Pass(time) => machine.clock.advance(*time),
-            Step::Flush => process.flush()?,
-            Step::Checkpoint(numbers) => {
-                let requests: Vec<_> =
-                    numbers.iter().map(|number| (*number, &script.requests[*number])).collect();
-                process.checkpoint(&requests)?;
-            }
-            Step::Outbox => process.outbox()?,
-            Step::Idle => process.idle()?,
-            Step::Preallocate => process.preallocate(),
-            Step::Hash => process.hash()?,
-        }
-    }
-    machine.world.lock().step = script.steps.len();
-    let mut process = process.expect("a script begins with a start");
-    process.settle()?;
-    merge(&mut proofs, &mut process, machine);
-    Ok(Played { process, proofs })
+    pub(super) process: Option<Process>,
+    pub(super) proofs: Proofs,
 }
 
-/// What a life has proven joins what lives before it have: they must agree.
-fn merge(proofs: &mut BTreeMap<Lsn, Proof>, process: &mut Process, machine: &Machine) {
-    let of_life: BTreeMap<Lsn, Proof> = process.proofs().into_iter().collect();
-    for (lsn, proof) in of_life {
-        let known = *proofs.entry(lsn).or_insert(proof);
-        if known != proof {
-            let told = format!("at record {lsn}: live {known:?}, replayed {proof:?}");
-            machine.world.lock().break_promise(told);
-        }
-    }
-}
-
-impl Oracle {
-    /// Plays the whole script on a machine that does not fail.
-    pub(super) fn of(script: &Script, machine: &Machine) -> Result<Self, String> {
-        let played = play(script, 0, None, machine, true).map_err(|error| format!("{error:?}"))?;
-        let data_dir = std::path::Path::new(DATA_DIR);
-        let replayed =
-            Replayed::of(&machine.disk, data_dir, 2).map_err(|error| format!("{error:?}"))?;
-        let world = machine.world.lock().clone();
-        let sent: Vec<_> =
-            world.sent.iter().map(|number| script.requests[*number].rows.clone()).collect();
-        if replayed.requests() != sent {
-            return Err("the log does not hold what was sent".to_owned());
-        }
-        match &world.broken {
-            Some(broken) => Err(broken.clone()),
-            None => Ok(Self { replayed, proofs: played.proofs, world }),
-        }
-    }
-
+impl Proofs {
     /// What the operators had come to after the record `lsn`.
-    pub(super) fn proof_at(&self, lsn: Lsn) -> Proof {
-        self.proofs.range(..=lsn).next_back().map(|(_, proof)| *proof).unwrap_or_default()
+    pub(super) fn at(&self, lsn: Lsn) -> Proof {
+        self.0.range(..=lsn).next_back().map(|(_, proof)| *proof).unwrap_or_default()
+    }
+
+    /// Those of records up to `lsn`.
+    pub(super) fn upto(&self, lsn: Lsn) -> Self {
+        Self(self.0.range(..=lsn).map(|(lsn, proof)| (*lsn, *proof)).collect())
+    }
+
+    /// What a life has proven joins what lives before it have: they must agree.
+    fn merge(&mut self, of_life: Vec<(Lsn, Proof)>) -> Result<(), Finding> {
+        // A record's last proof counts: before it, not all shards have seen the record.
+        let of_life: BTreeMap<Lsn, Proof> = of_life.into_iter().collect();
+        for (lsn, proof) in of_life {
+            let known = *self.0.entry(lsn).or_insert(proof);
+            if known != proof {
+                let told = format!("at record {lsn}: live {known:?}, replayed {proof:?}");
+                return Err(Finding::new(Layer::ReplayHash, told));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Player<'a> {
+    pub(super) fn new(script: &'a Script, machine: &'a Machine, each: bool) -> Self {
+        Self { script, machine, each, process: None, proofs: Proofs::default() }
+    }
+
+    /// Plays these steps, until the log fails.
+    pub(super) fn play(&mut self, steps: Range<usize>) -> Result<(), EngineError> {
+        for number in steps {
+            self.machine.world.lock().step = number;
+            self.step(&self.script.steps[number])?;
+        }
+        Ok(())
+    }
+
+    /// Delivers what is due at the script's end.
+    pub(super) fn settle(&mut self) -> Result<(), EngineError> {
+        self.machine.world.lock().step = self.script.steps.len();
+        self.process().settle()
+    }
+
+    /// Ends the process, as a kill does, and keeps what it has proven.
+    pub(super) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take()
+            && let Err(Finding { layer, told }) = self.proofs.merge(process.proofs())
+        {
+            self.machine.world.lock().break_promise(layer, told);
+        }
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a script begins with a start")
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), EngineError> {
+        let (script, machine) = (self.script, self.machine);
+        let requests = |numbers: &[usize]| -> Vec<_> {
+            numbers.iter().map(|number| (*number, &script.requests[*number])).collect()
+        };
+        match step {
+            Step::Start(life) => {
+                machine.world.lock().life = *life;
+                self.kill();
+                self.process = Some(Process::start(machine, *life, self.each)?);
+                machine.world.lock().promote();
+            }
+            Step::Write(numbers) => self.process().write(&requests(numbers))?,
+            Step::Pass(time) => machine.clock.advance(*time),
+            Step::Jump(nanos) => machine.jump(*nanos),
+            Step::Flush => self.process().flush()?,
+            Step::Checkpoint(numbers) => self.process().checkpoint(&requests(numbers))?,
+            Step::Outbox => self.process().outbox()?,
+            Step::Idle => self.process().idle()?,
+            Step::Preallocate => self.process().preallocate(),
+            Step::Hash => self.process().hash()?,
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::ingest::Durability;
 /// When scripts begin, in nanoseconds of the calendar.
 pub(super) const BEGIN_NANOS: i64 = 1_700_000_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
+const DAY: i64 = 86_400 * SECOND;
 /// Hosts that may send, some of them only later in the script.
 const HOSTS: u64 = 9;
 
@@ -32,6 +33,8 @@ pub(super) enum Step {
     Write(Vec<usize>),
     /// Time passes.
     Pass(Duration),
+    /// The clock is set forth or back by so many nanoseconds; no time passes.
+    Jump(i64),
     /// All heads are frozen and written to segments.
     Flush,
     /// A checkpoint is made while clients send these requests.
@@ -78,18 +81,18 @@ struct Writer {
     now: i64,
     /// The last time that each host sent.
     last: BTreeMap<u64, i64>,
-    bulky: bool,
+    jumpy: bool,
     script: Script,
 }
 
 impl Script {
-    /// The script of a seed. Every ninth one fills files of the log.
+    /// The script of a seed. In every third one the clock jumps.
     pub(super) fn new(seed: u64) -> Self {
         let mut writer = Writer {
             rng: Rng::from_seed(seed),
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
-            bulky: seed % 9 == 3,
+            jumpy: seed % 3 == 1,
             script: Self { steps: Vec::new(), requests: Vec::new() },
         };
         for life in 0..3 {
@@ -97,6 +100,19 @@ impl Script {
         }
         writer.probe();
         writer.script
+    }
+
+    /// Jumps of the clock.
+    pub(super) fn jumps(&self) -> u64 {
+        let jumps = self.steps.iter().filter(|step| matches!(step, Step::Jump(_)));
+        u64::try_from(jumps.count()).unwrap_or(u64::MAX)
+    }
+
+    /// The steps that start a process.
+    pub(super) fn starts(&self) -> Vec<usize> {
+        let steps = self.steps.iter().enumerate();
+        let starts = steps.filter(|(_, step)| matches!(step, Step::Start(_)));
+        starts.map(|(number, _)| number).collect()
     }
 
     /// A request that no step sends: a recovered engine gets it.
@@ -111,7 +127,7 @@ impl Writer {
         // The second life often changes the rules, and the third changes them back.
         let rules = usize::from(number == 1 && self.one_in(2));
         self.step(Step::Start(Life { shards, rules }));
-        if self.one_in(2) {
+        if self.one_in(4) {
             self.step(Step::Preallocate);
         }
         let groups = 5 + self.rng.below(3);
@@ -127,6 +143,10 @@ impl Writer {
                 self.now += i64::try_from(pass).expect("small") * 1_000_000;
                 self.step(Step::Pass(Duration::from_millis(pass)));
             }
+            if self.jumpy && self.one_in(2) {
+                let forth = self.one_in(2);
+                self.step(Step::Jump(if forth { DAY } else { -DAY }));
+            }
             if group == groups / 2 || group == 0 && self.one_in(2) {
                 self.step(Step::Flush);
             }
@@ -138,7 +158,7 @@ impl Writer {
             if self.one_in(6) {
                 self.step(Step::Idle);
             }
-            if self.one_in(5) {
+            if self.one_in(9) {
                 self.step(Step::Preallocate);
             }
         }
@@ -178,10 +198,7 @@ impl Writer {
                 _ => Durability::Synced,
             },
         };
-        if self.bulky && age % 4 == 1 {
-            self.bulk(&mut request);
-        }
-        for _ in 0..3 + self.rng.below(5) {
+        for _ in 0..4 + self.rng.below(9) {
             let host = self.rng.below((3 + age / 2).min(HOSTS));
             self.line(host, &mut request);
             if self.one_in(12) {
@@ -221,21 +238,6 @@ impl Writer {
         for (field, number) in [("value", value), ("load", load)] {
             let labels = vec![("host".to_owned(), format!("h{host}"))];
             request.rows.push(sent_row("cpu", field, labels, (time, number)));
-        }
-    }
-
-    /// Series with names so long that a request fills a good part of a file of the log.
-    fn bulk(&mut self, request: &mut Request) {
-        for _ in 0..18 {
-            let name = format!("{:016x}", self.rng.next_u64());
-            let labels: Vec<_> =
-                (0..7).map(|label| (format!("l{label}"), name.repeat(250))).collect();
-            let time = self.now;
-            let tags: Vec<_> =
-                labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
-            writeln!(request.body, "bulk,{} value=1 {time}", tags.join(","))
-                .expect("writing to memory does not fail");
-            request.rows.push(sent_row("bulk", "value", labels, (time, 1.0)));
         }
     }
 }

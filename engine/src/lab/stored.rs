@@ -1,10 +1,22 @@
 //! Rows as queries see them.
 
-use tidewatch_metrics::SeriesRef;
-use tidewatch_segments::{HeadColumns, HeadView, Projection, SegmentColumns, Snapshot};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::EngineError;
+use tidewatch_env::{Disk, read_file};
+use tidewatch_metrics::SeriesRef;
+use tidewatch_segments::{
+    HeadColumns, HeadView, Projection, Segment, SegmentColumns, SegmentsError, Snapshot,
+};
+
+use crate::lab::process::DATA_DIR;
 use crate::lab::script::SentRow;
+
+/// Files whose rows are remembered.
+const REMEMBERED_MAX: usize = 2_048;
+/// Bytes of a file that is.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A stored row: what was sent, and what the operators said of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,39 +26,96 @@ pub(super) struct StoredRow {
     pub(super) flags: u8,
 }
 
+/// A row of a file, whose series has a number.
+#[derive(Clone, Copy, Debug)]
+struct FileRow {
+    series: u32,
+    time: i64,
+    bits: u64,
+    severity: u16,
+    flags: u8,
+}
+
+/// Rows of segment files that were read before, by the files' bytes: crashes leave the same ones again
+/// and again.
+#[derive(Debug, Default)]
+pub(super) struct ReadFiles(Mutex<BTreeMap<FileSum, Arc<Vec<FileRow>>>>);
+
+/// The checksum of a file's bytes, and their number.
+type FileSum = (u32, usize);
+
 /// All rows of a snapshot, sorted.
-pub(super) fn rows_of(snapshot: &Snapshot) -> Result<Vec<StoredRow>, EngineError> {
+pub(super) fn rows_of(
+    snapshot: &Snapshot,
+    disk: &dyn Disk,
+    files: &ReadFiles,
+) -> Result<Vec<StoredRow>, SegmentsError> {
     let mut rows = Vec::new();
-    let mut put = |series: u32, sent: (i64, u64), severity: u16, flags: u8| {
-        let entry = snapshot.catalog.get(SeriesRef(series));
+    let mut put = |row: &FileRow| {
+        let entry = snapshot.catalog.get(SeriesRef(row.series));
         let series = entry.map(|entry| entry.id).unwrap_or_default();
-        let sent = SentRow { series, time: sent.0, bits: sent.1 };
-        rows.push(StoredRow { sent, severity, flags });
+        let sent = SentRow { series, time: row.time, bits: row.bits };
+        rows.push(StoredRow { sent, severity: row.severity, flags: row.flags });
     };
     for chunk in snapshot.heads.iter().flat_map(HeadView::chunks) {
         let mut columns = HeadColumns::default();
         chunk.copy(0..chunk.rows(), &mut columns);
         for row in 0..columns.len() {
-            let sent = (columns.times[row], columns.values[row].to_bits());
-            put(columns.series[row], sent, columns.severities[row], columns.flags[row]);
+            put(&FileRow {
+                series: columns.series[row],
+                time: columns.times[row],
+                bits: columns.values[row].to_bits(),
+                severity: columns.severities[row],
+                flags: columns.flags[row],
+            });
         }
     }
-    let mut columns = SegmentColumns::default();
-    for segment in &snapshot.segments {
-        let reader = segment.reader()?;
-        for group in 0..reader.groups().len() {
-            reader.read(group, Projection::ALL, &mut columns)?;
-            let series = columns.series_ref.as_ref().expect("all columns are read");
-            let times = columns.time.as_ref().expect("all columns are read");
-            let values = columns.value.as_ref().expect("all columns are read");
-            let severities = columns.severity.as_ref().expect("all columns are read");
-            let flags = columns.flags.as_ref().expect("all columns are read");
-            for row in 0..columns.rows {
-                let sent = (times.value(row), values.value(row).to_bits());
-                put(series.value(row), sent, severities.value(row), flags.value(row));
-            }
-        }
+    for segment in &*snapshot.segments {
+        files.read(segment, disk)?.iter().for_each(&mut put);
     }
     rows.sort_unstable();
+    Ok(rows)
+}
+
+impl ReadFiles {
+    fn read(&self, segment: &Segment, disk: &dyn Disk) -> Result<Arc<Vec<FileRow>>, SegmentsError> {
+        let path = Path::new(DATA_DIR).join("segments").join(&segment.meta().file);
+        // Where the file cannot be read, its reader says why.
+        let Ok(bytes) = read_file(disk, &path, FILE_BYTES_MAX) else {
+            return rows_in(segment).map(Arc::new);
+        };
+        let key = (crc32c::crc32c(&bytes), bytes.len());
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rows) = known.get(&key) {
+            return Ok(Arc::clone(rows));
+        }
+        let rows = Arc::new(rows_in(segment)?);
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(key, Arc::clone(&rows));
+        Ok(rows)
+    }
+}
+
+fn rows_in(segment: &Segment) -> Result<Vec<FileRow>, SegmentsError> {
+    let mut rows = Vec::new();
+    let mut columns = SegmentColumns::default();
+    let reader = segment.reader()?;
+    for group in 0..reader.groups().len() {
+        reader.read(group, Projection::ALL, &mut columns)?;
+        let series = columns.series_ref.as_ref().expect("all columns are read");
+        let times = columns.time.as_ref().expect("all columns are read");
+        let values = columns.value.as_ref().expect("all columns are read");
+        let severities = columns.severity.as_ref().expect("all columns are read");
+        let flags = columns.flags.as_ref().expect("all columns are read");
+        rows.extend((0..columns.rows).map(|row| FileRow {
+            series: series.value(row),
+            time: times.value(row),
+            bits: values.value(row).to_bits(),
+            severity: severities.value(row),
+            flags: flags.value(row),
+        }));
+    }
     Ok(rows)
 }

@@ -1,4 +1,4 @@
-//! A disk that tells a witness of every operation just before it happens.
+//! A disk that tells a witness of every operation, just before it happens and just after.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,75 +8,85 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewatch_env::{Disk, DiskFile, DiskOp, LockGuard, OpenMode, SimDisk};
 
-/// Told what is about to happen to which kind of file.
-pub(super) type Witness = Arc<dyn Fn(&'static str, DiskOp) + Send + Sync>;
+use crate::lab::kinds::kind_of;
+use crate::lab::tally::FileOp;
 
-/// A kind of file that changes with the file's name.
-type Kind = Arc<Mutex<&'static str>>;
+/// An operation, as its witness sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event<'a> {
+    /// Its number on the disk.
+    pub(super) number: u64,
+    pub(super) path: &'a Path,
+    pub(super) file_op: FileOp,
+    /// What a write writes, and where.
+    pub(super) write: Option<(&'a [u8], u64)>,
+    /// How it ended; `None` before it.
+    pub(super) ended: Option<Result<(), io::ErrorKind>>,
+}
+
+/// Told of every operation, before and after.
+pub(super) type Witness = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// Bugs of whoever syncs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BadSyncs {
+    /// What is done to these files is left out, and said to be done.
+    pub(super) left_out: Option<FileOp>,
+    /// A sync that fails is tried once more, and believed then.
+    pub(super) retried: bool,
+}
+
+/// A file's name of the moment, which open files share.
+type Name = Arc<Mutex<PathBuf>>;
 
 /// A simulated disk under observation.
 #[derive(Clone)]
 pub(super) struct Tape {
     disk: SimDisk,
     witness: Witness,
-    /// Plants a bug: what is done to these files is left out, and said to be done.
-    left_out: Option<(&'static str, DiskOp)>,
-    /// The kinds of open files, by their names of the moment.
-    open: Arc<Mutex<BTreeMap<PathBuf, Kind>>>,
+    bugs: BadSyncs,
+    /// The names of files that were opened, by their names of the moment.
+    open: Arc<Mutex<BTreeMap<PathBuf, Name>>>,
 }
 
 struct TapeFile {
     file: Arc<dyn DiskFile>,
-    kind: Kind,
-    witness: Witness,
-    left_out: Option<(&'static str, DiskOp)>,
+    name: Name,
+    tape: Tape,
 }
 
 impl Tape {
-    pub(super) fn new(
-        disk: SimDisk,
-        witness: Witness,
-        left_out: Option<(&'static str, DiskOp)>,
-    ) -> Self {
-        Self { disk, witness, left_out, open: Arc::default() }
+    pub(super) fn new(disk: SimDisk, witness: Witness, bugs: BadSyncs) -> Self {
+        Self { disk, witness, bugs, open: Arc::default() }
     }
 
-    fn tell(&self, path: &Path, op: DiskOp) {
-        (self.witness)(kind_of(path), op);
+    /// Tells of an operation, does it, and tells how it ended.
+    fn happen(
+        &self,
+        (path, op): (&Path, DiskOp),
+        write: Option<(&[u8], u64)>,
+        act: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (number, file_op) = (self.disk.ops() + 1, (kind_of(path), op));
+        let event = Event { number, path, file_op, write, ended: None };
+        (self.witness)(&event);
+        if self.bugs.left_out == Some(file_op) {
+            return Ok(());
+        }
+        let done = act();
+        // What is refused for a name that is missing or taken is no operation.
+        if self.disk.ops() == number {
+            let ended = Some(done.as_ref().copied().map_err(io::Error::kind));
+            (self.witness)(&Event { ended, ..event });
+        }
+        done
     }
 
-    fn kind(&self, path: &Path) -> Kind {
+    fn name(&self, path: &Path) -> Name {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = open.entry(path.to_owned()).or_insert_with(|| Arc::new(Mutex::new("")));
-        *kind.lock().unwrap_or_else(PoisonError::into_inner) = kind_of(path);
-        Arc::clone(kind)
+        let name = || Arc::new(Mutex::new(path.to_owned()));
+        Arc::clone(open.entry(path.to_owned()).or_insert_with(name))
     }
-}
-
-/// What the laboratory's table calls a file or directory of the data directory.
-pub(super) fn kind_of(path: &Path) -> &'static str {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if name.contains(".arc") {
-        return "archive file";
-    }
-    let kinds = [
-        ("archive", "archive directory"),
-        ("wal-", "log file"),
-        ("spare-", "log spare"),
-        ("samples-", "samples file"),
-        ("series-", "series file"),
-        ("alerts-", "alerts file"),
-        ("deliveries-", "deliveries file"),
-        ("0", "manifest file"),
-        ("slots-", "slots file"),
-        ("checkpoint-", "checkpoint file"),
-        ("checkpoints", "checkpoints directory"),
-        ("wal", "log directory"),
-        ("segments", "segments directory"),
-        ("manifest", "manifest directory"),
-    ];
-    let kind = kinds.iter().find(|(start, _)| name.starts_with(start));
-    kind.map_or("data directory", |(_, kind)| kind)
 }
 
 impl fmt::Debug for Tape {
@@ -87,39 +97,39 @@ impl fmt::Debug for Tape {
 
 impl Disk for Tape {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if !self.disk.exists(dir)? {
-            self.tell(dir, DiskOp::CreateDir);
+        if self.disk.exists(dir)? {
+            return Ok(());
         }
-        self.disk.create_dir_all(dir)
+        self.happen((dir, DiskOp::CreateDir), None, || self.disk.create_dir_all(dir))
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        if mode == OpenMode::CreateNew {
-            self.tell(path, DiskOp::Create);
+        let mut opened = None;
+        let mut open = || self.disk.open(path, mode).map(|file| opened = Some(file));
+        match mode {
+            OpenMode::CreateNew => self.happen((path, DiskOp::Create), None, open)?,
+            OpenMode::Read | OpenMode::ReadWrite => open()?,
         }
-        let file = self.disk.open(path, mode)?;
-        Ok(Arc::new(TapeFile {
-            file,
-            kind: self.kind(path),
-            witness: Arc::clone(&self.witness),
-            left_out: self.left_out,
-        }))
+        let file = opened.expect("what was opened is there");
+        Ok(Arc::new(TapeFile { file, name: self.name(path), tape: self.clone() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tell(to, DiskOp::Rename);
-        self.disk.rename(from, to)?;
-        let kind = self.kind(from);
-        *kind.lock().unwrap_or_else(PoisonError::into_inner) = kind_of(to);
+        self.happen((to, DiskOp::Rename), None, || self.disk.rename(from, to))?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.remove(from);
-        open.insert(to.to_owned(), kind);
+        if let Some(name) = open.remove(from) {
+            to.clone_into(&mut name.lock().unwrap_or_else(PoisonError::into_inner));
+            open.insert(to.to_owned(), name);
+        } else {
+            open.remove(to);
+        }
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.tell(path, DiskOp::Remove);
-        self.disk.remove(path)
+        self.happen((path, DiskOp::Remove), None, || self.disk.remove(path))?;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -127,11 +137,7 @@ impl Disk for Tape {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.tell(dir, DiskOp::SyncDir);
-        if self.left_out == Some((kind_of(dir), DiskOp::SyncDir)) {
-            return Ok(());
-        }
-        self.disk.sync_dir(dir)
+        self.happen((dir, DiskOp::SyncDir), None, || self.disk.sync_dir(dir))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -152,12 +158,12 @@ impl Disk for Tape {
 }
 
 impl TapeFile {
-    fn tell(&self, op: DiskOp) {
-        (self.witness)(self.kind(), op);
+    fn name(&self) -> PathBuf {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn kind(&self) -> &'static str {
-        *self.kind.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sync(&self) -> io::Result<()> {
+        self.tape.happen((&self.name(), DiskOp::Sync), None, || self.file.sync_data())
     }
 }
 
@@ -173,26 +179,23 @@ impl DiskFile for TapeFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.tell(DiskOp::Write);
-        self.file.write_all_at(bytes, offset)
+        let write = || self.file.write_all_at(bytes, offset);
+        self.tape.happen((&self.name(), DiskOp::Write), Some((bytes, offset)), write)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.tell(DiskOp::SetLen);
-        self.file.set_len(bytes)
+        self.tape.happen((&self.name(), DiskOp::SetLen), None, || self.file.set_len(bytes))
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        self.tell(DiskOp::SetLen);
-        self.file.allocate(bytes)
+        self.tape.happen((&self.name(), DiskOp::SetLen), None, || self.file.allocate(bytes))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.tell(DiskOp::Sync);
-        if self.left_out == Some((self.kind(), DiskOp::Sync)) {
-            return Ok(());
+        match self.sync() {
+            Err(_believed_gone) if self.tape.bugs.retried => self.sync(),
+            synced => synced,
         }
-        self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {

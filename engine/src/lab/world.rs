@@ -7,7 +7,9 @@ use tidewatch_metrics::{AlertKey, Lsn, SeriesId, Transition, TransitionKind};
 use tidewatch_sinks::{Message, body};
 
 use crate::ingest::Durability;
+use crate::lab::finding::{Finding, Layer};
 use crate::lab::script::Life;
+use crate::{EngineError, ErrorKind};
 
 /// The ledger, and where the script stands.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +26,14 @@ pub(super) struct World {
     pub(super) acks: Vec<Acked>,
     /// What the receiver got, repeats left out.
     pub(super) arrivals: Vec<Arrival>,
+    /// The disk has refused something.
+    pub(super) faulted: bool,
+    /// The disk was too full to keep what only `replay` needs.
+    pub(super) archive_may_go: bool,
+    /// Requests that were refused for want of space.
+    pub(super) refused: u64,
     /// The first promise that was seen broken.
-    pub(super) broken: Option<String>,
+    pub(super) broken: Option<Finding>,
 }
 
 /// An answer that a client got.
@@ -77,12 +85,27 @@ impl World {
         match self.arrivals.iter().find(|known| known.key == arrival.key) {
             None => self.arrivals.push(arrival),
             Some(known) if *known == arrival => {}
-            Some(_) => self.break_promise(format!("{:?} repeated with another body", arrival.key)),
+            Some(_) => {
+                let told = format!("{:?} repeated with another body", arrival.key);
+                self.break_promise(Layer::Receiver, told);
+            }
         }
     }
 
-    pub(super) fn break_promise(&mut self, told: String) {
-        self.broken.get_or_insert(told);
+    /// A client was told that its request was not stored: it must be nowhere.
+    pub(super) fn refuse(&mut self, request: usize, error: &EngineError) {
+        if error.kind() == ErrorKind::Full && self.faulted {
+            self.refused += 1;
+            if let Some(at) = self.sent.iter().rposition(|sent| *sent == request) {
+                self.sent.remove(at);
+            }
+        } else {
+            self.break_promise(Layer::Conduct, format!("request {request} got {error:?}"));
+        }
+    }
+
+    pub(super) fn break_promise(&mut self, layer: Layer, told: impl Into<String>) {
+        self.broken.get_or_insert_with(|| Finding::new(layer, told));
     }
 }
 

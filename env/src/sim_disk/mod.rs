@@ -8,6 +8,7 @@ mod contents;
 mod faults;
 mod file;
 mod names;
+mod pages;
 #[cfg(test)]
 #[path = "sim_disk_tests.rs"]
 mod sim_disk_tests;
@@ -116,6 +117,12 @@ impl SimDisk {
     /// Bounds the bytes of all files; a write beyond it fails with `StorageFull`. `None`: no bound.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
+    }
+
+    /// The bytes of all files that have a name.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.state().names.bytes()
     }
 
     /// Plants a bug: syncs of files succeed and do nothing.
