@@ -6,6 +6,7 @@ use tidewatch_wal::{SEGMENT_BYTES_MIN, WalConfig, WalHome, WalInstruments};
 use super::*;
 use crate::ErrorKind;
 use crate::dispatch::RulesInForce;
+use crate::idempotency::KeyLimits;
 use crate::record::KIND_DELIVERY;
 
 /// No shards.
@@ -23,6 +24,8 @@ impl Dispatch for Nobody {
 
     fn rules(&mut self, _lsn: Lsn, _rules: &RulesInForce) {}
 
+    fn delete(&mut self, _lsn: Lsn, _delete: &DeleteRecord) {}
+
     fn advance(&mut self, _lsn: Lsn) {}
 }
 
@@ -37,8 +40,8 @@ fn committer(disk: &SimDisk) -> Committer<Nobody> {
     let config = WalConfig { segment_bytes_max: SEGMENT_BYTES_MIN, frame_bytes_max: 8 << 10 };
     let recovered =
         Wal::recover(home, config, WalInstruments::default(), |_| Ok::<_, WalError>(()));
-    let progress = Arc::new(Progress::new(0));
-    Committer::new(recovered.unwrap().0, Nobody, clock, progress, LogPosition::default())
+    let told = (Arc::new(Progress::new(0)), Idempotency::new(KeyLimits::default()));
+    Committer::new(recovered.unwrap().0, Nobody, clock, told, LogPosition::default())
 }
 
 type Answers = Arc<Mutex<Vec<Result<Ack, EngineError>>>>;
