@@ -57,7 +57,7 @@ impl MemoryShares {
             queries: if queries > 0 { queries } else { budget / 8 },
             caches: (budget / 20).min(CACHES_BYTES_MAX),
             lines: budget / 12,
-            keys: (budget / 20).min(KEYS_BYTES_MAX),
+            keys: (budget / 16).min(KEYS_BYTES_MAX),
             merges: (budget / 16).min(MERGES_BYTES_MAX),
             series: 0,
         };
@@ -88,6 +88,7 @@ impl MemoryShares {
             queries,
             caches,
             lines,
+            keys,
             merges,
             series,
             "memory budget in bytes"

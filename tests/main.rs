@@ -7,6 +7,7 @@ mod commands;
 mod door;
 mod idempotency;
 mod kill9;
+mod memory;
 mod nab;
 mod receiver;
 mod server;
