@@ -6,6 +6,7 @@ mod clients;
 mod commands;
 mod door;
 mod idempotency;
+mod instruments;
 mod kill9;
 mod memory;
 mod nab;

@@ -15,6 +15,8 @@ use crate::server::{Home, Server, Start, tell};
 const START: u64 = 1_700_000_000;
 /// Lines of one request.
 const LINES: u64 = 2_000;
+/// Writers of new series.
+const WRITERS: u64 = 2;
 /// How long a writer lets the server be that has asked it to wait.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -61,7 +63,7 @@ fn write(server: &Server, body: &str) -> (u64, String) {
 
 /// One round of rows of all old series.
 fn write_old(server: &Server, old: u64, round: u64) {
-    for from in (0..old).step_by(LINES as usize) {
+    for from in (0..old.div_ceil(LINES)).map(|request| request * LINES) {
         let lines = (from..old.min(from + LINES))
             .map(|id| format!("old,host=host-{id:06},region=eu value={round} {}\n", START + round));
         let (accepted, told) = write(server, &lines.collect::<String>());
@@ -72,10 +74,11 @@ fn write_old(server: &Server, old: u64, round: u64) {
 /// Two writers send new series, as fast as they are answered; gives how many were taken.
 fn flood(server: &Server, new: u64) -> u64 {
     let taken = std::thread::scope(|scope| {
-        let writers = [0, 1].map(|writer| {
+        let writers = [0, 1].map(|writer: u64| {
             scope.spawn(move || {
                 let mut taken = 0;
-                for from in (0..new).step_by(LINES as usize).skip(writer).step_by(2) {
+                let requests = (0..new.div_ceil(LINES)).filter(|n| n % WRITERS == writer);
+                for from in requests.map(|request| request * LINES) {
                     let ids = from..new.min(from + LINES);
                     let lines = ids.clone().map(|id| {
                         format!(
