@@ -11,6 +11,7 @@ mod kill9;
 mod memory;
 mod nab;
 mod receiver;
+mod salvage;
 mod server;
 mod sql;
 mod strace;

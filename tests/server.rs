@@ -65,6 +65,12 @@ impl Start {
         self
     }
 
+    /// With a flag.
+    pub(crate) fn with(mut self, flag: &str) -> Self {
+        self.arguments.push(flag.to_owned());
+        self
+    }
+
     /// With a configuration file.
     pub(crate) fn config(mut self, file: &Path) -> Self {
         self.arguments.extend(["--config".to_owned(), file.display().to_string()]);

@@ -87,6 +87,8 @@ pub struct EngineConfig {
     pub sinks: Vec<SinkConfig>,
     /// Where people reach the server, for the link in alerts.
     pub public_url: Option<String>,
+    /// Whether to start on a damaged directory without what is damaged.
+    pub salvage: bool,
     /// The program's version, for the log.
     pub version: String,
 }
@@ -123,6 +125,7 @@ impl EngineConfig {
             alerts_max_age: Duration::from_hours(1),
             sinks: Vec::new(),
             public_url: None,
+            salvage: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -36,6 +36,7 @@ use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::record::KIND_DELETE;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::salvage::{Salvage, SalvageReport};
 use crate::shard::{Shard, ShardShared};
 use crate::threads::{
     ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, forsake, join,
@@ -97,6 +98,7 @@ pub struct Engine {
     threads: Mutex<Vec<JoinHandle<()>>>,
     instruments: EngineInstruments,
     home: EngineHome,
+    salvaged: Option<SalvageReport>,
     _data_dir: DataDir,
 }
 
@@ -130,7 +132,14 @@ impl Engine {
         home.disk = Arc::new(BudgetDisk::new(home.disk, Arc::clone(&budget)));
         let instruments = EngineInstruments::default();
         let counted = (instruments.shard.clone(), instruments.outbox.clone());
+        let mut salvage = match config.salvage {
+            true => Some(Salvage::run(config, &home.disk, &*home.clock)?),
+            false => None,
+        };
         let mut opened = Opened::new(config, &home.disk, &home.clock, counted)?;
+        if let Some(salvage) = &mut salvage {
+            salvage.pass(&mut opened);
+        }
         let (senders, receivers): (Vec<_>, Vec<_>) =
             opened.shards.iter().map(|_| bounded(SHARD_QUEUE_MAX)).unzip();
         let (queue, commits) = bounded(COMMIT_QUEUE_MAX);
@@ -162,6 +171,7 @@ impl Engine {
             threads: Mutex::default(),
             instruments,
             home,
+            salvaged: None,
             _data_dir: data_dir,
         };
         let hashes = Arc::clone(&engine.hashes);
@@ -175,6 +185,9 @@ impl Engine {
         engine.start_flusher(config, &shares.commits)?;
         engine.start_compactor(config, &opened.shared, shares)?;
         let log = engine.open_log(config, &opened)?;
+        if let Some(salvage) = salvage {
+            engine.salvaged = salvage.finish(&log.left_out)?;
+        }
         let disk = &engine.home.disk;
         let replay = Replay::new(config, disk, &opened, &log, (&hashes, state))?;
         let rounds = engine.rounds(config, opened, (&log, budget))?;
@@ -195,6 +208,12 @@ impl Engine {
     #[must_use]
     pub fn idempotency(&self) -> &Arc<Idempotency> {
         &self.keys
+    }
+
+    /// What the start had to leave out, if it was told to salvage and there was damage.
+    #[must_use]
+    pub fn salvaged(&self) -> Option<&SalvageReport> {
+        self.salvaged.as_ref()
     }
 
     /// Transitions on their way out.

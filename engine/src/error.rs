@@ -64,6 +64,15 @@ pub enum EngineError {
         /// The checkpoint.
         number: u64,
     },
+    /// All checkpoints are damaged, and the log no longer has what they stood for.
+    #[error("no checkpoint in \"{}\" can be used, and the log no longer has its first records", dir.display())]
+    NoCheckpoint {
+        /// The directory of checkpoints.
+        dir: PathBuf,
+        /// What the log lacks.
+        #[source]
+        source: std::sync::Arc<WalError>,
+    },
     /// A file was written by a later release.
     #[error("\"{}\" has format {found}, this release knows formats up to {known}", path.display())]
     NewerFormat {
@@ -146,19 +155,33 @@ impl EngineError {
             | Self::BadRegistration { .. }
             | Self::BadRules { .. }
             | Self::BadCheckpoint { .. }
+            | Self::NoCheckpoint { .. }
             | Self::NewerFormat { .. } => ErrorKind::Corrupt,
             Self::Database(_) | Self::BadKey => ErrorKind::Invalid,
             Self::KeyReused => ErrorKind::Conflict,
             Self::Body(_) => ErrorKind::TooLarge,
             Self::Closed => ErrorKind::Closed,
             Self::Segments(error) => match error.as_ref() {
-                SegmentsError::Corrupt { .. } | SegmentsError::NewerFormat { .. } => {
-                    ErrorKind::Corrupt
-                }
+                SegmentsError::NewerFormat { .. } => ErrorKind::Corrupt,
+                error if error.is_corrupt() => ErrorKind::Corrupt,
                 _ => ErrorKind::Internal,
             },
             Self::Sink(_) | Self::Io { .. } => ErrorKind::Internal,
         }
+    }
+}
+
+impl EngineError {
+    /// Whether a salvage can help: damage of any kind, but not files of a later release.
+    #[must_use]
+    pub fn can_be_salvaged(&self) -> bool {
+        let is_newer = match self {
+            Self::NewerFormat { .. } => true,
+            Self::Wal(error) => matches!(**error, WalError::Version { .. }),
+            Self::Segments(error) => matches!(**error, SegmentsError::NewerFormat { .. }),
+            _ => false,
+        };
+        self.kind() == ErrorKind::Corrupt && !is_newer
     }
 }
 

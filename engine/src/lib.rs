@@ -25,6 +25,7 @@ mod instruments;
 #[cfg(any(test, feature = "lab"))]
 pub mod lab;
 mod lane;
+mod left_out;
 pub mod limits;
 mod line_cache;
 mod locals;
@@ -35,6 +36,7 @@ pub mod record;
 mod recovery;
 mod replayer;
 mod retention;
+mod salvage;
 mod segment_sums;
 mod series_bytes;
 pub mod shard;
@@ -62,5 +64,9 @@ pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWr
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
 pub use retention::RetentionRules;
+pub use salvage::{
+    CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostRows, LostSegment,
+    MissingRecords, SalvageReport,
+};
 pub use stopped::Stopped;
 pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

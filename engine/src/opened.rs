@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use tidewatch_env::{Clock, Disk};
-use tidewatch_metrics::{SeriesCatalog, Slot};
+use tidewatch_metrics::{Lsn, SeriesCatalog, Slot};
 use tidewatch_operators::PipelineConfig;
 use tidewatch_segments::{Manifest, remove_orphans, restore_catalog};
+use tidewatch_wal::WalError;
 use tracing::{error, info, warn};
 
 use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept, SinkEntry};
@@ -35,6 +36,10 @@ pub(crate) struct Opened {
     pub(crate) store: CheckpointStore,
     /// Checkpoints that can be used, oldest first.
     pub(crate) checkpoints: Vec<Kept>,
+    /// The greatest record of which segments or checkpoints tell that it was durable.
+    pub(crate) durable: Lsn,
+    /// Whether references may occur in records whose series are not known.
+    pub(crate) lacks_series: bool,
 }
 
 impl Opened {
@@ -49,18 +54,19 @@ impl Opened {
         (shard_instruments, outbox_instruments): (ShardInstruments, OutboxInstruments),
     ) -> Result<Self, EngineError> {
         let dir = config.segments_dir();
-        let manifest = Manifest::open(&**disk, &dir)?;
+        let store = CheckpointStore::new(Arc::clone(disk), config.checkpoints_dir());
+        let indexes = store.indexes()?;
+        // ORDER: what checkpoints rely on is checked before anything is removed.
+        let least = indexes.iter().map(|index| index.manifest).max().unwrap_or_default();
+        let manifest = Manifest::open_at_least(&**disk, &dir, least)?;
         let removed = remove_orphans(&**disk, &dir, &manifest)?;
         if removed > 0 {
             info!(removed, "files that a crash left behind were removed");
         }
         let costs = series_costs(config.shards, &config.rules);
         let catalog = Arc::new(SeriesCatalog::with(config.series, costs));
-        let store = CheckpointStore::new(Arc::clone(disk), config.checkpoints_dir());
-        let indexes = store.indexes()?;
-        if !indexes.is_empty() {
-            restore_catalog(&**disk, &dir, &manifest, &catalog)?;
-        }
+        restore_catalog(&**disk, &dir, &manifest, &catalog)?;
+        let (durable, lacks_series) = (durable_lsn(&manifest, &indexes), manifest.lacks_series());
         let flushed = Arc::new(*manifest.flushed());
         let deletes = Arc::new(Deletes::new(manifest.deletes_lsn()));
         let (heads, published) =
@@ -87,6 +93,8 @@ impl Opened {
             base: Base::first(),
             sinks: Vec::new(),
             checkpoints,
+            durable,
+            lacks_series,
             store,
         };
         opened.restore_newest(indexes)?;
@@ -116,6 +124,41 @@ impl Opened {
         Ok(())
     }
 
+    /// Goes from record `from` on with empty state: no checkpoint can be used, and nothing earlier is left.
+    pub(crate) fn begin_at(&mut self, from: Lsn) {
+        self.base = Base::without_state(from);
+    }
+
+    /// Whether no checkpoint was taken.
+    pub(crate) fn is_first(&self) -> bool {
+        self.base.replay_from == Base::first().replay_from
+    }
+
+    /// Refuses a log that ends with `last`, before a record of which segments or checkpoints tell: new
+    /// records would get its number, and would be taken for records whose rows are stored.
+    ///
+    /// # Errors
+    /// `Missing`.
+    pub(crate) fn check_end(&self, last: Lsn) -> Result<(), EngineError> {
+        if last < self.durable {
+            let (from, first) = (self.durable, last.next());
+            return Err(WalError::Missing { from, first }.into());
+        }
+        Ok(())
+    }
+
+    /// What it means that the log could not be opened.
+    pub(crate) fn refused(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::Wal(source)
+                if self.is_first() && matches!(*source, WalError::Missing { .. }) =>
+            {
+                EngineError::NoCheckpoint { dir: self.store.dir().to_owned(), source }
+            }
+            error => error,
+        }
+    }
+
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<bool, EngineError> {
         let (start, record) = &checkpoint.index.start;
         let rules = rules_of(*start, record)?;
@@ -132,4 +175,12 @@ impl Opened {
         self.base = Base::of(&checkpoint.index);
         Ok(true)
     }
+}
+
+/// The greatest record of which segments or checkpoints tell that it was durable.
+pub(crate) fn durable_lsn(manifest: &Manifest, indexes: &[CheckpointIndex]) -> Lsn {
+    let flushed = manifest.flushed().iter().copied();
+    let files = manifest.files().iter().map(|file| file.last_lsn);
+    let checkpoints = indexes.iter().flat_map(|index| [index.position.0, index.greatest_lsn()]);
+    flushed.chain(files).chain(checkpoints).max().unwrap_or_default()
 }

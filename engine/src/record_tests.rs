@@ -95,6 +95,33 @@ fn starts_ticks_deliveries_and_hashes_come_back() {
     assert_eq!(back, record);
 }
 
+#[test]
+fn a_keyed_record_is_its_key_and_then_what_the_samples_are_without_one() {
+    let report = crate::LineReport { lines_accepted: 2, ..crate::LineReport::default() };
+    let key = RequestKey {
+        db: "d".into(),
+        key: "order:7".into(),
+        request: 1 << 100 | 5,
+        answer: StoredAnswer::encode(&report, crate::Durability::Synced).into(),
+    };
+    let mut part = SampleBatch::default();
+    part.push(SeriesRef(1), EventTime::new(2), 0.5);
+    let encode = |key: Option<&RequestKey>| encode_samples(key, UnixNanos::new(9), &[], &[&part]);
+    let bytes = encode(Some(&key));
+    assert!(bytes.ends_with(&encode(None)));
+    let Some(LogRecord::Samples(back)) = decode(KIND_KEYED_SAMPLES, &bytes) else { panic!() };
+    assert_eq!(back.key.as_deref(), Some(&key));
+    assert_eq!((back.received, back.parts[0].values()), (UnixNanos::new(9), &[0.5][..]));
+    for cut in 0..bytes.len() {
+        assert!(decode(KIND_KEYED_SAMPLES, &bytes[..cut]).is_none(), "cut at {cut}");
+    }
+    let keys = ["", "a b"].map(|text| RequestKey { key: text.into(), ..key.clone() });
+    let answer = RequestKey { answer: [7].into(), ..key };
+    for bad in keys.iter().chain([&answer]) {
+        assert!(decode(KIND_KEYED_SAMPLES, &encode(Some(bad))).is_none(), "{bad:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn samples_come_back(

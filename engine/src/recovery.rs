@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidewatch_env::{Clock, Disk};
-use tidewatch_metrics::{Lsn, SampleBatch, SeriesCatalog, SeriesRef};
-use tidewatch_wal::{KIND_CALLER_MIN, Record, Wal, WalHome, WalInstruments, WalReader};
+use tidewatch_metrics::{Lsn, SeriesCatalog, SeriesRef};
+use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, Record, Wal, WalHome, WalInstruments, WalReader};
 use tracing::{error, info, warn};
 
 use crate::checkpoint::Base;
@@ -15,10 +15,11 @@ use crate::config::EngineConfig;
 use crate::dispatch::Dispatch;
 use crate::hashes::Hashes;
 use crate::idempotency::Idempotency;
+use crate::left_out::{LeftOut, UnknownSeries};
 use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
-use crate::record::{KIND_START, LogRecord, OutputHashRecord, StartRecord, decode};
+use crate::record::{KIND_SAMPLES, KIND_START, LogRecord, OutputHashRecord, StartRecord, decode};
 use crate::replayer::{Replayer, register, rules_of};
 use crate::{EngineError, OPERATORS_VERSION};
 
@@ -54,6 +55,8 @@ pub(crate) struct OpenLog {
     /// The record of this start.
     pub(crate) start: (Lsn, StartRecord),
     sinks_since: BTreeMap<String, Lsn>,
+    /// Rows that replay will leave out.
+    pub(crate) left_out: LeftOut,
 }
 
 impl OpenLog {
@@ -76,7 +79,11 @@ impl OpenLog {
         let mut scan = Scan::new(opened, filed);
         let from = opened.base.replay_from;
         let visit = |record: Record<'_>| scan.visit(&record);
-        let (mut wal, summary) = Wal::recover_from(home, config.wal, instruments, from, visit)?;
+        let recovered = Wal::recover_from(home, config.wal, instruments, from, visit);
+        let (mut wal, summary) = recovered.map_err(|error| opened.refused(error))?;
+        let last = summary.last_lsn;
+        opened.check_end(last)?;
+        let left_out = scan.settle(!summary.gaps.is_empty() || opened.lacks_series)?;
         let start = start_record(config, &*clock);
         let lsn = wal.append(KIND_START, &[&start.encode()], None)?;
         wal.sync()?;
@@ -84,8 +91,11 @@ impl OpenLog {
         opened.shared.progress.set_rows(scan.position.rows);
         scan.start(lsn, &start);
         let Scan { position, sinks_since, .. } = scan;
-        info!(records = summary.records, %from, last_lsn = %summary.last_lsn, "log opened");
-        Ok(Self { wal, position, start: (lsn, start), sinks_since })
+        info!(records = summary.records, %from, last_lsn = %last, "log opened");
+        if left_out.rows > 0 {
+            warn!(rows = left_out.rows, "rows are left out: the names of their series are lost");
+        }
+        Ok(Self { wal, position, start: (lsn, start), sinks_since, left_out })
     }
 }
 
@@ -101,6 +111,7 @@ struct Scan<'a> {
     sinks_since: BTreeMap<String, Lsn>,
     /// By reference, whether the series is registered.
     known: Vec<bool>,
+    unknown: UnknownSeries,
 }
 
 impl<'a> Scan<'a> {
@@ -114,6 +125,7 @@ impl<'a> Scan<'a> {
             position: opened.base.position.1,
             sinks_since: sinks.collect(),
             known: Vec::new(),
+            unknown: UnknownSeries::default(),
         };
         opened.shared.catalog.since(0).iter().for_each(|(series, _)| scan.note(*series));
         scan
@@ -132,10 +144,8 @@ impl<'a> Scan<'a> {
             LogRecord::Samples(samples) => {
                 register(self.catalog, lsn, &samples)?;
                 samples.registrations.iter().for_each(|(series, _)| self.note(*series));
-                let known = |series: &SeriesRef| self.known.get(series.index()) == Some(&true);
-                if !samples.parts.iter().flat_map(SampleBatch::series).all(known) {
-                    return Err(EngineError::BadRecord { lsn, kind });
-                }
+                let known = |series: SeriesRef| is_known(&self.known, series);
+                self.unknown.count(lsn, &samples.parts, known);
                 self.position.pass_samples(lsn, &samples, self.base);
                 if let Some(key) = samples.key.filter(|_| lsn > self.filed) {
                     self.keys.restore(lsn, key);
@@ -160,12 +170,29 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    /// The rows that replay will leave out; where no damage excuses them, their record is refused.
+    fn settle(&mut self, excused: bool) -> Result<LeftOut, EngineError> {
+        let unknown = std::mem::take(&mut self.unknown);
+        match unknown.first() {
+            Some(lsn) if !excused => Err(EngineError::BadRecord { lsn, kind: KIND_SAMPLES }),
+            Some(_) | None => {
+                // Else a new series would get the rows of the lost one at the next start.
+                self.catalog.reserve(unknown.refs_end());
+                Ok(unknown.settle(|series| is_known(&self.known, series)))
+            }
+        }
+    }
+
     fn start(&mut self, lsn: Lsn, start: &StartRecord) {
         self.sinks_since.retain(|sink, _| start.sinks.contains(sink));
         for sink in &start.sinks {
             self.sinks_since.entry(sink.clone()).or_insert(lsn);
         }
     }
+}
+
+fn is_known(known: &[bool], series: SeriesRef) -> bool {
+    known.get(series.index()) == Some(&true)
 }
 
 /// Reads the log back through the operators, while it may grow already.
@@ -199,9 +226,14 @@ impl Replay {
         let (start, _) = log.start;
         let since = |sink: &str| log.sinks_since.get(sink).copied().unwrap_or(start);
         state.target.store(start.get(), Ordering::Relaxed);
+        let catalog = Arc::clone(&opened.shared.catalog);
+        let mut replayer = Replayer::new(catalog, opened.base.clone());
+        if log.left_out.rows > 0 {
+            replayer.tolerate();
+        }
         Ok(Self {
             reader,
-            replayer: Replayer::new(Arc::clone(&opened.shared.catalog), opened.base.clone()),
+            replayer,
             outbox: Arc::clone(&opened.shared.outbox),
             hashes: Arc::clone(hashes),
             progress: Arc::clone(&opened.shared.progress),
@@ -225,6 +257,10 @@ impl Replay {
         while let Some(record) = self.reader.next_record_upto(upto)? {
             if self.progress.is_closed() {
                 return Ok(false);
+            }
+            if record.kind == KIND_GAP {
+                warn!(from = %record.lsn, to = %record.last_lsn, "the log lacks records");
+                self.replayer.pass_gap();
             }
             if record.kind < KIND_CALLER_MIN {
                 continue;

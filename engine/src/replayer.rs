@@ -17,18 +17,39 @@ use crate::shard::ShardRows;
 pub(crate) struct Replayer {
     catalog: Arc<SeriesCatalog>,
     base: Base,
-    slots: Vec<Slot>,
+    /// By reference.
+    slots: Vec<Option<Slot>>,
+    /// Whether series may be unknown: their registrations were damaged.
+    tolerant: bool,
+    is_exact: bool,
 }
 
 impl Replayer {
     /// Builds on `base`; series go into `catalog`, which has those that `base` knows.
     #[must_use]
     pub(crate) fn new(catalog: Arc<SeriesCatalog>, base: Base) -> Self {
-        let mut replayer = Self { base, slots: Vec::new(), catalog };
+        let (is_exact, slots) = (base.is_exact, Vec::new());
+        let mut replayer = Self { base, slots, catalog, tolerant: false, is_exact };
         for (series, entry) in replayer.catalog.since(0) {
             replayer.note_slot(series, entry.id.slot());
         }
         replayer
+    }
+
+    /// From here on rows of series that are not known are left out: their registrations were damaged.
+    pub(crate) fn tolerate(&mut self) {
+        self.tolerant = true;
+    }
+
+    /// The log lacks records here: what comes behind is not what it was when it ran live.
+    pub(crate) fn pass_gap(&mut self) {
+        self.tolerant = true;
+        self.is_exact = false;
+    }
+
+    /// Whether all that the log ever had was replayed, so that it can be compared.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.is_exact
     }
 
     /// Takes one record. What is not for the shards, or not for them alone, is given back.
@@ -49,8 +70,8 @@ impl Replayer {
                 Ok(None)
             }
             LogRecord::Tick(mut tick) => {
-                // What some slots had put out before is not known.
-                tick.hashed &= !self.base.covers_some(lsn);
+                // What some slots had put out before is not known, or not what it was live.
+                tick.hashed &= self.is_exact && !self.base.covers_some(lsn);
                 dispatch.tick(lsn, tick);
                 Ok(None)
             }
@@ -86,7 +107,13 @@ impl Replayer {
             let columns = part.series().iter().zip(part.times()).zip(part.values());
             for ((series, time), value) in columns {
                 let bad = EngineError::BadRecord { lsn, kind: crate::record::KIND_SAMPLES };
-                let slot = *self.slots.get(series.index()).ok_or(bad)?;
+                let Some(slot) = self.slots.get(series.index()).copied().flatten() else {
+                    if !self.tolerant {
+                        return Err(bad);
+                    }
+                    self.is_exact = false;
+                    continue;
+                };
                 if !(some && self.base.covers(slot, lsn)) {
                     routed[shard_of(slot, shards)].push(*series, *time, *value);
                 }
@@ -103,9 +130,9 @@ impl Replayer {
 
     fn note_slot(&mut self, series: SeriesRef, slot: Slot) {
         if self.slots.len() <= series.index() {
-            self.slots.resize(series.index() + 1, Slot::default());
+            self.slots.resize(series.index() + 1, None);
         }
-        self.slots[series.index()] = slot;
+        self.slots[series.index()] = Some(slot);
     }
 }
 
@@ -139,6 +166,8 @@ impl LogPosition {
     pub(crate) fn pass_tick(&mut self, lsn: Lsn, tick: &TickRecord, base: &Base) {
         if lsn > base.position.0 {
             self.tick = tick.time;
+            // Rows of records that are missing count as well.
+            self.rows = self.rows.max(tick.rows);
             if tick.hashed {
                 self.hashed_rows = tick.rows;
             }

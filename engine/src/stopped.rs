@@ -7,7 +7,7 @@ use tidewatch_env::Clock;
 use tidewatch_env::Disk;
 use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_segments::{CompactionInstruments, Snapshot};
-use tidewatch_wal::{KIND_CALLER_MIN, Record, SegmentState, WalReader, WalSegmentInfo};
+use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, Record, SegmentState, WalReader, WalSegmentInfo};
 
 use crate::EngineError;
 use crate::compactor::{Compactor, CompactorShares, Step};
@@ -49,18 +49,26 @@ impl Stopped {
         mut watch: impl FnMut(Lsn),
     ) -> Result<Self, EngineError> {
         let instruments = (ShardInstruments::default(), OutboxInstruments::default());
-        let opened = Opened::new(config, disk, clock, instruments)?;
-        let shared = opened.shared;
+        let mut opened = Opened::new(config, disk, clock, instruments)?;
+        let shared = opened.shared.clone();
         let hashes = Arc::new(Hashes::new(config.shards));
-        let mut dispatch = InlineDispatch { shards: opened.shards, hashes, frozen: Vec::new() };
+        let shards = std::mem::take(&mut opened.shards);
+        let mut dispatch = InlineDispatch { shards, hashes, frozen: Vec::new() };
         let from = opened.base.replay_from;
-        let mut replayer = Replayer::new(Arc::clone(&shared.catalog), opened.base);
-        let mut reader = WalReader::open_at(Arc::clone(disk), &config.wal_dir(), from)?;
+        let mut replayer = Replayer::new(Arc::clone(&shared.catalog), opened.base.clone());
+        if opened.lacks_series {
+            replayer.tolerate();
+        }
+        let reader = WalReader::open_at(Arc::clone(disk), &config.wal_dir(), from);
+        let mut reader = reader.map_err(|error| opened.refused(error.into()))?;
         let mut last = Lsn::ZERO;
         let mut files: Vec<WalSegmentInfo> = Vec::new();
         let mut visited = 0_u64;
         while let Some(record) = reader.next_record()? {
-            last = record.lsn;
+            last = record.last_lsn;
+            if record.kind == KIND_GAP {
+                replayer.pass_gap();
+            }
             match files.last_mut() {
                 Some(file) if *file.file == *record.file => file.last_lsn = last,
                 _ => files.push(file_of(&**disk, config, &record)?),
@@ -82,6 +90,7 @@ impl Stopped {
                 dispatch.advance(last);
             }
         }
+        opened.check_end(last)?;
         shared.progress.set_durable(last, UnixNanos::default());
         dispatch.advance(last);
         Ok(Self { shared, last, files, _shards: dispatch, _data_dir: data_dir })

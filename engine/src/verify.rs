@@ -16,7 +16,7 @@ use tidewatch_metrics::{
 };
 use tidewatch_operators::OutputHash;
 use tidewatch_segments::{Manifest, restore_catalog};
-use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
+use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, WalReader};
 
 use crate::checkpoint::{Base, Checkpoint, CheckpointStore, SlotMark};
 use crate::config::EngineConfig;
@@ -24,9 +24,10 @@ use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce, shard_of};
 use crate::hashes::added;
 use crate::record::{
-    KIND_CHECKPOINT, LogRecord, OutputHashRecord, TickRecord, TransitionRecord, decode,
+    KIND_CHECKPOINT, KIND_DELETE, LogRecord, OutputHashRecord, TickRecord, TransitionRecord, decode,
 };
 use crate::replayer::{Replayer, rules_of};
+use crate::salvage::lost_segments;
 use crate::segment_sums::SegmentSums;
 use crate::shard::ShardRows;
 use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
@@ -90,19 +91,28 @@ pub fn verify(
 ) -> Result<VerifyReport, EngineError> {
     let engine = EngineConfig::new(data_dir.to_owned());
     let catalog = Arc::new(SeriesCatalog::new(usize::MAX));
-    let begin = Begin::find(disk, &engine, &catalog)?;
-    let sums = SegmentSums::open(disk, &engine.segments_dir(), &catalog, begin.base.covered())?;
+    let mut begin = Begin::find(disk, &engine, &catalog)?;
+    let deletes = std::mem::take(&mut begin.deletes);
+    let (segments, lost) = (engine.segments_dir(), lost_segments(&**disk, &engine));
+    let sums =
+        SegmentSums::open(disk, &segments, &catalog, begin.base.covered(), (&lost, deletes))?;
     let mut replay = Replay::new(&catalog, config, sums, begin.marks);
     if let Some(checkpoint) = &begin.checkpoint {
         replay.restore(checkpoint)?;
     }
     let mut replayer = Replayer::new(Arc::clone(&catalog), begin.base.clone());
     let from = begin.base.replay_from;
+    if begin.lacks_series {
+        replayer.tolerate();
+    }
     let mut reader = open_log(disk, &engine, from)?;
     let (mut first, mut to) = (None, Lsn::ZERO);
     while let Some(record) = reader.next_record()? {
         first.get_or_insert(record.lsn);
-        to = record.lsn;
+        to = record.last_lsn;
+        if record.kind == KIND_GAP {
+            replayer.pass_gap();
+        }
         if record.kind >= KIND_CALLER_MIN {
             replay.compare_marks(record.lsn);
             let noted = replayer.replay(record.lsn, record.kind, record.payload, &mut replay)?;
@@ -111,6 +121,7 @@ pub fn verify(
         }
     }
     replay.compare_marks(to.next());
+    replay.comparable &= replayer.is_exact();
     let samples = replay.seen.samples;
     replay.finish(first.unwrap_or_default(), to, samples)
 }
@@ -132,6 +143,10 @@ struct Begin {
     checkpoint: Option<Checkpoint>,
     /// By the record that a slot must have passed.
     marks: Vec<SlotMark>,
+    /// Whether the names of series were lost.
+    lacks_series: bool,
+    /// In the order of the log.
+    deletes: Vec<(Lsn, DeleteRecord)>,
 }
 
 impl Begin {
@@ -141,28 +156,36 @@ impl Begin {
         catalog: &SeriesCatalog,
     ) -> Result<Self, EngineError> {
         let mut reader = open_log(disk, engine, Lsn::ZERO)?;
-        let (mut first, mut marks) = (None, Vec::new());
+        let mut behind_gaps = Lsn::ZERO;
+        let (mut first, mut marks, mut deletes) = (None, Vec::new(), Vec::new());
         while let Some(record) = reader.next_record()? {
             first.get_or_insert(record.lsn);
-            if record.kind == KIND_CHECKPOINT
-                && let Some(LogRecord::Checkpoint(noted)) = decode(record.kind, record.payload)
-            {
-                marks.extend(noted.slots);
+            if record.kind == KIND_GAP {
+                behind_gaps = record.last_lsn.next();
             }
-        }
-        let mut begin = Self { base: Base::first(), checkpoint: None, marks };
-        if let Some(first) = first.filter(|first| *first > begin.base.replay_from) {
-            let store = CheckpointStore::new(Arc::clone(disk), engine.checkpoints_dir());
-            let anchors = store.indexes()?.into_iter().rev();
-            for index in anchors.filter(|index| index.replay_from >= first) {
-                if let Some(oldest) = store.open(index)? {
-                    let dir = engine.segments_dir();
-                    restore_catalog(&**disk, &dir, &Manifest::open(&**disk, &dir)?, catalog)?;
-                    begin.base = Base::of(&oldest.index);
-                    begin.checkpoint = Some(oldest);
-                    break;
+            if matches!(record.kind, KIND_CHECKPOINT | KIND_DELETE) {
+                match decode(record.kind, record.payload) {
+                    Some(LogRecord::Checkpoint(noted)) => marks.extend(noted.slots),
+                    Some(LogRecord::Delete(delete)) => deletes.push((record.lsn, delete)),
+                    Some(_) | None => {}
                 }
             }
+        }
+        let dir = engine.segments_dir();
+        let manifest = Manifest::open_read_only(&**disk, &dir)?;
+        let lacks_series = manifest.lacks_series();
+        let base = Base::first();
+        let mut begin = Self { base, checkpoint: None, marks, lacks_series, deletes };
+        let first = first.unwrap_or_default();
+        // Across a gap nothing can be compared, so the replay begins behind the last one if it can.
+        for least in [first.max(behind_gaps), first] {
+            if least > begin.base.replay_from && begin.checkpoint.is_none() {
+                begin.checkpoint = oldest_checkpoint(disk, engine, least)?;
+            }
+        }
+        if let Some(checkpoint) = &begin.checkpoint {
+            restore_catalog(&**disk, &dir, &manifest, catalog)?;
+            begin.base = Base::of(&checkpoint.index);
         }
         let base = &begin.base;
         begin.marks.retain(|mark| mark.lsn > base.covered()[usize::from(mark.slot.0)]);
@@ -170,6 +193,22 @@ impl Begin {
         begin.marks.sort_by_key(|mark| std::cmp::Reverse(mark.lsn));
         Ok(begin)
     }
+}
+
+/// The oldest whole checkpoint for which the log is needed from `least` on, or from a later record.
+fn oldest_checkpoint(
+    disk: &Arc<dyn Disk>,
+    engine: &EngineConfig,
+    least: Lsn,
+) -> Result<Option<Checkpoint>, EngineError> {
+    let store = CheckpointStore::new(Arc::clone(disk), engine.checkpoints_dir());
+    for index in store.indexes()?.into_iter().rev().filter(|index| index.replay_from >= least) {
+        let whole = store.open(index)?;
+        if whole.is_some() {
+            return Ok(whole);
+        }
+    }
+    Ok(None)
 }
 
 type DedupeKey = (AlertKey, TransitionKind);

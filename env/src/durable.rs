@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::disk::{Disk, OpenMode};
 
+/// Bytes that are copied at a time.
+const COPY_BYTES: usize = 1 << 20;
+
 /// Puts `bytes` at `path` so that after any crash the file holds either all of its old bytes or
 /// all of the new ones, and after the return the new ones.
 ///
@@ -26,6 +29,40 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     // DURABILITY: the bytes before the name, or a crash could leave the name on a torn file.
     file.sync_data()?;
     disk.rename(temporary, path)?;
+    disk.sync_dir(dir)
+}
+
+/// Copies the file at `from` to `to`, durably; a file that is there is replaced.
+///
+/// # Errors
+/// What the file system reports; the file at `to` is then the old one, none, or the whole copy.
+pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let mut temporary = to.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = Path::new(&temporary);
+    let dir = to.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    match disk.remove(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let source = disk.open(from, OpenMode::Read)?;
+    let copy = disk.open(temporary, OpenMode::CreateNew)?;
+    let mut block = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    loop {
+        let read = match source.read_at(&mut block, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read == 0 {
+            break;
+        }
+        copy.write_all_at(&block[..read], offset)?;
+        offset += u64::try_from(read).map_err(io::Error::other)?;
+    }
+    // DURABILITY: the bytes before the name, or a crash could leave the name on a torn file.
+    copy.sync_data()?;
+    disk.rename(temporary, to)?;
     disk.sync_dir(dir)
 }
 
@@ -66,6 +103,30 @@ mod tests {
             }
             if replaced.is_ok() {
                 assert!(crash_at > 4, "create, write, sync, rename and sync_dir were counted");
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_is_whole_or_absent_at_every_crash_and_whole_after_the_return() {
+        let (from, to) = (Path::new("/d/from"), Path::new("/d/to"));
+        for crash_at in 1.. {
+            let disk = SimDisk::new(crash_at);
+            disk.create_dir_all(Path::new("/d")).unwrap();
+            let content = vec![7; COPY_BYTES + 5];
+            replace_file(&disk, from, &content).unwrap();
+            disk.crash_at(disk.ops() + crash_at);
+            let copied = copy_file(&disk, from, to);
+            for seed in 0..20 {
+                let disk = disk.reboot(seed);
+                let there = disk.exists(to).unwrap();
+                assert!(there || copied.is_err(), "acknowledged and lost, crash at {crash_at}");
+                if there {
+                    assert!(read_file(&disk, to, 1 << 21).unwrap() == content, "at {crash_at}");
+                }
+            }
+            if copied.is_ok() {
                 return;
             }
         }

@@ -16,7 +16,7 @@ mod thread_priority;
 
 pub use crate::clock::{Clock, RealClock, SimClock};
 pub use crate::disk::{Disk, DiskFile, LockGuard, OpenMode};
-pub use crate::durable::{read_file, replace_file};
+pub use crate::durable::{copy_file, read_file, replace_file};
 pub use crate::real_disk::RealDisk;
 pub use crate::rng::Rng;
 pub use crate::sim_disk::{DiskOp, FaultMode, SECTOR_BYTES, SimDisk};

@@ -227,6 +227,15 @@ impl SeriesCatalog {
         }
     }
 
+    /// Gives no reference below `refs_end` to a series that is new: they were used already, and what
+    /// they stand for is not known here.
+    pub fn reserve(&self, refs_end: usize) {
+        let mut inner = self.write();
+        if inner.entries.len() < refs_end {
+            inner.entries.resize(refs_end, None);
+        }
+    }
+
     /// The series with this reference.
     #[must_use]
     pub fn get(&self, series: SeriesRef) -> Option<Arc<SeriesEntry>> {

@@ -69,6 +69,8 @@ pub struct Prepared {
     task: Task,
     merged: Option<(Sealed, FileMeta)>,
     deletes_lsn: Lsn,
+    /// Whether rows may have been left out because they had expired.
+    expires: bool,
     /// Rows that are left out.
     pub rows_erased: u64,
     /// Bytes written.
@@ -144,10 +146,12 @@ impl Upkeep<'_> {
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<Prepared>, SegmentsError> {
         let deletes_lsn = manifest.deletes_lsn();
+        let expires = retained(self.retention, self.now).is_some();
         if task.why.is_drop() {
             let is_samples = task.why != Why::Keys;
             let rows_erased = task.inputs.iter().map(|file| file.rows).filter(|_| is_samples).sum();
-            return Ok(Some(Prepared { task, merged: None, deletes_lsn, rows_erased, bytes: 0 }));
+            let (merged, bytes) = (None, 0);
+            return Ok(Some(Prepared { task, merged, deletes_lsn, expires, rows_erased, bytes }));
         }
         let open =
             |meta: &Arc<FileMeta>| Arc::new(Segment::open(Arc::clone(disk), dir, Arc::clone(meta)));
@@ -170,7 +174,7 @@ impl Upkeep<'_> {
             }
         };
         let bytes = merged.as_ref().map_or(0, |(_, meta)| meta.bytes);
-        Ok(Some(Prepared { task, merged, deletes_lsn, rows_erased, bytes }))
+        Ok(Some(Prepared { task, merged, deletes_lsn, expires, rows_erased, bytes }))
     }
 
     /// What the manifest says of the rows of a task's inputs.
@@ -231,6 +235,10 @@ impl Prepared {
             removed: inputs.iter().map(|file| file.file.clone()).collect(),
             ..Edit::default()
         };
+        let is_emptied = self.merged.is_none() && self.expires;
+        if self.task.why.is_drop() && self.task.why != Why::Keys || is_emptied {
+            edit.dropped = last;
+        }
         if let Some((sealed, meta)) = self.merged {
             let file = data_name(FileKind::Samples, manifest.number() + 1);
             sealed.rename(disk, dir, &file)?;

@@ -49,6 +49,9 @@ pub(crate) struct Delta {
     /// Records of deletes that no file needs any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) deletes_done: Vec<u64>,
+    /// The greatest last record of a file that went with rows that had expired or had no room.
+    #[serde(default, with = "lsn")]
+    pub(crate) dropped_lsn: Lsn,
     /// Files that went because they are damaged; they stay on the disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) quarantined: Vec<FileMeta>,
@@ -144,6 +147,7 @@ mod tests {
                 to: EventTime::new(7),
             }],
             deletes_done: vec![4],
+            dropped_lsn: Lsn::new(3),
             quarantined: Vec::new(),
             deletes_lsn: Lsn::new(8),
         }

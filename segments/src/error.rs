@@ -75,10 +75,16 @@ pub enum SegmentsError {
 }
 
 impl SegmentsError {
-    /// Whether stored bytes are damaged, so that trying again cannot help.
+    /// Whether stored bytes are damaged or gone, so that trying again cannot help.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt { .. })
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

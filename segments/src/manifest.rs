@@ -41,6 +41,7 @@ pub struct Manifest {
     /// In the order of their records.
     deletes: Vec<Delete>,
     deletes_lsn: Lsn,
+    dropped_lsn: Lsn,
     quarantined: Vec<Arc<FileMeta>>,
 }
 
@@ -56,6 +57,8 @@ pub(crate) struct Edit {
     pub(crate) deletes: Vec<Delete>,
     /// Records of deletes.
     pub(crate) deletes_done: Vec<u64>,
+    /// The greatest last record of files among `removed` whose rows had expired or had no room.
+    pub(crate) dropped: Lsn,
     /// Those of `removed` that are damaged.
     pub(crate) quarantined: Vec<FileMeta>,
 }
@@ -65,6 +68,33 @@ pub(crate) struct Edit {
 pub(crate) struct SeriesKnown {
     pub(crate) end: u32,
     pub(crate) missing: Vec<RefRange>,
+}
+
+/// What can be read of a damaged manifest.
+#[derive(Debug)]
+pub(crate) struct WholePart {
+    pub(crate) manifest: Manifest,
+    /// Deltas behind it that are damaged, or that cannot count because one before them is.
+    pub(crate) behind: Vec<DeltaBehind>,
+}
+
+/// A delta that cannot be taken.
+#[derive(Debug)]
+pub(crate) struct DeltaBehind {
+    pub(crate) path: PathBuf,
+    pub(crate) number: u64,
+    /// As if a crash had torn it while it was created.
+    pub(crate) was_torn: bool,
+    pub(crate) error: SegmentsError,
+}
+
+/// What a salvaged manifest says anew.
+#[derive(Debug)]
+pub(crate) struct Restated {
+    pub(crate) added: Vec<FileMeta>,
+    pub(crate) flushed: Box<[Lsn; SLOTS]>,
+    pub(crate) series_end: u32,
+    pub(crate) series_missing: Vec<RefRange>,
 }
 
 /// A manifest that was read, and what a crash left of the delta after it.
@@ -82,9 +112,22 @@ impl Manifest {
     /// # Errors
     /// [`SegmentsError::Corrupt`] and [`SegmentsError::NewerFormat`], and what the disk reports.
     pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, SegmentsError> {
+        Self::open_at_least(disk, dir, 0)
+    }
+
+    /// As [`open`](Self::open), for whoever relies on the version `least`: an earlier one is damage,
+    /// and nothing is changed then.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_at_least(disk: &dyn Disk, dir: &Path, least: u64) -> Result<Self, SegmentsError> {
         let deltas = dir.join(MANIFEST_DIR);
         disk.create_dir_all(&deltas).map_err(SegmentsError::io("create", &deltas))?;
         let read = Self::read(disk, dir)?;
+        if read.manifest.number < least {
+            let last = deltas.join(delta_name(read.manifest.number + 1));
+            return Err(SegmentsError::corrupt(&last, 0, "it is cut or missing, and it counted"));
+        }
         if let Some(torn) = &read.torn {
             tracing::warn!(file = %torn.display(), "removing a manifest delta torn by a crash");
             disk.remove(torn).map_err(SegmentsError::io("remove", torn))?;
@@ -92,6 +135,16 @@ impl Manifest {
             disk.sync_dir(&deltas).map_err(SegmentsError::io("sync", &deltas))?;
         }
         Ok(read.manifest)
+    }
+
+    /// As [`open`](Self::open), but nothing is changed, also where there is nothing yet.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_read_only(disk: &dyn Disk, dir: &Path) -> Result<Self, SegmentsError> {
+        let deltas = dir.join(MANIFEST_DIR);
+        let there = disk.exists(&deltas).map_err(SegmentsError::io("look for", &deltas))?;
+        if there { Ok(Self::read(disk, dir)?.manifest) } else { Ok(Self::empty()) }
     }
 
     /// Reads the manifest and changes nothing.
@@ -117,8 +170,13 @@ impl Manifest {
                 }
             }
         }
-        if chain.last().is_some_and(|first| !first.full) {
-            return Err(SegmentsError::corrupt(&deltas, 0, "the deltas begin in the middle"));
+        if let Some(first) = chain.last().filter(|first| !first.full) {
+            let missing = deltas.join(delta_name(first.previous));
+            return Err(SegmentsError::corrupt(
+                &missing,
+                0,
+                "it is missing, and the next one counts",
+            ));
         }
         let mut manifest = Self::empty();
         manifest.chain_start = chain.last().map_or(0, |first| first.number);
@@ -126,6 +184,74 @@ impl Manifest {
             manifest.apply(&deltas, delta)?;
         }
         Ok(Read { manifest, torn })
+    }
+
+    /// Reads as much of the manifest as is whole, and changes nothing: the newest full delta that can
+    /// be read, and what follows it without a break.
+    ///
+    /// # Errors
+    /// [`SegmentsError::NewerFormat`], and what the disk reports.
+    pub(crate) fn read_whole_part(disk: &dyn Disk, dir: &Path) -> Result<WholePart, SegmentsError> {
+        let deltas = dir.join(MANIFEST_DIR);
+        let there = disk.exists(&deltas).map_err(SegmentsError::io("look for", &deltas))?;
+        let numbers = if there { delta_numbers(disk, &deltas)? } else { Vec::new() };
+        let mut manifest = Self::empty();
+        let mut behind: Vec<DeltaBehind> = Vec::new();
+        for number in numbers {
+            let path = deltas.join(delta_name(number));
+            let bytes = match read_file(disk, &path, DELTA_BYTES_MAX) {
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+                read => read.map_err(SegmentsError::io("read", &path))?,
+            };
+            let delta = match Delta::decode(&bytes) {
+                Err(BadDelta::Newer(found)) => return Err(BadDelta::Newer(found).error(&path)),
+                decoded => decoded.map_err(|bad| (bad, bad.error(&path))),
+            };
+            let was_torn = matches!(&delta, Err((BadDelta::Torn, _)));
+            let applied = delta.map_err(|(_, error)| error).and_then(|delta| {
+                check_link(&path, number, &delta, None)?;
+                let follows = delta.full || behind.is_empty() && manifest.number + 1 == number;
+                if !follows {
+                    return Err(SegmentsError::corrupt(&path, 0, "one before it is missing"));
+                }
+                let mut next = manifest.clone();
+                if delta.full {
+                    next.chain_start = number;
+                }
+                next.apply(&deltas, delta)?;
+                Ok(next)
+            });
+            match applied {
+                Ok(next) => {
+                    if next.chain_start == number {
+                        behind.clear();
+                    }
+                    manifest = next;
+                }
+                Err(error) => behind.push(DeltaBehind { path, number, was_torn, error }),
+            }
+        }
+        Ok(WholePart { manifest, behind })
+    }
+
+    /// Names `added` and the files that `keep` says, in a full delta of the version `number`, with rows
+    /// of slots up to `flushed` in files. All files that it names must be durable already.
+    pub(crate) fn restate(
+        &self,
+        (disk, dir): (&dyn Disk, &Path),
+        number: u64,
+        keep: impl Fn(&FileMeta) -> bool,
+        restated: Restated,
+    ) -> Result<(), SegmentsError> {
+        let mut next = self.clone();
+        next.number = number;
+        next.chain_start = number;
+        next.files.retain(|file| keep(file));
+        next.files.extend(restated.added.into_iter().map(Arc::new));
+        next.flushed = restated.flushed;
+        next.series_end = restated.series_end;
+        next.series_missing = restated.series_missing;
+        write_delta(disk, &dir.join(MANIFEST_DIR), &next.to_full())
     }
 
     /// The manifest of a directory without files.
@@ -139,6 +265,7 @@ impl Manifest {
             series_missing: Vec::new(),
             deletes: Vec::new(),
             deletes_lsn: Lsn::ZERO,
+            dropped_lsn: Lsn::ZERO,
             quarantined: Vec::new(),
         }
     }
@@ -193,6 +320,12 @@ impl Manifest {
         self.deletes_lsn
     }
 
+    /// Of records up to this one, files may be missing whose rows had expired, or had no room.
+    #[must_use]
+    pub fn dropped_lsn(&self) -> Lsn {
+        self.dropped_lsn
+    }
+
     /// Segments that were found damaged: their rows are missing.
     #[must_use]
     pub fn quarantined(&self) -> &[Arc<FileMeta>] {
@@ -211,6 +344,12 @@ impl Manifest {
 
     pub(crate) fn series_missing(&self) -> &[RefRange] {
         &self.series_missing
+    }
+
+    /// Whether references of series that may occur in records stand for no series in files.
+    #[must_use]
+    pub fn lacks_series(&self) -> bool {
+        !self.series_missing.is_empty()
     }
 
     /// Makes the next version durable. All files that it names must be durable already.
@@ -237,6 +376,7 @@ impl Manifest {
             deletes_lsn: edit.deletes.last().map_or(self.deletes_lsn, |delete| delete.lsn),
             deletes: edit.deletes,
             deletes_done: edit.deletes_done,
+            dropped_lsn: edit.dropped.max(self.dropped_lsn),
             quarantined: edit.quarantined,
         };
         let mut next = self.clone();
@@ -286,6 +426,7 @@ impl Manifest {
         self.deletes.retain(|delete| !delta.deletes_done.contains(&delete.lsn.get()));
         self.deletes.extend(delta.deletes);
         self.deletes_lsn = delta.deletes_lsn;
+        self.dropped_lsn = delta.dropped_lsn;
         self.quarantined.extend(delta.quarantined.into_iter().map(Arc::new));
         Ok(())
     }
@@ -313,6 +454,7 @@ impl Manifest {
             deletes: self.deletes.clone(),
             deletes_done: Vec::new(),
             deletes_lsn: self.deletes_lsn,
+            dropped_lsn: self.dropped_lsn,
             quarantined: self.quarantined.iter().map(|file| FileMeta::clone(file)).collect(),
         }
     }
@@ -395,7 +537,8 @@ fn check_link(
         return Err(SegmentsError::corrupt(path, 0, "its number is not that of its name"));
     }
     if later.is_some_and(|later| later.previous != number) {
-        return Err(SegmentsError::corrupt(path, 0, "the delta after it is missing"));
+        let missing = path.with_file_name(delta_name(number + 1));
+        return Err(SegmentsError::corrupt(&missing, 0, "it is missing, and the next one counts"));
     }
     Ok(())
 }
@@ -418,7 +561,7 @@ pub(crate) fn data_name(kind: FileKind, number: u64) -> String {
 }
 
 /// Whether a file of this name may be one of ours: a path never is.
-fn is_data_name(name: &str) -> bool {
+pub(crate) fn is_data_name(name: &str) -> bool {
     let kinds = [
         FileKind::Samples,
         FileKind::Series,

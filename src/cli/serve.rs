@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidewatch_engine::EngineConfig;
 use tidewatch_query::{Format, QueryRequest};
 use tracing::info;
 
@@ -23,6 +24,7 @@ Examples:
   tidewatch serve
   tidewatch serve --data-dir /var/lib/tidewatch --config /etc/tidewatch.toml
   tidewatch serve --listen 127.0.0.1:0        # a free port; it is told on standard output
+  tidewatch serve --salvage                   # after exit code 5; docs/operations.md says more
 
 Standard output tells the address once writes are accepted, as one JSON line. Until then /readyz
 tells how far the log has been replayed. The first SIGTERM stops in order, a second one at once.
@@ -43,6 +45,9 @@ pub(crate) struct ServeArgs {
     /// Threads that own series; nothing that is put out depends on it [default: cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     shards: Option<u16>,
+    /// Start on a damaged directory without what is damaged, and report what is missing
+    #[arg(long)]
+    salvage: bool,
     /// Listen beyond this machine although nobody is asked for a key
     #[arg(long)]
     insecure_listen: bool,
@@ -75,7 +80,9 @@ pub(crate) fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<(), CliError>
         .thread_name("http")
         .build()
         .map_err(|source| internal("starting threads", source))?;
-    let served = runtime.block_on(serve(&config, args.shards.map(usize::from), out));
+    let mut engine = engine_config(&config, args.shards.map(usize::from));
+    engine.salvage = args.salvage;
+    let served = runtime.block_on(serve(&config, &engine, out));
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
@@ -92,12 +99,15 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Config, CliError> {
 
 async fn serve(
     config: &Config,
-    shards: Option<usize>,
+    engine: &EngineConfig,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
-    let engine = engine_config(config, shards);
-    let mut service = Service::start(&engine, &query_limits(config), &[config.http.listen]).await?;
+    let mut service = Service::start(engine, &query_limits(config), &[config.http.listen]).await?;
+    if let Some(report) = service.salvaged() {
+        // Standard output has one line, and this is not it.
+        drop(write!(std::io::stderr(), "{}{report}", report.to_json()));
+    }
     writeln!(out, "{}", service.line()).map_err(CliError::output)?;
     out.flush().map_err(CliError::output)?;
     let (address, data_dir) = (service.address(), engine.data_dir.display());

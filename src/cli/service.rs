@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
-use tidewatch_engine::{DataDir, EngineConfig, EngineError, ErrorKind, RecoveryState};
+use tidewatch_engine::{
+    DataDir, EngineConfig, EngineError, ErrorKind, RecoveryState, SalvageReport,
+};
 use tidewatch_env::RealDisk;
 use tidewatch_query::QueryLimits;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +28,10 @@ const CONNECTIONS_MAX: usize = 4_096;
 const LISTEN_FILE: &str = "listen.json";
 /// After a fatal error the process ends within this, whatever its threads do.
 const FATAL_GRACE: Duration = Duration::from_millis(500);
+
+/// What is said to whoever has a damaged directory.
+const SALVAGE: &str =
+    "; `tidewatch serve --salvage` starts without what is damaged and reports what is missing";
 
 /// A server that takes writes and answers statements.
 #[derive(Debug)]
@@ -78,6 +84,11 @@ impl Service {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listening.address
+    }
+
+    /// What the start had to leave out of a damaged directory.
+    pub(crate) fn salvaged(&self) -> Option<&SalvageReport> {
+        self.running.engine.salvaged()
     }
 
     /// The line that tells where it listens.
@@ -148,10 +159,18 @@ pub(crate) fn start_error(error: StartError, data_dir: &Path) -> CliError {
         StartError::Query(_) => ErrorKind::Internal,
     };
     let path = data_dir.to_owned();
+    let can_be_salvaged = match &error {
+        StartError::Engine(error) => error.can_be_salvaged(),
+        StartError::Query(_) => false,
+    };
     match (kind, error) {
         (ErrorKind::InUse, _) => CliError::InUse { path },
         (ErrorKind::Corrupt, error) => {
-            CliError::Corrupt { path, problem: crate::http::chain(&error) }
+            let mut problem = crate::http::chain(&error);
+            if can_be_salvaged {
+                problem.push_str(SALVAGE);
+            }
+            CliError::Corrupt { path, problem }
         }
         (_, StartError::Engine(EngineError::Io { action, path, source })) => {
             CliError::File { action, path, source: Box::new(source) }

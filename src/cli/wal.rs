@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidewatch_engine::record::{LogRecord, decode};
 use tidewatch_env::RealDisk;
 use tidewatch_metrics::Lsn;
-use tidewatch_wal::{KIND_CALLER_MIN, WalError, WalReader};
+use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, StatedGap, WalError, WalReader};
 
 use crate::cli::error::CliError;
 
@@ -73,20 +73,28 @@ fn verify(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let log = tidewatch_wal::verify(&RealDisk, &wal).map_err(|e| failed(e, dir))?;
     report.records += log.records;
     report.last_lsn = report.last_lsn.max(log.last_lsn);
+    report.gaps.extend(log.gaps);
     report.problems.extend(log.problems);
     let problems: Vec<Value> = report
         .problems
         .iter()
         .map(|p| json!({ "file": p.file, "offset": p.offset, "message": p.message }))
         .collect();
+    let gaps: Vec<Value> = report.gaps.iter().map(gap).collect();
     let text = if json {
         let document = json!({
             "ok": report.ok(), "records": report.records, "last_lsn": report.last_lsn.get(),
-            "problems": problems,
+            "gaps": gaps, "problems": problems,
         });
         format!("{document}\n")
     } else {
         let mut text = format!("{} records, the last one is {}\n", report.records, report.last_lsn);
+        for StatedGap { gap, file, offset } in &report.gaps {
+            let (from, to) = (gap.from, gap.to);
+            text.push_str(&format!(
+                "{file} at byte {offset}: a salvage left out records {from} to {to}\n"
+            ));
+        }
         for problem in &report.problems {
             text.push_str(&format!(
                 "{} at byte {}: {}\n",
@@ -105,6 +113,11 @@ fn verify(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     }
 }
 
+fn gap(stated: &StatedGap) -> Value {
+    let StatedGap { gap, file, offset } = stated;
+    json!({ "from_lsn": gap.from.get(), "to_lsn": gap.to.get(), "file": file, "offset": offset })
+}
+
 /// A file of the log as `ls` shows it.
 struct FileLine {
     file: String,
@@ -117,16 +130,17 @@ fn ls(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let mut reader = open(dir, Lsn::ZERO)?;
     let mut files: Vec<FileLine> = Vec::new();
     while let Some(record) = reader.next_record().map_err(|e| failed(e, dir))? {
+        let records = u64::from(record.kind != KIND_GAP);
         match files.last_mut() {
             Some(file) if file.file == record.file => {
-                file.last = record.lsn;
-                file.records += 1;
+                file.last = record.last_lsn;
+                file.records += records;
             }
             _ => files.push(FileLine {
                 file: record.file.to_owned(),
                 first: record.lsn,
-                last: record.lsn,
-                records: 1,
+                last: record.last_lsn,
+                records,
             }),
         }
     }
@@ -168,7 +182,9 @@ fn dump(dir: &Path, from: Lsn, limit: u64, out: &mut dyn Write) -> Result<(), Cl
             "lsn": record.lsn.get(), "kind": record.kind, "bytes": record.payload.len(),
             "file": record.file, "offset": record.offset,
         });
-        if record.kind < KIND_CALLER_MIN {
+        if record.kind == KIND_GAP {
+            document["gap"] = json!({ "to_lsn": record.last_lsn.get() });
+        } else if record.kind < KIND_CALLER_MIN {
             document["mark"] = json!(true);
         } else if let Some(record) = decode(record.kind, record.payload) {
             describe(&record, &mut document);

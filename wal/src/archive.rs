@@ -211,6 +211,14 @@ impl Archive {
     }
 }
 
+/// The last record of the archive in `dir`; `None` if it has none. Nothing is read or changed.
+///
+/// # Errors
+/// `Io` if the directory cannot be listed.
+pub fn last_archived(disk: &dyn Disk, dir: &Path) -> Result<Option<Lsn>, WalError> {
+    Ok(ArchiveDir::scan(disk, dir)?.segments.last().map(|segment| segment.last_lsn))
+}
+
 /// Refuses neighbours that have records in common.
 pub(crate) fn check_apart(
     older: &ArchivedSegment,

@@ -14,19 +14,19 @@ use crate::testing::{
 use crate::{Damage, SegmentState, WalError, verify};
 
 #[derive(Debug)]
-struct Sample {
-    disk: SimDisk,
+pub(crate) struct Sample {
+    pub(crate) disk: SimDisk,
     /// Names of the two files.
-    files: [String; 2],
+    pub(crate) files: [String; 2],
     /// Where the records of each file end.
-    ends: [u64; 2],
+    pub(crate) ends: [u64; 2],
     /// Where the last group starts.
-    last_group: u64,
-    given: Vec<Given>,
+    pub(crate) last_group: u64,
+    pub(crate) given: Vec<Given>,
 }
 
 /// Two files of three synced groups each, the second with a mark if asked for.
-fn sample(with_mark: bool) -> Sample {
+pub(crate) fn sample(with_mark: bool) -> Sample {
     let disk = SimDisk::new(0);
     let mut given = Vec::new();
     let mut files = Vec::new();
@@ -159,7 +159,8 @@ fn frames_of_another_epoch_are_no_frames_even_with_the_right_lsn() {
     let disk = SimDisk::new(0);
     disk.create_dir_all(Path::new(DIR)).unwrap();
     let name = "wal-00000000000000000001.log";
-    let header = SegmentHeader { first_lsn: Lsn::new(1), epoch: 5, file_bytes: 4096 };
+    let header =
+        SegmentHeader { first_lsn: Lsn::new(1), epoch: 5, file_bytes: 4096, has_gaps: false };
     disk.open(&file_path(name), OpenMode::CreateNew).unwrap().set_len(4096).unwrap();
     overwrite(&disk, name, 0, &header.encode());
     let frame = |lsn, epoch| {

@@ -48,7 +48,8 @@ fn files() -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for (epoch, records) in (0x5eed..).zip(records()) {
         let first_lsn = Lsn::new(records[0].0);
-        let header = SegmentHeader { first_lsn, epoch, file_bytes: FILE_BYTES as u64 };
+        let header =
+            SegmentHeader { first_lsn, epoch, file_bytes: FILE_BYTES as u64, has_gaps: false };
         let mut bytes = header.encode().to_vec();
         for (lsn, previous_synced, kind, payload) in &records {
             bytes.extend(frame(*lsn, *previous_synced, epoch, *kind, payload));

@@ -6,10 +6,13 @@
 //!    8  LSN:                 u64   one more than the frame before
 //!   16  previous synced LSN: u64   the durable LSN when this frame was appended; less than the LSN
 //!   24  epoch:               u64   as in the segment's header
-//!   32  kind:                u8    0..16 the log's own (1 = mark), 16.. the callers'
+//!   32  kind:                u8    0..16 the log's own (1 = mark, 2 = gap), 16.. the callers'
 //!   33  reserved:            [u8; 3] zeros
 //!   36  header crc32c:       u32   of bytes 0..36
 //!   40  payload, then zeros to the next multiple of 8
+//!
+//! A gap stands for the records from its LSN to the one in its payload, u64, which are missing; the
+//! frame behind it has the LSN after that one.
 
 #![deny(clippy::indexing_slicing)]
 

@@ -18,6 +18,7 @@ mod block;
 mod config;
 mod error;
 mod frame;
+mod gap;
 mod instruments;
 mod limits;
 mod log_dir;
@@ -27,6 +28,7 @@ mod preallocator;
 mod reader;
 mod recovery;
 mod rotation;
+mod salvage;
 mod segment;
 mod segment_reader;
 mod source;
@@ -49,18 +51,21 @@ mod fixture_tests;
 #[cfg(test)]
 mod testing;
 
-pub use crate::archive::Archive;
+pub use crate::archive::{Archive, last_archived};
 pub use crate::archive_dir::ArchivedSegment;
 pub use crate::config::{ConfigProblem, WalConfig};
 pub use crate::error::{Damage, WalError};
 pub use crate::frame::payload_crc;
+pub use crate::gap::Gap;
 pub use crate::instruments::{ArchiveInstruments, WalInstruments};
 pub use crate::limits::{
-    FRAME_OVERHEAD_BYTES_MAX, KIND_CALLER_MIN, KIND_MARK, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    FRAME_OVERHEAD_BYTES_MAX, KIND_CALLER_MIN, KIND_GAP, KIND_MARK, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN,
 };
 pub use crate::preallocator::Preallocator;
 pub use crate::reader::{Record, WalReader};
 pub use crate::recovery::{RecoverySummary, TornTail};
+pub use crate::salvage::{FileGap, FileRepair, Salvage, SalvageScope};
 pub use crate::segment::{SegmentState, WalSegmentInfo};
-pub use crate::verify::{VerifyProblem, VerifyReport, verify, verify_archive};
+pub use crate::verify::{StatedGap, VerifyProblem, VerifyReport, verify, verify_archive};
 pub use crate::writer::{Wal, WalHome};

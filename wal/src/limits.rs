@@ -6,6 +6,10 @@ use crate::segment::SEGMENT_HEADER_BYTES;
 /// Kind of a mark: a record without payload that is synced when the log falls idle.
 pub const KIND_MARK: u8 = 1;
 
+/// Kind of a gap: records that were damaged, and that a salvage left out. Its payload, a u64, is the
+/// LSN of the last one.
+pub const KIND_GAP: u8 = 2;
+
 /// The least kind for callers; those below belong to the log.
 pub const KIND_CALLER_MIN: u8 = 16;
 

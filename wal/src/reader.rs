@@ -14,11 +14,13 @@ use crate::part::{Part, live_parts, parts_from};
 use crate::segment::WalSegmentInfo;
 use crate::segment_reader::{FileEnd, FrameAt, SegmentReader};
 
-/// One record, as it stands in the log.
+/// One record, as it stands in the log; or a gap, of kind [`KIND_GAP`](crate::KIND_GAP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its position in the log.
+    /// Its position in the log; that of the first missing record if it is a gap.
     pub lsn: Lsn,
+    /// Its position too; that of the last missing record if it is a gap.
+    pub last_lsn: Lsn,
     /// What its writer calls its kind; below [`KIND_CALLER_MIN`](crate::KIND_CALLER_MIN) it is the
     /// log's own.
     pub kind: u8,
@@ -149,7 +151,7 @@ impl WalReader {
                 return Ok(None);
             };
             match reader.advance()? {
-                Some(frame) if frame.header.lsn >= self.from => return Ok(Some(frame)),
+                Some(frame) if frame.last >= self.from => return Ok(Some(frame)),
                 Some(_) => {}
                 None if self.opened == self.parts.len() => return Ok(None),
                 None => {
@@ -167,7 +169,7 @@ impl WalReader {
                 None => None,
             };
             match frame {
-                Some(frame) if frame.header.lsn >= self.from => return Ok(Some(frame)),
+                Some(frame) if frame.last >= self.from => return Ok(Some(frame)),
                 Some(_) => {}
                 None if self.opened == self.parts.len() => self.follow()?,
                 None => {
@@ -179,10 +181,11 @@ impl WalReader {
     }
 
     fn give(&mut self, frame: &FrameAt) -> Record<'_> {
-        self.from = frame.header.lsn.next();
+        self.from = frame.last.next();
         let reader = self.current.as_ref().expect("the frame came from the current file");
         Record {
             lsn: frame.header.lsn,
+            last_lsn: frame.last,
             kind: frame.header.kind,
             payload: reader.payload(frame),
             file: reader.name(),

@@ -7,8 +7,9 @@ use tidewatch_metrics::Lsn;
 
 use crate::config::WalConfig;
 use crate::error::WalError;
+use crate::gap::Gap;
 use crate::instruments::WalInstruments;
-use crate::limits::{KIND_CALLER_MIN, SPARES_MAX};
+use crate::limits::{KIND_CALLER_MIN, KIND_GAP, SPARES_MAX};
 use crate::log_dir::{LogDir, SegmentFile};
 use crate::preallocator::Preallocator;
 use crate::reader::{Record, WalReader};
@@ -28,6 +29,8 @@ pub struct RecoverySummary {
     pub first_lsn: Lsn,
     /// The last LSN; the next record has the one after it.
     pub last_lsn: Lsn,
+    /// Records that a salvage left out, of those that were to be visited.
+    pub gaps: Vec<Gap>,
     /// The unfinished writes that were cut off, if there were any.
     pub torn_tail: Option<TornTail>,
 }
@@ -48,6 +51,7 @@ pub struct TornTail {
 struct LogEnd {
     segments: Vec<WalSegmentInfo>,
     last: Option<SegmentReader>,
+    gaps: Vec<Gap>,
 }
 
 impl Wal {
@@ -162,7 +166,11 @@ fn read_from<E: From<WalError>>(
 ) -> Result<(u64, LogEnd), E> {
     let mut reader = WalReader::open_at(Arc::clone(&home.disk), &home.dir, from)?;
     let mut records = 0;
+    let mut gaps = Vec::new();
     while let Some(record) = reader.next_record()? {
+        if record.kind == KIND_GAP {
+            gaps.push(Gap { from: record.lsn, to: record.last_lsn });
+        }
         if record.kind >= KIND_CALLER_MIN {
             records += 1;
             visit(record)?;
@@ -171,7 +179,7 @@ fn read_from<E: From<WalError>>(
     let (read, last) = reader.finish();
     let mut segments = unread_below(home, found, from)?;
     segments.extend(read);
-    Ok((records, LogEnd { segments, last }))
+    Ok((records, LogEnd { segments, last, gaps }))
 }
 
 /// The files that hold nothing from `from` on, as their names tell.
@@ -224,6 +232,7 @@ fn summarize(records: u64, end: &LogEnd) -> RecoverySummary {
         segments: end.segments.len(),
         first_lsn: first,
         last_lsn: end.last.as_ref().map_or(before(first), SegmentReader::last_lsn),
+        gaps: end.gaps.clone(),
         torn_tail: torn.map(|last| TornTail {
             file: Arc::clone(last.name()),
             offset: last.offset(),

@@ -78,7 +78,8 @@ impl Wal {
         let first_lsn = self.last.next();
         // Zero would be the epoch of bytes that were never written.
         let epoch = self.epochs.next_u64().max(1);
-        let header = SegmentHeader { first_lsn, epoch, file_bytes: bytes }.encode();
+        let header =
+            SegmentHeader { first_lsn, epoch, file_bytes: bytes, has_gaps: false }.encode();
         file.write_all_at(&header, 0).map_err(WalError::io("write", spare))?;
         // DURABILITY: the header before the name, so that every file of that name has one.
         file.sync_data().map_err(WalError::io("sync", spare))?;

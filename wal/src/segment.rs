@@ -2,7 +2,7 @@
 //!
 //! segment header, at the file's start, all integers little-endian:
 //!    0  magic:        [u8; 8]  "TIDEWAL\n"
-//!    8  version:      u32      1
+//!    8  version:      u32      1; 2 where a frame states a gap
 //!   12  reserved:     u32      0
 //!   16  first LSN:    u64      of the first frame, also in the file's name
 //!   24  epoch:        u64      not 0; changes with every use of the file
@@ -27,8 +27,12 @@ use crate::limits::LSN_MAX;
 /// Length of a segment header.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 
-/// The version that is written, and the newest that can be read.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The version of a file without gaps.
+const FORMAT_VERSION: u32 = 1;
+
+/// The version of a file with gaps, and the newest that can be read: releases that know no gaps
+/// must refuse it.
+const GAPS_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"TIDEWAL\n";
 const CHECKED_BYTES: usize = SEGMENT_HEADER_BYTES - 4;
@@ -63,12 +67,14 @@ pub(crate) struct SegmentHeader {
     pub(crate) first_lsn: Lsn,
     pub(crate) epoch: u64,
     pub(crate) file_bytes: u64,
+    /// Whether frames of the file may state that records are missing.
+    pub(crate) has_gaps: bool,
 }
 
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        let version = u64::from(FORMAT_VERSION);
+        let version = u64::from(if self.has_gaps { GAPS_VERSION } else { FORMAT_VERSION });
         let fields = [
             MAGIC,
             version.to_le_bytes(),
@@ -98,17 +104,18 @@ impl SegmentHeader {
         let fields = checked.strip_prefix(&MAGIC).ok_or_else(damaged)?;
         let mut fields = Fields(fields);
         let found = fields.u32().ok_or_else(damaged)?;
-        if found > FORMAT_VERSION {
-            let supported = FORMAT_VERSION;
+        if found > GAPS_VERSION {
+            let supported = GAPS_VERSION;
             return Err(WalError::Version { file: file.into(), found, supported });
         }
-        Self::decode_fields(&mut fields).ok_or_else(damaged)
+        Self::decode_fields(&mut fields, found == GAPS_VERSION).ok_or_else(damaged)
     }
 
-    fn decode_fields(fields: &mut Fields<'_>) -> Option<Self> {
+    fn decode_fields(fields: &mut Fields<'_>, has_gaps: bool) -> Option<Self> {
         fields.u32().filter(|&reserved| reserved == 0)?;
         let first_lsn = Lsn::new(fields.u64()?);
-        let header = Self { first_lsn, epoch: fields.u64()?, file_bytes: fields.u64()? };
+        let (epoch, file_bytes) = (fields.u64()?, fields.u64()?);
+        let header = Self { first_lsn, epoch, file_bytes, has_gaps };
         let valid = (1..=LSN_MAX).contains(&first_lsn.get()) && header.epoch != 0;
         valid.then_some(header)
     }
@@ -123,8 +130,12 @@ pub(crate) fn before(lsn: Lsn) -> Lsn {
 mod tests {
     use super::*;
 
-    const HEADER: SegmentHeader =
-        SegmentHeader { first_lsn: Lsn::new(7), epoch: 0x0102, file_bytes: 1 << 20 };
+    const HEADER: SegmentHeader = SegmentHeader {
+        first_lsn: Lsn::new(7),
+        epoch: 0x0102,
+        file_bytes: 1 << 20,
+        has_gaps: false,
+    };
 
     #[test]
     fn the_bytes_of_a_header_stand_as_documented() {
@@ -137,6 +148,13 @@ mod tests {
         assert_eq!(bytes[40..60], [0; 20]);
         assert_eq!(bytes[60..64], crc32c::crc32c(&bytes[..60]).to_le_bytes());
         assert_eq!(SegmentHeader::decode(&bytes, "f").unwrap(), HEADER);
+    }
+
+    #[test]
+    fn a_file_with_gaps_is_of_a_version_that_former_releases_refuse() {
+        let header = SegmentHeader { has_gaps: true, ..HEADER };
+        assert_eq!(header.encode()[8..16], [2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(SegmentHeader::decode(&header.encode(), "f").unwrap(), header);
     }
 
     #[test]
@@ -159,13 +177,13 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_with_its_number() {
         let mut bytes = HEADER.encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         let refused = SegmentHeader::decode(&bytes, "wal-7.log").unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "WAL segment wal-7.log has format version 2; this release reads up to 1"
+            "WAL segment wal-7.log has format version 3; this release reads up to 2"
         );
     }
 }

@@ -14,6 +14,8 @@ use crate::archive_file::{ARCHIVE_HEADER_BYTES, ArchiveHeader};
 use crate::block::{Block, index};
 use crate::error::{Damage, WalError};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::gap::decode_gap;
+use crate::limits::KIND_GAP;
 use crate::log_dir::SegmentFile;
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentState, WalSegmentInfo, before};
 use crate::source::Source;
@@ -52,11 +54,13 @@ pub(crate) enum FileEnd {
 pub(crate) struct FrameAt {
     pub(crate) header: FrameHeader,
     pub(crate) offset: u64,
+    /// The last record that the frame stands for: its own, but for a gap.
+    pub(crate) last: Lsn,
 }
 
 #[derive(Debug)]
-enum Check {
-    Valid(FrameHeader),
+pub(crate) enum Check {
+    Valid(FrameAt),
     Bad(Damage),
     /// No room for another header, or nothing but zeros in its place.
     Nothing,
@@ -142,14 +146,14 @@ impl SegmentReader {
             self.check_end()?;
             return Ok(None);
         }
-        let header = match self.check()? {
-            Check::Valid(header) => header,
+        let frame = match self.check()? {
+            Check::Valid(frame) => frame,
             bad @ (Check::Bad(_) | Check::Nothing) => match self.judge(&bad)? {
-                Some(header) => header,
+                Some(frame) => frame,
                 None => return Ok(None),
             },
         };
-        Ok(Some(self.step(header)))
+        Ok(Some(self.step(frame)))
     }
 
     /// Goes to the next frame, which is durable; `None` if it is not in this file.
@@ -163,7 +167,7 @@ impl SegmentReader {
             check = self.check()?;
         }
         match check {
-            Check::Valid(header) => Ok(Some(self.step(header))),
+            Check::Valid(frame) => Ok(Some(self.step(frame))),
             Check::Bad(_) | Check::Nothing => Ok(None),
         }
     }
@@ -177,10 +181,9 @@ impl SegmentReader {
         }
     }
 
-    fn step(&mut self, header: FrameHeader) -> FrameAt {
-        let frame = FrameAt { header, offset: self.offset };
-        self.offset += header.frame_bytes();
-        self.next_lsn = self.next_lsn.next();
+    fn step(&mut self, frame: FrameAt) -> FrameAt {
+        self.offset += frame.header.frame_bytes();
+        self.next_lsn = frame.last.next();
         frame
     }
 
@@ -247,15 +250,23 @@ impl SegmentReader {
     }
 
     fn check(&mut self) -> Result<Check, WalError> {
-        check(&mut self.block, &mut self.source, self.offset, self.file_bytes)
-            .map(|check| match check {
-                Check::Valid(header) if header.epoch != self.header.epoch => {
-                    Check::Bad(Damage::FrameHeader)
-                }
-                Check::Valid(header) if header.lsn != self.next_lsn => Check::Bad(Damage::FrameLsn),
-                check @ (Check::Valid(_) | Check::Bad(_) | Check::Nothing) => check,
-            })
-            .map_err(|error| self.refused(error))
+        let checked = check_frame(&mut self.block, &mut self.source, self.offset, self.file_bytes);
+        let frame = match checked.map_err(|error| self.refused(error))? {
+            Check::Valid(frame) => frame,
+            bad @ (Check::Bad(_) | Check::Nothing) => return Ok(bad),
+        };
+        let header = &frame.header;
+        let is_ours =
+            header.epoch == self.header.epoch && (header.kind != KIND_GAP || self.header.has_gaps);
+        let is_within = match self.end {
+            FileEnd::Before(successor) => frame.last < successor,
+            FileEnd::Last | FileEnd::Growing => true,
+        };
+        Ok(match (is_ours, header.lsn == self.next_lsn && is_within) {
+            (true, true) => Check::Valid(frame),
+            (true, false) => Check::Bad(Damage::FrameLsn),
+            (false, _) => Check::Bad(Damage::FrameHeader),
+        })
     }
 
     /// At the end of a packed copy: whether it was whole.
@@ -271,7 +282,7 @@ impl SegmentReader {
     }
 
     /// Whether records end here rightly; the frame after all if it has become valid meanwhile.
-    fn judge(&mut self, bad: &Check) -> Result<Option<FrameHeader>, WalError> {
+    fn judge(&mut self, bad: &Check) -> Result<Option<FrameAt>, WalError> {
         let damage = match (bad, self.end) {
             (Check::Bad(damage), _) => *damage,
             (Check::Nothing | Check::Valid(_), FileEnd::Before(successor)) => {
@@ -299,7 +310,7 @@ impl SegmentReader {
         // that one, so if it is valid it reads so by now.
         self.block.forget();
         match self.check()? {
-            Check::Valid(header) => Ok(Some(header)),
+            Check::Valid(frame) => Ok(Some(frame)),
             Check::Bad(_) | Check::Nothing => {
                 Err(WalError::corrupt(&self.name, self.offset, damage))
             }
@@ -307,7 +318,8 @@ impl SegmentReader {
     }
 }
 
-fn check(
+/// What stands at `offset` of a file, whatever its epoch and LSN are.
+pub(crate) fn check_frame(
     block: &mut Block,
     source: &mut Source,
     offset: u64,
@@ -323,9 +335,17 @@ fn check(
     }
     let unpadded = FRAME_HEADER_BYTES + index(u64::from(header.payload_bytes));
     let frame = block.slice(source, offset, unpadded)?;
-    let intact = frame
+    let payload = frame
         .get(FRAME_HEADER_BYTES..)
         .filter(|_| frame.len() == unpadded)
-        .is_some_and(|payload| crc32c::crc32c(payload) == header.payload_crc);
-    Ok(if intact { Check::Valid(header) } else { Check::Bad(Damage::Payload) })
+        .filter(|payload| crc32c::crc32c(payload) == header.payload_crc);
+    let last = match payload {
+        None => return Ok(Check::Bad(Damage::Payload)),
+        Some(payload) if header.kind == KIND_GAP => decode_gap(header.lsn, payload),
+        Some(_) => Some(header.lsn),
+    };
+    Ok(match last {
+        Some(last) => Check::Valid(FrameAt { header, offset, last }),
+        None => Check::Bad(Damage::FrameLsn),
+    })
 }

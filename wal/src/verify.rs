@@ -9,6 +9,8 @@ use crate::archive::check_apart;
 use crate::archive_dir::ArchiveDir;
 use crate::block::Block;
 use crate::error::WalError;
+use crate::gap::Gap;
+use crate::limits::KIND_GAP;
 use crate::log_dir::LogDir;
 use crate::part::Part;
 use crate::segment_reader::{FileEnd, SegmentReader};
@@ -22,8 +24,22 @@ pub struct VerifyReport {
     pub last_lsn: Lsn,
     /// Bytes of unfinished writes at the end: no damage, the next start cuts them.
     pub torn_bytes: u64,
+    /// Records that a salvage left out, in the order of the files: the log says so itself, so that
+    /// this is no damage.
+    pub gaps: Vec<StatedGap>,
     /// All that is damaged, in the order of the files.
     pub problems: Vec<VerifyProblem>,
+}
+
+/// Missing records, as a frame of the log states them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatedGap {
+    /// Which records.
+    pub gap: Gap,
+    /// The file's name in the log's directory, or in the archive's.
+    pub file: String,
+    /// Where in the file, or in what it unpacks to.
+    pub offset: u64,
 }
 
 impl VerifyReport {
@@ -109,8 +125,14 @@ fn is_gone(disk: &dyn Disk, path: &Path, error: &WalError) -> Result<bool, WalEr
 
 fn read_all(mut reader: SegmentReader, report: &mut VerifyReport) -> Result<(), WalError> {
     while let Some(frame) = reader.advance()? {
-        report.records += 1;
-        report.last_lsn = frame.header.lsn;
+        report.last_lsn = frame.last;
+        if frame.header.kind == KIND_GAP {
+            let (file, offset) = (reader.name().to_string(), frame.offset);
+            let gap = Gap { from: frame.header.lsn, to: frame.last };
+            report.gaps.push(StatedGap { gap, file, offset });
+        } else {
+            report.records += 1;
+        }
     }
     report.torn_bytes += reader.torn_bytes();
     Ok(())

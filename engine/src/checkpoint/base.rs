@@ -17,6 +17,8 @@ pub(crate) struct Base {
     start: Lsn,
     covered: Box<[Lsn; SLOTS]>,
     covered_max: Lsn,
+    /// Whether the state is what all records before stand for.
+    pub(crate) is_exact: bool,
 }
 
 impl Base {
@@ -28,7 +30,13 @@ impl Base {
             start: Lsn::ZERO,
             covered: Box::new([Lsn::ZERO; SLOTS]),
             covered_max: Lsn::ZERO,
+            is_exact: true,
         }
+    }
+
+    /// Empty state before the record `from`, although there were earlier ones.
+    pub(crate) fn without_state(from: Lsn) -> Self {
+        Self { replay_from: from, is_exact: false, ..Self::first() }
     }
 
     /// A checkpoint.
@@ -43,6 +51,7 @@ impl Base {
             start: index.start.0,
             covered,
             covered_max: index.greatest_lsn(),
+            is_exact: true,
         }
     }
 

@@ -194,6 +194,7 @@ impl Checkpointer {
             position,
             start: self.start.clone(),
             outbox,
+            manifest: manifest.number(),
         };
         // Of records up to the position the outbox was told before it was asked for here.
         index.outbox.lsn = index.outbox.lsn.max(position.0);

@@ -11,6 +11,7 @@
 //!   outbox lsn u64
 //!   undelivered transitions u32, each: lsn u64, times 3 x i64, the transition (as in its record)
 //!   sinks u32, each: name text, since lsn u64, undelivered u32, each: index in the list above u32
+//!   manifest u64 (since format 2)
 //! ```
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
@@ -23,7 +24,9 @@ use crate::committer::LogPosition;
 use crate::record::{KIND_START, LogRecord, StartRecord, decode, put_told, take_told};
 
 /// The format of checkpoints that this release writes.
-pub(crate) const CHECKPOINT_FORMAT: u32 = 1;
+pub(crate) const CHECKPOINT_FORMAT: u32 = 2;
+/// The format that does not tell the version of the manifest.
+const FORMAT_WITHOUT_MANIFEST: u32 = 1;
 const MAGIC: &[u8; 8] = b"TWCHKPT\0";
 
 /// One checkpoint: every slot at its own record of the log.
@@ -43,6 +46,9 @@ pub(crate) struct CheckpointIndex {
     pub(crate) start: (Lsn, StartRecord),
     /// The outbox as it was after a record.
     pub(crate) outbox: OutboxEntry,
+    /// The version of the manifest that names all files that the checkpoint relies on; 0 where an
+    /// earlier release did not tell.
+    pub(crate) manifest: u64,
 }
 
 /// One slot's state.
@@ -117,6 +123,7 @@ impl CheckpointIndex {
         payload.u64(self.start.0.get());
         payload.blob(&self.start.1.encode());
         self.outbox.put(&mut payload);
+        payload.u64(self.manifest);
         let mut out = FieldWriter::default();
         out.u64(u64::from_le_bytes(*MAGIC));
         out.u32(CHECKPOINT_FORMAT);
@@ -138,15 +145,15 @@ impl CheckpointIndex {
         if crc32c::crc32c(checked) != u32::from_le_bytes(*crc) {
             return Err(BadIndex::Damaged("its checksum does not match"));
         }
-        if format != CHECKPOINT_FORMAT {
+        if !(FORMAT_WITHOUT_MANIFEST..=CHECKPOINT_FORMAT).contains(&format) {
             return Err(BadIndex::Newer(format));
         }
         let payload = fields.blob().ok_or(BadIndex::Damaged("it is cut"))?;
-        let read = Self::read(&mut FieldReader::new(payload));
+        let read = Self::read(&mut FieldReader::new(payload), format);
         fields.end().and(read).ok_or(BadIndex::Damaged("its fields do not have their form"))
     }
 
-    fn read(fields: &mut FieldReader<'_>) -> Option<Self> {
+    fn read(fields: &mut FieldReader<'_>, format: u32) -> Option<Self> {
         let (number, operators) = (fields.u64()?, fields.u32()?);
         let replay_from = Lsn::new(fields.u64()?);
         let slots = (0..SLOTS).map(|_| SlotEntry::take(fields)).collect::<Option<_>>()?;
@@ -159,6 +166,7 @@ impl CheckpointIndex {
         let start_lsn = Lsn::new(fields.u64()?);
         let LogRecord::Start(start) = decode(KIND_START, fields.blob()?)? else { return None };
         let outbox = OutboxEntry::take(fields)?;
+        let manifest = if format == FORMAT_WITHOUT_MANIFEST { 0 } else { fields.u64()? };
         fields.end()?;
         Some(Self {
             number,
@@ -168,6 +176,7 @@ impl CheckpointIndex {
             position: (lsn, position),
             start: (start_lsn, start),
             outbox,
+            manifest,
         })
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn index(number: u64) -> CheckpointIndex {
                 SinkEntry { name: "file".to_owned(), since: Lsn::new(80), undelivered: vec![1] },
             ],
         },
+        manifest: 12,
     }
 }
 
@@ -77,8 +78,8 @@ fn every_cut_and_every_flip_is_found() {
 fn an_index_of_a_later_format_is_told() {
     let mut bytes = index(3).encode();
     bytes.truncate(bytes.len() - 4);
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(2)));
+    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(3)));
 }

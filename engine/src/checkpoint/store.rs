@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidewatch_env::{Disk, DiskFile, OpenMode, read_file, replace_file};
+use tidewatch_env::{Disk, DiskFile, OpenMode, copy_file, read_file, replace_file};
 use tidewatch_metrics::Slot;
 use tidewatch_metrics::fields::FieldWriter;
 
@@ -23,6 +23,7 @@ const SLOTS_END: &str = ".state";
 const UNFINISHED: &str = ".tmp";
 const NUMBER_DIGITS: usize = 20;
 const SLOTS_MAGIC: &[u8; 8] = b"TWSLOTS\0";
+const SLOTS_FORMAT: u32 = 1;
 const SLOTS_HEAD_BYTES: usize = 24;
 /// Bytes of an index: undelivered transitions are what may make it long.
 const INDEX_BYTES_MAX: u64 = 1 << 30;
@@ -72,6 +73,11 @@ impl CheckpointStore {
     /// The directory `dir`, which is made when the first checkpoint is.
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
         Self { disk, dir }
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Removes what a crash left unfinished. Only while nobody makes a checkpoint.
@@ -168,6 +174,41 @@ impl CheckpointStore {
             self.remove(&slots_name(*number))?;
         }
         self.sync_dir()
+    }
+
+    /// Copies the files of these checkpoints, as far as they are there, to the directory `aside`, which
+    /// is made; durable when it returns.
+    pub(crate) fn set_aside(&self, numbers: &[u64], aside: &Path) -> Result<(), EngineError> {
+        for name in self.files_of(numbers)? {
+            self.disk.create_dir_all(aside).map_err(self.failed("create", aside))?;
+            let copy = aside.join(&name);
+            let copied = copy_file(&*self.disk, &self.dir.join(&name), &copy);
+            copied.map_err(self.failed("copy a checkpoint to", &copy))?;
+        }
+        Ok(())
+    }
+
+    /// Removes these checkpoints, which may be damaged, durably.
+    pub(crate) fn discard(&self, numbers: &[u64]) -> Result<(), EngineError> {
+        // DURABILITY: as in `keep`, indexes come first.
+        for name in self.files_of(numbers)? {
+            self.remove(&name)?;
+        }
+        if numbers.is_empty() { Ok(()) } else { self.sync_dir() }
+    }
+
+    /// The files of these checkpoints that are there, indexes first.
+    fn files_of(&self, numbers: &[u64]) -> Result<Vec<String>, EngineError> {
+        let mut names: Vec<String> = numbers.iter().copied().map(index_name).collect();
+        names.extend(numbers.iter().copied().map(slots_name));
+        let mut there = Vec::new();
+        for name in names {
+            let path = self.dir.join(&name);
+            if self.disk.exists(&path).map_err(self.failed("look for", &path))? {
+                there.push(name);
+            }
+        }
+        Ok(there)
     }
 
     fn read(&self, number: u64) -> Result<CheckpointIndex, Unusable> {
@@ -340,7 +381,7 @@ impl SlotsWriter {
 fn slots_head(number: u64) -> Vec<u8> {
     let mut head = FieldWriter::with_capacity(SLOTS_HEAD_BYTES);
     head.u64(u64::from_le_bytes(*SLOTS_MAGIC));
-    head.u32(CHECKPOINT_FORMAT);
+    head.u32(SLOTS_FORMAT);
     head.u64(number);
     head.u32(crc32c::crc32c(head.as_bytes()));
     head.into_bytes()

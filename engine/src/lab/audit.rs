@@ -56,6 +56,8 @@ impl Audit<'_> {
     /// Everything that can be seen while the engine runs. Gives the log as it reads; `None` where a full
     /// disk has cost the archive, so that it does not begin at its beginning.
     pub(super) fn running(&self, process: &mut Process) -> Result<Option<Replayed>, Finding> {
+        let named = process.name_deletes();
+        named.map_err(|error| Finding::new(Layer::Conduct, format!("deletes: {error:?}")))?;
         let shown = self.shown(process)?;
         let replayed = match Replayed::of(&self.machine.disk, Path::new(DATA_DIR), self.shards) {
             Ok(replayed) => Some(replayed),
@@ -90,8 +92,7 @@ impl Audit<'_> {
         self.check_rows(replayed)?;
         self.check_ledger(replayed)?;
         self.check_deliveries(replayed)?;
-        let mut expected: Vec<_> = replayed.rows.iter().map(|(_, row)| *row).collect();
-        expected.sort_unstable();
+        let expected = replayed.visible();
         if shown != expected {
             let (shown, expected) = (shown.len(), expected.len());
             let told = format!("{shown} rows are shown, the log has {expected}, and they differ");
@@ -111,6 +112,7 @@ impl Audit<'_> {
         let world = self.machine.world.lock();
         let rows = |request: usize| self.script.requests[request].rows.iter().copied();
         let mut acked: Vec<SentRow> = world.acks.iter().flat_map(|ack| rows(ack.request)).collect();
+        acked.retain(|row| !self.script.may_be_deleted(row));
         let mut sent: Vec<SentRow> = world.sent.iter().flat_map(|request| rows(*request)).collect();
         let mut shown: Vec<SentRow> = shown.iter().map(|row| row.sent).collect();
         for rows in [&mut acked, &mut sent, &mut shown] {

@@ -12,6 +12,7 @@ pub(super) fn kind_of(path: &Path) -> &'static str {
         ("archive", "archive directory"),
         ("wal-", "log file"),
         ("spare-", "log spare"),
+        ("samples-00000000000000000000", "merge file"),
         ("samples-", "samples file"),
         ("series-", "series file"),
         ("alerts-", "alerts file"),

@@ -9,7 +9,7 @@ const POINTS_MIN: u64 = 20_000;
 const SCRIPTS: u64 = 24;
 
 /// Places of the engine's work at which there must be crashes.
-const PLACES: [(&str, FileOp); 30] = [
+const PLACES: [(&str, FileOp); 39] = [
     ("start", ("log file", DiskOp::Sync)),
     ("start", ("log directory", DiskOp::SyncDir)),
     ("append", ("log file", DiskOp::Write)),
@@ -36,6 +36,15 @@ const PLACES: [(&str, FileOp); 30] = [
     ("archive", ("archive file", DiskOp::Rename)),
     ("archive", ("archive directory", DiskOp::SyncDir)),
     ("truncate", ("log file", DiskOp::Remove)),
+    ("delete", ("log file", DiskOp::Sync)),
+    ("delete", ("manifest file", DiskOp::Write)),
+    ("delete", ("manifest file", DiskOp::Sync)),
+    ("compact", ("merge file", DiskOp::Write)),
+    ("compact", ("merge file", DiskOp::Sync)),
+    ("compact", ("merge file", DiskOp::Rename)),
+    ("compact", ("samples file", DiskOp::Remove)),
+    ("compact", ("manifest file", DiskOp::Sync)),
+    ("compact", ("segments directory", DiskOp::SyncDir)),
     ("outbox", ("log file", DiskOp::Write)),
     ("outbox", ("log file", DiskOp::Sync)),
     ("idle", ("log file", DiskOp::Sync)),

@@ -13,6 +13,8 @@
 mod audit;
 mod campaign;
 mod crashes;
+mod damage;
+mod damaged;
 mod effort;
 mod faults;
 mod finding;

@@ -34,6 +34,7 @@ impl Plant {
             ("log file", DiskOp::Sync),
             ("log directory", DiskOp::SyncDir),
             ("samples file", DiskOp::Sync),
+            ("merge file", DiskOp::Sync),
             ("series file", DiskOp::Sync),
             ("alerts file", DiskOp::Sync),
             ("deliveries file", DiskOp::Sync),

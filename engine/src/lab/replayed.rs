@@ -32,6 +32,9 @@ pub(super) struct Replayed {
     /// As they stand in the log.
     pub(super) logged: Vec<(AlertKey, TransitionKind)>,
     pub(super) proof: Proof,
+    /// In the order of the log.
+    pub(super) deletes: Vec<(Lsn, DeleteRecord)>,
+    catalog: Arc<SeriesCatalog>,
     /// The first tick that tells an earlier time than the one before.
     pub(super) went_back: Option<Lsn>,
 }
@@ -42,6 +45,7 @@ struct Shards {
     seen: Seen,
     log_time: UnixNanos,
     went_back: Option<Lsn>,
+    deletes: Vec<(Lsn, DeleteRecord)>,
 }
 
 #[derive(Debug)]
@@ -66,6 +70,7 @@ impl Replayed {
             seen: Seen { catalog, rows: Vec::new(), transitions: Vec::new() },
             log_time: UnixNanos::new(i64::MIN),
             went_back: None,
+            deletes: Vec::new(),
         };
         let mut logged = Vec::new();
         let (wal, archive) = (data_dir.join("wal"), data_dir.join("archive"));
@@ -80,19 +85,38 @@ impl Replayed {
                 logged.push((record.transition.key, record.transition.kind));
             }
         }
-        let Shards { mut shards, mut seen, went_back, .. } = dispatch;
+        let Shards { mut shards, mut seen, went_back, deletes, .. } = dispatch;
         shards.iter_mut().for_each(|shard| shard.apply_all(&mut seen));
         let state = shards.iter().map(VerifyShard::state_hash).fold(0, u64::wrapping_add);
         let outputs = shards.iter().map(VerifyShard::output_hash);
         let output = outputs.fold(OutputHash::default(), added);
         seen.rows.sort_unstable();
-        let Seen { rows, transitions, .. } = seen;
-        Ok(Self { rows, transitions, logged, proof: Proof { state, output }, went_back })
+        let Seen { rows, transitions, catalog } = seen;
+        let proof = Proof { state, output };
+        Ok(Self { rows, transitions, logged, proof, deletes, catalog, went_back })
     }
 
     /// The rows of records up to `last`.
     pub(super) fn rows_to(&self, last: Lsn) -> &[(Lsn, StoredRow)] {
         &self.rows[..self.rows.partition_point(|(lsn, _)| *lsn <= last)]
+    }
+
+    /// The rows that no later delete hides, sorted.
+    pub(super) fn visible(&self) -> Vec<StoredRow> {
+        let is_hidden = |lsn: Lsn, row: &StoredRow| {
+            let mut later = self.deletes.iter().filter(|(delete, _)| *delete > lsn);
+            later.any(|(_, delete)| {
+                let times = delete.from.nanos()..=delete.to.nanos();
+                let series = self.catalog.find(row.sent.series);
+                let entry = series.and_then(|series| self.catalog.get(series));
+                times.contains(&row.sent.time)
+                    && entry.is_some_and(|entry| entry.key().metric() == delete.metric.metric)
+            })
+        };
+        let visible = self.rows.iter().filter(|(lsn, row)| !is_hidden(*lsn, row));
+        let mut visible: Vec<_> = visible.map(|(_, row)| *row).collect();
+        visible.sort_unstable();
+        visible
     }
 
     /// What each request stored, in the order of the log.
@@ -148,7 +172,9 @@ impl Dispatch for Shards {
         self.shards.iter_mut().for_each(|shard| shard.rules(rules, &mut self.seen));
     }
 
-    fn delete(&mut self, _lsn: Lsn, _delete: &DeleteRecord) {}
+    fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
+        self.deletes.push((lsn, delete.clone()));
+    }
 
     fn advance(&mut self, _lsn: Lsn) {}
 }

@@ -101,6 +101,8 @@ impl<'a> Player<'a> {
             Step::Pass(time) => machine.clock.advance(*time),
             Step::Jump(nanos) => machine.jump(*nanos),
             Step::Flush => self.process().flush()?,
+            Step::Compact => self.process().compact()?,
+            Step::Delete(number) => self.process().delete(&script.deletes[*number])?,
             Step::Checkpoint(numbers) => self.process().checkpoint(&requests(numbers))?,
             Step::Outbox => self.process().outbox()?,
             Step::Idle => self.process().idle()?,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tidewatch_env::Rng;
@@ -16,12 +18,24 @@ const DAY: i64 = 86_400 * SECOND;
 /// Hosts that may send, some of them only later in the script.
 const HOSTS: u64 = 9;
 
+/// The metrics of the fields `value` and `load`.
+const METRICS: [&str; 2] = ["cpu", "cpu_load"];
+
 /// One run of the engine.
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) steps: Vec<Step>,
     /// By their numbers.
     pub(super) requests: Vec<Request>,
+    /// By their numbers.
+    pub(super) deletes: Vec<Deletion>,
+}
+
+/// Rows that somebody wants deleted.
+#[derive(Clone, Debug)]
+pub(super) struct Deletion {
+    pub(super) metric: &'static str,
+    pub(super) times: RangeInclusive<i64>,
 }
 
 /// One thing that happens.
@@ -37,6 +51,10 @@ pub(super) enum Step {
     Jump(i64),
     /// All heads are frozen and written to segments.
     Flush,
+    /// Segments are merged, and gone through for deletes.
+    Compact,
+    /// Rows are deleted.
+    Delete(usize),
     /// A checkpoint is made while clients send these requests.
     Checkpoint(Vec<usize>),
     /// The outbox takes a step, and the receiver answers.
@@ -93,13 +111,21 @@ impl Script {
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
             jumpy: seed % 3 == 1,
-            script: Self { steps: Vec::new(), requests: Vec::new() },
+            script: Self { steps: Vec::new(), requests: Vec::new(), deletes: Vec::new() },
         };
         for life in 0..3 {
             writer.life(life);
         }
         writer.probe();
         writer.script
+    }
+
+    /// Whether some delete of the script is about the row.
+    pub(super) fn may_be_deleted(&self, row: &SentRow) -> bool {
+        self.deletes.iter().any(|deletion| {
+            let metric = sent_metric(row.series);
+            metric == deletion.metric && deletion.times.contains(&row.time)
+        })
     }
 
     /// Jumps of the clock.
@@ -113,6 +139,35 @@ impl Script {
         let steps = self.steps.iter().enumerate();
         let starts = steps.filter(|(_, step)| matches!(step, Step::Start(_)));
         starts.map(|(number, _)| number).collect()
+    }
+
+    /// A short script that leaves files of every kind behind, and rows that only the log has.
+    pub(super) fn small() -> Self {
+        let mut writer = Writer {
+            rng: Rng::from_seed(5),
+            now: BEGIN_NANOS,
+            last: BTreeMap::new(),
+            jumpy: false,
+            script: Self { steps: Vec::new(), requests: Vec::new(), deletes: Vec::new() },
+        };
+        let (flush, checkpoint) = (Step::Flush, Step::Checkpoint(Vec::new()));
+        let stores = [
+            vec![flush.clone(), checkpoint.clone()],
+            vec![checkpoint.clone(), checkpoint],
+            vec![flush.clone(), flush, Step::Idle],
+        ];
+        for (shards, stores) in [1, 2, 2].into_iter().zip(stores) {
+            writer.step(Step::Start(Life { shards, rules: 0 }));
+            for store in stores {
+                let number = writer.request(0);
+                writer.step(Step::Write(vec![number]));
+                writer.step(Step::Outbox);
+                writer.now += 2 * SECOND;
+                writer.step(Step::Pass(Duration::from_secs(2)));
+                writer.step(store);
+            }
+        }
+        writer.script
     }
 
     /// A request that no step sends: a recovered engine gets it.
@@ -155,6 +210,12 @@ impl Writer {
                 let numbers = (0..requests).map(|_| self.request(number * 8 + group)).collect();
                 self.step(Step::Checkpoint(numbers));
             }
+            if self.one_in(8) {
+                self.delete();
+            }
+            if self.one_in(5) {
+                self.step(Step::Compact);
+            }
             if self.one_in(6) {
                 self.step(Step::Idle);
             }
@@ -176,6 +237,15 @@ impl Writer {
         }
         probe.rows.sort_unstable();
         self.script.requests.push(probe);
+    }
+
+    /// Some of the rows of the last minutes, or all rows before.
+    fn delete(&mut self) {
+        let metric = if self.one_in(2) { METRICS[0] } else { METRICS[1] };
+        let to = self.now - i64::try_from(self.rng.below(40)).expect("small") * SECOND;
+        let from = if self.one_in(3) { i64::MIN } else { to - 20 * SECOND };
+        self.script.deletes.push(Deletion { metric, times: from..=to });
+        self.step(Step::Delete(self.script.deletes.len() - 1));
     }
 
     fn step(&mut self, step: Step) {
@@ -240,6 +310,20 @@ impl Writer {
             request.rows.push(sent_row("cpu", field, labels, (time, number)));
         }
     }
+}
+
+/// The metric of a series that scripts send.
+fn sent_metric(series: SeriesId) -> &'static str {
+    static KNOWN: OnceLock<BTreeMap<SeriesId, &'static str>> = OnceLock::new();
+    let known = KNOWN.get_or_init(|| {
+        let of = |host: u64, field, metric| {
+            let labels = vec![("host".to_owned(), format!("h{host}"))];
+            (sent_row("cpu", field, labels, (0, 0.0)).series, metric)
+        };
+        let both = |host| [of(host, "value", METRICS[0]), of(host, "load", METRICS[1])];
+        (0..=HOSTS).flat_map(both).collect()
+    });
+    known.get(&series).copied().unwrap_or_default()
 }
 
 fn sent_row(

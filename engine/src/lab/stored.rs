@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewatch_env::{Disk, read_file};
-use tidewatch_metrics::SeriesRef;
+use tidewatch_metrics::{EventTime, SeriesRef};
 use tidewatch_segments::{
-    HeadColumns, HeadView, Projection, Segment, SegmentColumns, SegmentsError, Snapshot,
+    Delete, HeadColumns, Projection, Segment, SegmentColumns, SegmentsError, Snapshot,
 };
 
 use crate::lab::process::DATA_DIR;
@@ -51,27 +51,43 @@ pub(super) fn rows_of(
     files: &ReadFiles,
 ) -> Result<Vec<StoredRow>, SegmentsError> {
     let mut rows = Vec::new();
-    let mut put = |row: &FileRow| {
+    let mut put = |row: &FileRow, hiding: &[&Delete]| {
         let entry = snapshot.catalog.get(SeriesRef(row.series));
+        let metric = entry.as_ref().map(|entry| entry.key().metric().to_owned());
+        let is_hidden = hiding.iter().any(|delete| {
+            delete.times().contains(&EventTime::new(row.time))
+                && metric.as_ref() == Some(&delete.metric.metric)
+        });
+        if is_hidden {
+            return;
+        }
         let series = entry.map(|entry| entry.id).unwrap_or_default();
         let sent = SentRow { series, time: row.time, bits: row.bits };
         rows.push(StoredRow { sent, severity: row.severity, flags: row.flags });
     };
-    for chunk in snapshot.heads.iter().flat_map(HeadView::chunks) {
-        let mut columns = HeadColumns::default();
-        chunk.copy(0..chunk.rows(), &mut columns);
-        for row in 0..columns.len() {
-            put(&FileRow {
-                series: columns.series[row],
-                time: columns.times[row],
-                bits: columns.values[row].to_bits(),
-                severity: columns.severities[row],
-                flags: columns.flags[row],
-            });
+    for head in &snapshot.heads {
+        let frozen = head.frozen_at();
+        let reaches = |delete: &&Delete| frozen.is_some_and(|last| delete.reaches(last));
+        let hiding: Vec<_> = snapshot.deletes().filter(reaches).collect();
+        for chunk in head.chunks() {
+            let mut columns = HeadColumns::default();
+            chunk.copy(0..chunk.rows(), &mut columns);
+            for row in 0..columns.len() {
+                let row = FileRow {
+                    series: columns.series[row],
+                    time: columns.times[row],
+                    bits: columns.values[row].to_bits(),
+                    severity: columns.severities[row],
+                    flags: columns.flags[row],
+                };
+                put(&row, &hiding);
+            }
         }
     }
     for segment in &*snapshot.segments {
-        files.read(segment, disk)?.iter().for_each(&mut put);
+        let hiding = snapshot.deletes().filter(|delete| delete.applies_to(segment.meta()));
+        let hiding: Vec<_> = hiding.collect();
+        files.read(segment, disk)?.iter().for_each(|row| put(row, &hiding));
     }
     rows.sort_unstable();
     Ok(rows)

@@ -24,6 +24,8 @@ pub(super) struct World {
     pub(super) sent: Vec<usize>,
     /// Answers that clients got.
     pub(super) acks: Vec<Acked>,
+    /// Records of deletes that were answered.
+    pub(super) deleted: Vec<Lsn>,
     /// What the receiver got, repeats left out.
     pub(super) arrivals: Vec<Arrival>,
     /// The disk has refused something.
@@ -70,7 +72,8 @@ impl World {
     /// The last record that must have survived.
     pub(super) fn promised(&self, killed: bool) -> Lsn {
         let counts = |ack: &&Acked| killed || ack.level == Durability::Synced;
-        self.acks.iter().filter(counts).map(|ack| ack.lsn).max().unwrap_or_default()
+        let acks = self.acks.iter().filter(counts).map(|ack| ack.lsn);
+        acks.chain(self.deleted.iter().copied()).max().unwrap_or_default()
     }
 
     /// A recovery has shown all that was written, so from here on no crash may take it back.

@@ -1,0 +1,274 @@
+//! Every byte flipped and every length cut, one at a time, of every kind of file: a start either
+//! refuses and names the file, or all acknowledged rows and alerts are there. With a salvage it always
+//! starts, and what is missing is exactly what the report tells.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidewatch_env::{Disk, OpenMode, SimDisk};
+use tidewatch_segments::FileKind;
+
+use crate::lab::damaged::{Directory, Started, content, segments, start};
+use crate::lab::stored::StoredRow;
+
+fn directory() -> &'static Directory {
+    static DIRECTORY: OnceLock<Directory> = OnceLock::new();
+    DIRECTORY.get_or_init(Directory::new)
+}
+
+/// What becomes of damages, counted.
+#[derive(Debug, Default)]
+struct Outcomes {
+    refused: AtomicU64,
+    harmless: AtomicU64,
+    lossless: AtomicU64,
+}
+
+impl Outcomes {
+    /// Starts twice on equal disks with the same damage, once with a salvage.
+    fn try_both(&self, make: impl Fn() -> SimDisk, path: &Path, at: &str) {
+        self.start(&make(), path, at);
+        self.salvage(&make(), at);
+    }
+
+    fn start(&self, disk: &SimDisk, path: &Path, at: &str) {
+        let whole = directory();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let before = content(disk);
+        match start(disk, false) {
+            Err(told) => {
+                // What ends too early is told by what it should have reached.
+                let names = told.contains(name) || told.contains("the log");
+                assert!(names, "{at}: {told}");
+                assert!(content(disk) == before, "{at}: a refused start changed something");
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Started { shown: Err(told), .. }) => {
+                assert!(told.contains(name), "{at}: {told}");
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Started { shown: Ok(shown), .. }) => {
+                assert!(shown == whole.shown, "{at}: something is missing or wrong, untold");
+                self.harmless.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn salvage(&self, disk: &SimDisk, at: &str) {
+        let whole = directory();
+        let salvaged = start(disk, true).unwrap_or_else(|told| panic!("{at}: {told}"));
+        let shown = salvaged.shown.unwrap_or_else(|told| panic!("{at}: {told}"));
+        let Some(report) = salvaged.report else {
+            assert!(shown == whole.shown, "{at}: something is missing, and no report");
+            return;
+        };
+        let mut expected = sent(&whole.shown.rows);
+        let mut lost = sent(&whole.lost(&report));
+        expected.retain(|row| match lost.iter().position(|lost| lost == row) {
+            Some(place) => {
+                lost.swap_remove(place);
+                false
+            }
+            None => true,
+        });
+        let left_out = usize::try_from(report.left_out_rows).unwrap();
+        let found = sent(&shown.rows);
+        assert_eq!(found.len() + left_out, expected.len(), "{at}: {report}");
+        let is_there = |row: &_| expected.binary_search(row).is_ok();
+        assert!(found.iter().all(is_there), "{at}: a row was invented");
+        assert!(left_out > 0 || found == expected, "{at}: {report}");
+        if found.len() == whole.shown.rows.len() {
+            self.lossless.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn assert_met(&self, refused: bool, harmless: bool) {
+        let told = format!("{self:?}");
+        assert_eq!(self.refused.load(Ordering::Relaxed) > 0, refused, "{told}");
+        assert_eq!(self.harmless.load(Ordering::Relaxed) > 0, harmless, "{told}");
+        println!("{told}");
+    }
+}
+
+type Sent = crate::lab::script::SentRow;
+
+fn sent(rows: &[StoredRow]) -> Vec<Sent> {
+    let mut sent: Vec<_> = rows.iter().map(|row| row.sent).collect();
+    sent.sort_unstable();
+    sent
+}
+
+/// Which places of a file are tried.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    path: &'a Path,
+    from: u64,
+    to: u64,
+    /// Every so many bytes one is flipped.
+    flips: u64,
+    /// Of those, every so many are also tried with a salvage, and as the file's end.
+    more: u64,
+}
+
+/// Flips bytes and cuts the file.
+fn damage(places: Places<'_>, outcomes: &Outcomes) {
+    let Places { path, from, to, flips, more } = places;
+    let next = AtomicU64::new(0);
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let place = from + index * flips;
+            if place >= to {
+                return;
+            }
+            let at = |what: &str| format!("{} at {place}: {what}", path.display());
+            let whole = directory();
+            outcomes.start(&whole.flipped(path, place, 1 << (place % 8)), path, &at("a bit"));
+            if index.is_multiple_of(more) {
+                outcomes.start(&whole.flipped(path, place, 0xff), path, &at("a byte"));
+                outcomes.salvage(&whole.flipped(path, place, 0xff), &at("a byte"));
+                outcomes.try_both(|| whole.cut(path, place), path, &at("cut"));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for worker in [scope.spawn(work), scope.spawn(work)] {
+            worker.join().unwrap();
+        }
+    });
+}
+
+fn remove(path: &Path, outcomes: &Outcomes) {
+    let at = format!("{} removed", path.display());
+    outcomes.try_both(|| directory().without(path), path, &at);
+}
+
+#[test]
+fn an_undamaged_directory_is_salvaged_by_leaving_it_alone() {
+    let disk = directory().disk.reboot_keeping_all();
+    let started = start(&disk, true).unwrap();
+    assert_eq!((started.shown.as_ref(), started.report), (Ok(&directory().shown), None));
+    assert!(!disk.exists(Path::new("/data/salvage")).unwrap());
+}
+
+#[test]
+fn damage_of_the_log_is_refused_or_harmless_and_salvaged_to_the_record() {
+    let files = directory().log_files();
+    assert!(files.len() > 1, "{files:?}");
+    let outcomes = Outcomes::default();
+    for (index, (path, to)) in files.iter().enumerate() {
+        let is_last = index + 1 == files.len();
+        let (flips, more) = if is_last { (1, 2) } else { (53, 3) };
+        damage(Places { path, from: 0, to: *to, flips, more }, &outcomes);
+        remove(path, &outcomes);
+    }
+    outcomes.assert_met(true, true);
+}
+
+#[test]
+fn a_log_that_ends_before_what_segments_tell_of_is_refused() {
+    let whole = directory();
+    let (path, end) = whole.log_files().pop().unwrap();
+    let zeroed = || {
+        let disk = whole.disk.reboot_keeping_all();
+        let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+        // From the second frame on, as if nothing had ever been written there.
+        let nothing = vec![0; usize::try_from(end - 500).unwrap()];
+        file.write_all_at(&nothing, 500).unwrap();
+        file.sync_data().unwrap();
+        disk
+    };
+    let told = start(&zeroed(), false).unwrap_err();
+    assert!(told.contains("the log ends before"), "{told}");
+    let outcomes = Outcomes::default();
+    outcomes.try_both(zeroed, &path, "zeros");
+    outcomes.assert_met(true, false);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_harmless() {
+    let outcomes = Outcomes::default();
+    for start in ["checkpoint-", "slots-"] {
+        let path = &directory().files("checkpoints", start).pop().unwrap();
+        let to = directory().bytes(path);
+        damage(Places { path, from: 0, to, flips: 307, more: 4 }, &outcomes);
+        remove(path, &outcomes);
+    }
+    outcomes.assert_met(false, true);
+}
+
+#[test]
+fn without_any_checkpoint_a_start_is_refused_and_a_salvage_begins_anew() {
+    let whole = directory();
+    let disk = whole.disk.reboot_keeping_all();
+    for path in whole.files("checkpoints", "checkpoint-") {
+        let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+        file.set_len(100).unwrap();
+        file.sync_data().unwrap();
+    }
+    let before = content(&disk);
+    let told = start(&disk, false).unwrap_err();
+    assert!(told.contains("no checkpoint in \"/data/checkpoints\" can be used"), "{told}");
+    assert!(content(&disk) == before, "a refused start changed something");
+    let salvaged = start(&disk, true).unwrap();
+    let report = salvaged.report.unwrap();
+    assert!(report.state_lost_before.is_some() && report.missing.is_empty(), "{report:?}");
+    assert_eq!(sent(&salvaged.shown.unwrap().rows), sent(&whole.shown.rows));
+}
+
+#[test]
+fn damage_of_the_manifest_is_refused_or_harmless_and_salvaged() {
+    let deltas = directory().files("segments/manifest", "0");
+    assert!(deltas.len() > 3, "{deltas:?}");
+    let outcomes = Outcomes::default();
+    for (index, path) in deltas.iter().enumerate() {
+        let is_end = index == 0 || index + 1 == deltas.len();
+        let flips = if is_end { 1 } else { 19 };
+        let to = directory().bytes(path);
+        damage(Places { path, from: 0, to, flips, more: 5 }, &outcomes);
+        remove(path, &outcomes);
+    }
+    outcomes.assert_met(true, true);
+}
+
+#[test]
+fn damage_of_segments_is_refused_and_salvaged() {
+    let outcomes = Outcomes::default();
+    for kind in [FileKind::Samples, FileKind::Series, FileKind::Alerts] {
+        let (path, meta) = directory().last_of(kind);
+        let flips = if kind == FileKind::Samples { 1 } else { 17 };
+        let path = &path;
+        let (from, to) = (meta.footer_offset, meta.bytes);
+        damage(Places { path, from, to, flips, more: 7 }, &outcomes);
+        damage(Places { path, from: 0, to: from, flips: 29, more: 2 }, &outcomes);
+        remove(path, &outcomes);
+    }
+    // Those that a checkpoint relies on, and those before which it was made.
+    for meta in directory().manifest.files_of(FileKind::Samples) {
+        let path = &segments().join(&meta.file);
+        damage(Places { path, from: 0, to: meta.bytes, flips: 451, more: 2 }, &outcomes);
+        remove(path, &outcomes);
+    }
+    outcomes.assert_met(true, false);
+}
+
+#[test]
+fn a_cut_delta_that_a_checkpoint_relies_on_is_not_taken_for_one_that_a_crash_tore() {
+    let whole = directory();
+    let deltas = whole.files("segments/manifest", "0");
+    let with_cut = |last: usize| {
+        let disk = whole.disk.reboot_keeping_all();
+        deltas[last + 1..].iter().for_each(|later| disk.remove(later).unwrap());
+        disk.open(&deltas[last], OpenMode::ReadWrite).unwrap().set_len(200).unwrap();
+        disk
+    };
+    // Two files of each flush; behind the last checkpoint there are two flushes.
+    let relied_on = deltas.len() - 5;
+    let told = start(&with_cut(relied_on), false).unwrap_err();
+    assert!(told.contains("it is cut or missing, and it counted"), "{told}");
+    let outcomes = Outcomes::default();
+    outcomes.try_both(|| with_cut(relied_on), &deltas[relied_on], "relied on");
+    outcomes.try_both(|| with_cut(relied_on + 1), &deltas[relied_on + 1], "of later rows");
+    outcomes.assert_met(true, true);
+}
