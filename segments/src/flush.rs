@@ -90,7 +90,13 @@ pub fn flush(
             views: &views,
             first_lsn: first.first_lsn,
             last_lsn: last.last_lsn,
-            slots: flush.slots,
+            // Of the others, files have the rows up to this record already: after a start with another
+            // number of shards, those of a slot may lie further ahead than its new shard is.
+            slots: flush
+                .slots
+                .iter()
+                .filter(|s| manifest.flushed_lsn(*s) < last.last_lsn)
+                .collect(),
             catalog: flush.catalog,
         };
         let segment = write_segment(disk, dir, name(FileKind::Samples), &segment_rows)?;

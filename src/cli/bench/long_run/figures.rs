@@ -76,7 +76,7 @@ impl Figures {
             self.rows_kept,
             self.segments,
             self.segment_bytes as f64 / self.rows_kept.max(1) as f64,
-            self.rows_erased,
+            self.rows_erased.abs(),
             memory.join(" "),
             self.questions,
             self.unanswered,
