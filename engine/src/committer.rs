@@ -35,7 +35,7 @@ pub struct Append {
     /// When its request was received.
     pub received: UnixNanos,
     /// What it asks to be deleted.
-    pub delete: Option<DeleteRecord>,
+    pub delete: Option<Box<DeleteRecord>>,
     /// Held until its rows are applied.
     pub permit: Option<Arc<Permit>>,
     /// The right to its idempotency key, if it has one.

@@ -217,7 +217,7 @@ impl Compactor {
 
     fn upkeep(&self, force: bool) -> Upkeep<'_> {
         let retention: &dyn Retention = &*self.retention;
-        Upkeep { retention, now: self.progress.log_time(), force }
+        Upkeep { retention, now: self.progress.log_time(), force, catalog: &self.catalog }
     }
 
     fn carry_out(
@@ -230,7 +230,7 @@ impl Compactor {
         let started = self.clock.monotonic();
         let place = (&self.disk, self.dir.as_path());
         let upkeep = self.upkeep(force);
-        let Some(prepared) = upkeep.prepare(place, manifest, task, &self.catalog, pace)? else {
+        let Some(prepared) = upkeep.prepare(place, manifest, task, pace)? else {
             return Ok(Step::GivenUp);
         };
         let took = self.clock.monotonic().saturating_sub(started);

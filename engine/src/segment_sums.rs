@@ -15,6 +15,9 @@ use crate::EngineError;
 use crate::deletes::DeleteRecord;
 use crate::verify_shard::ScoredRow;
 
+/// Deletes with their records, in the order of the log.
+pub(crate) type LoggedDeletes = Vec<(Lsn, DeleteRecord)>;
+
 /// The sums of all segments of a data directory.
 #[derive(Debug)]
 pub(crate) struct SegmentSums {
@@ -29,7 +32,7 @@ pub(crate) struct SegmentSums {
 /// The deletes of the log: rows that they hide are not compared, whether a segment still has them or not.
 #[derive(Debug, Default)]
 struct Deleted {
-    deletes: Vec<(Lsn, DeleteRecord)>,
+    deletes: LoggedDeletes,
     /// By series those that are about its metric, by their places.
     of_series: BTreeMap<SeriesRef, Vec<usize>>,
 }
@@ -59,7 +62,7 @@ impl SegmentSums {
         dir: &Path,
         catalog: &Arc<SeriesCatalog>,
         covered: &[Lsn; SLOTS],
-        (lost, deletes): (&[(SlotSet, Lsn)], Vec<(Lsn, DeleteRecord)>),
+        (lost, deletes): (&[(SlotSet, Lsn)], LoggedDeletes),
     ) -> Result<Self, EngineError> {
         let manifest = Manifest::open_read_only(&**disk, dir)?;
         let mut sums = Self {

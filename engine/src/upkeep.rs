@@ -15,7 +15,7 @@ use crate::progress::Progress;
 
 /// Between two looks for something to do, and between two measurements of the disk.
 const LOOK: Duration = Duration::from_secs(1);
-/// Pause while flushes are behind.
+/// Pause while the log is replayed, or flushes are behind.
 const STAND_BACK: Duration = Duration::from_millis(50);
 /// Pause after a task that failed, for example for want of space.
 const RETRY: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ impl Upkeep {
         let mut measured: Option<Duration> = None;
         while !self.stop.load(Ordering::Acquire) {
             if !self.recovered.load(Ordering::Acquire) {
-                std::thread::park_timeout(LOOK);
+                std::thread::park_timeout(STAND_BACK);
                 continue;
             }
             let mut pace = |_rows| self.pace(&mut measured);

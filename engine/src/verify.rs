@@ -28,7 +28,7 @@ use crate::record::{
 };
 use crate::replayer::{Replayer, rules_of};
 use crate::salvage::lost_segments;
-use crate::segment_sums::SegmentSums;
+use crate::segment_sums::{LoggedDeletes, SegmentSums};
 use crate::shard::ShardRows;
 use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
 use crate::{EngineError, OPERATORS_VERSION};
@@ -146,7 +146,7 @@ struct Begin {
     /// Whether the names of series were lost.
     lacks_series: bool,
     /// In the order of the log.
-    deletes: Vec<(Lsn, DeleteRecord)>,
+    deletes: LoggedDeletes,
 }
 
 impl Begin {

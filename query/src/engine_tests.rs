@@ -224,7 +224,7 @@ fn a_damaged_segment_is_told_and_queries_go_on_without_it() {
     let asked = Asked::new(&world);
     let refused = asked.csv(sql).unwrap_err();
     assert_eq!(refused.kind(), QueryErrorKind::Internal, "{refused}");
-    assert_eq!(world.damaged(), [damaged.clone()]);
+    assert_eq!(world.damaged(), std::slice::from_ref(&damaged));
     world.quarantine(&damaged);
     assert_eq!(asked.csv(sql).unwrap(), "n,v\n1,2.0\n");
     let stats = asked.ask(request(sql, Format::Csv)).unwrap().stats;

@@ -169,11 +169,12 @@ impl World {
 
     /// Carries out the next task that segments wait for; false if there is none.
     pub(crate) fn compact(&self) -> bool {
-        let upkeep = Upkeep { retention: &KeepAll, now: UnixNanos::default(), force: true };
+        let (now, catalog) = (UnixNanos::default(), &*self.catalog);
+        let upkeep = Upkeep { retention: &KeepAll, now, force: true, catalog };
         let (place, manifest) = ((&self.disk, self.dir.path()), self.published.manifest());
         let Some(task) = upkeep.next_task(&manifest) else { return false };
         let mut pace = |_| true;
-        let prepared = upkeep.prepare(place, &manifest, task, &self.catalog, &mut pace).unwrap();
+        let prepared = upkeep.prepare(place, &manifest, task, &mut pace).unwrap();
         let next = prepared.unwrap().commit(place, &manifest, &[]).unwrap();
         self.published.commit_files(next.unwrap());
         for unread in self.published.take_unread() {

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use tidewatch_env::{Disk, RealDisk, Rng};
-use tidewatch_metrics::{EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity};
+use tidewatch_metrics::{
+    EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
+};
 use tidewatch_segments::{
     Erase, Events, FileKind, Flush, Head, Manifest, Merge, Merged, RowColumns, Segment, SlotSet,
     flush, merge,
@@ -214,7 +216,7 @@ fn flush_all(
         }
         let frozen: Vec<_> = head.freeze().into_iter().collect();
         let (slots, events) = (SlotSet::ALL, Events::default());
-        let input = Flush { frozen: &frozen, slots, catalog, events };
+        let input = Flush { frozen: &frozen, slots, catalog, events, now: UnixNanos::default() };
         manifest = flush(disk, dir, &manifest, &input)?.manifest;
     }
     Ok(manifest)

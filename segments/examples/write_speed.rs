@@ -62,6 +62,7 @@ fn measure(root: &std::path::Path, case: Case) -> Result<(), Box<dyn Error>> {
             slots: SlotSet::ALL,
             catalog: &catalog,
             events: Events::default(),
+            now: tidewatch_metrics::UnixNanos::default(),
         };
         let start = clock.monotonic();
         manifest = flush(&disk, &dir, &manifest, &input)?.manifest;

@@ -61,6 +61,8 @@ pub struct Upkeep<'a> {
     pub now: UnixNanos,
     /// Merge neighbours that would wait for more.
     pub force: bool,
+    /// Names of the series.
+    pub catalog: &'a SeriesCatalog,
 }
 
 /// A task that was carried out, but does not count yet.
@@ -142,7 +144,6 @@ impl Upkeep<'_> {
         (disk, dir): (&Arc<dyn Disk>, &Path),
         manifest: &Manifest,
         task: Task,
-        catalog: &SeriesCatalog,
         pace: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<Prepared>, SegmentsError> {
         let deletes_lsn = manifest.deletes_lsn();
@@ -161,11 +162,15 @@ impl Upkeep<'_> {
         });
         let erase = Erasure {
             deletes: deletes.collect(),
-            catalog,
+            catalog: self.catalog,
             retention: self.retention,
             now: self.now,
         };
-        let merged = merge(&**disk, dir, Merge { inputs: &inputs, catalog, erase: &erase, pace })?;
+        let merged = merge(
+            &**disk,
+            dir,
+            Merge { inputs: &inputs, catalog: self.catalog, erase: &erase, pace },
+        )?;
         let (merged, rows_erased) = match merged {
             Merged::GivenUp => return Ok(None),
             Merged::Empty { rows_erased } => (None, rows_erased),
@@ -250,9 +255,10 @@ impl Prepared {
     }
 }
 
-/// Names `deletes`, in the order of the log, in the next version of the manifest, which then hides
-/// their rows, and no longer those that have nothing left to hide: no file, and no head, whose oldest
-/// row is of the record `unflushed`. `None` where there is nothing to change.
+/// Names `deletes`, in the order of the log, in the next version of the manifest, which hides their rows.
+///
+/// Those that have nothing left to hide go: no file, and no head, whose oldest row is of the record
+/// `unflushed`. `None` where there is nothing to change.
 ///
 /// # Errors
 /// What the disk reports.

@@ -13,7 +13,9 @@
 mod audit;
 mod campaign;
 mod crashes;
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
 mod damaged;
 mod effort;
 mod faults;

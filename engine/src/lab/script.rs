@@ -142,6 +142,7 @@ impl Script {
     }
 
     /// A short script that leaves files of every kind behind, and rows that only the log has.
+    #[cfg(test)]
     pub(super) fn small() -> Self {
         let mut writer = Writer {
             rng: Rng::from_seed(5),

@@ -1,5 +1,7 @@
 //! The engine's process without its threads: every loop is a step that the script calls.
 
+mod upkeep;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +9,9 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
-use tidewatch_metrics::{EventTime, Lsn, Slot, UnixNanos};
+use tidewatch_metrics::{Lsn, Slot, UnixNanos};
 use tidewatch_operators::{RuleConfig, RuleSet};
-use tidewatch_segments::{CompactionInstruments, MetricName, SegmentsInstruments, Snapshot};
+use tidewatch_segments::{CompactionInstruments, SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
     DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule,
     SinkConfig, Verdict,
@@ -22,23 +24,23 @@ use tidewatch_wal::{
 use crate::EngineError;
 use crate::checkpoint::{Archiver, CheckpointRecord, Checkpointer, Round};
 use crate::committer::{Append, Committer, CommitterMessage, Standing};
-use crate::compactor::{Compactor, CompactorShares, Step};
+use crate::compactor::{Compactor, CompactorShares};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
-use crate::deletes::DeleteRecord;
 use crate::dispatch::shard_of;
 use crate::engine::delivery_row;
 use crate::flusher::{FrozenShard, SegmentWriter};
 use crate::hashes::Hashes;
+use crate::idempotency::Idempotency;
 use crate::ingest::{Durability, Ingest, LineWrite};
 use crate::inline::InlineDispatch;
 use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
 use crate::lab::finding::Layer;
 use crate::lab::proving::{Proof, Proving};
-use crate::lab::script::{Deletion, Life, Request};
+use crate::lab::script::{Life, Request};
 use crate::lab::world::{Acked, SharedWorld, World};
 use crate::opened::Opened;
-use crate::record::{KIND_CHECKPOINT, KIND_DELETE, KIND_OUTPUT_HASH, OutputHashRecord};
+use crate::record::{KIND_CHECKPOINT, KIND_OUTPUT_HASH, OutputHashRecord};
 use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::ShardShared;
 use crate::threads::Notary;
@@ -143,13 +145,6 @@ impl Process {
         }
         let preallocator = wal.take_preallocator();
         let keys = opened.keys;
-        let compactor = Compactor::new(
-            &config,
-            &shared,
-            (Arc::clone(&machine.disk), Arc::clone(&clock)),
-            CompactorShares::default(),
-            CompactionInstruments::default(),
-        );
         let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
         Ok(Self {
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
@@ -175,22 +170,15 @@ impl Process {
                 progress: Arc::clone(&shared.progress),
                 queue: sender,
             },
-            writer: SegmentWriter {
-                disk: Arc::clone(&machine.disk),
-                dir: config.segments_dir(),
-                published: Arc::clone(&shared.published),
-                catalog: Arc::clone(&shared.catalog),
-                progress: Arc::clone(&shared.progress),
-                outbox: Arc::clone(&shared.outbox),
-                keys,
-                instruments: SegmentsInstruments::default(),
-                clock,
-                shards: config.shards,
-                deletes: Arc::clone(&shared.deletes),
-                commits: Arc::default(),
-            },
+            writer: writer(machine, &config, &shared, keys),
+            compactor: Compactor::new(
+                &config,
+                &shared,
+                (Arc::clone(&machine.disk), clock),
+                CompactorShares::default(),
+                CompactionInstruments::default(),
+            ),
             frozen: VecDeque::new(),
-            compactor,
             courier: Schedule::new(QueueLimits::default(), RetryPolicy::default(), machine.seed),
             rng: Rng::from_seed(machine.seed),
             machine: machine.clone(),
@@ -279,54 +267,6 @@ impl Process {
             self.frozen.pop_front();
         }
         Ok(())
-    }
-
-    /// Somebody deletes rows, and is answered when the manifest names the delete.
-    pub(super) fn delete(&mut self, deletion: &Deletion) -> Result<(), EngineError> {
-        self.machine.phase("delete");
-        let metric = MetricName { db: "default".to_owned(), metric: deletion.metric.to_owned() };
-        let record = DeleteRecord {
-            received: self.machine.clock.now(),
-            metric,
-            from: EventTime::new(*deletion.times.start()),
-            to: EventTime::new(*deletion.times.end()),
-        };
-        let (noted, answer) = bounded(1);
-        let done = Box::new(move |ack| drop(noted.send(ack)));
-        let note = Append {
-            delete: Some(record.clone()),
-            ..Append::note(KIND_DELETE, record.encode(), done)
-        };
-        self.committer.commit(&mut vec![note])?;
-        let Ok(Ok(crate::Ack { lsn })) = answer.try_recv() else { return Ok(()) };
-        if self.name_deletes()? {
-            self.machine.world.lock().deleted.push(lsn);
-        }
-        Ok(())
-    }
-
-    /// As in the process, what cannot be named now is named later; `false` then.
-    pub(super) fn name_deletes(&self) -> Result<bool, EngineError> {
-        match self.writer.name_deletes().or_else(|_first| self.writer.name_deletes()) {
-            Ok(()) => Ok(true),
-            Err(_disk) if self.machine.world.lock().faulted => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Segments are merged until there is nothing left to do. As in the process, what fails is tried again
-    /// later.
-    pub(super) fn compact(&mut self) -> Result<(), EngineError> {
-        self.machine.phase("compact");
-        loop {
-            match self.compactor.step(true, &mut |_rows| true) {
-                Ok(Step::Done) => {}
-                Ok(Step::Idle | Step::GivenUp) => break,
-                Err(_disk) if self.machine.world.lock().faulted => break,
-                Err(error) => return Err(error),
-            }
-        }
-        self.name_deletes().map(drop)
     }
 
     /// A checkpoint, while clients send these requests: slots before and behind them have other records.
@@ -569,6 +509,28 @@ impl Machine {
 
     fn phase(&self, phase: &'static str) {
         self.world.lock().phase = phase;
+    }
+}
+
+fn writer(
+    machine: &Machine,
+    config: &EngineConfig,
+    shared: &ShardShared,
+    keys: Arc<Idempotency>,
+) -> SegmentWriter {
+    SegmentWriter {
+        disk: Arc::clone(&machine.disk),
+        dir: config.segments_dir(),
+        published: Arc::clone(&shared.published),
+        catalog: Arc::clone(&shared.catalog),
+        progress: Arc::clone(&shared.progress),
+        outbox: Arc::clone(&shared.outbox),
+        keys,
+        instruments: SegmentsInstruments::default(),
+        clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
+        shards: config.shards,
+        deletes: Arc::clone(&shared.deletes),
+        commits: Arc::default(),
     }
 }
 

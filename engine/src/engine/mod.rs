@@ -1,5 +1,7 @@
 //! The engine as a whole: opens, runs its threads, stops.
 
+mod start;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +15,14 @@ use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
 use tidewatch_segments::{
     CompactionInstruments, MetricName, Published, SegmentsInstruments, Snapshot,
 };
-use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig, SinkInstruments};
-use tidewatch_wal::{ArchiveInstruments, WalHome, WalInstruments, WalSegmentInfo};
+use tidewatch_sinks::SinkInstruments;
+use tidewatch_wal::{ArchiveInstruments, WalInstruments, WalSegmentInfo};
 use tracing::{info, warn};
 
 use crate::EngineError;
 use crate::budget::{Budget, BudgetDisk};
-use crate::checkpoint::{Archiver, Checkpointer, Last, Rounds};
-use crate::committer::{Append, Committer, CommitterMessage};
-use crate::compactor::{Compactor, CompactorShares, Suspects};
+use crate::committer::{Append, CommitterMessage};
+use crate::compactor::{CompactorShares, Suspects};
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
 use crate::deletes::{DeleteRecord, Deletes};
@@ -35,14 +36,9 @@ use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::record::KIND_DELETE;
-use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::recovery::{RecoveryState, Replay};
 use crate::salvage::{Salvage, SalvageReport};
-use crate::shard::{Shard, ShardShared};
-use crate::threads::{
-    ChannelDispatch, FlushPolicy, Gate, Notary, PanicGuard, ShardMessage, forsake, join,
-    preallocate, run_committer, run_outbox, run_replay, run_shard,
-};
-use crate::upkeep::Upkeep;
+use crate::threads::{ChannelDispatch, Gate, Notary, PanicGuard, ShardMessage, join};
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -51,8 +47,13 @@ const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// The committer's thread.
 const COMMITTER: &str = "committer";
+/// The thread that looks after segments.
+const COMPACTOR: &str = "compactor";
 /// The thread that replays the log, and makes checkpoints afterwards.
 const REPLAY: &str = "replay";
+
+#[cfg(any(test, feature = "lab"))]
+pub(crate) use start::delivery_row;
 
 /// The doors to the world, and whom to tell when the engine must end.
 #[derive(Clone)]
@@ -331,7 +332,7 @@ impl Engine {
         let (answer, answered) = bounded(1);
         let done = Box::new(move |ack: Result<crate::Ack, EngineError>| drop(answer.send(ack)));
         let note = Append {
-            delete: Some(record.clone()),
+            delete: Some(Box::new(record.clone())),
             ..Append::note(KIND_DELETE, record.encode(), done)
         };
         let closed = |_gone| EngineError::Closed;
@@ -346,6 +347,9 @@ impl Engine {
     /// Has neighbouring segments merged that would wait for more, in the background.
     pub fn compact(&self) {
         self.force_merges.store(true, Ordering::Release);
+        let threads = self.lock_threads();
+        let compactor = threads.iter().find(|thread| thread.thread().name() == Some(COMPACTOR));
+        compactor.into_iter().for_each(|compactor| compactor.thread().unpark());
     }
 
     /// Somebody could not read this file of a segment: it is looked at, and if it is damaged, queries go on
@@ -435,172 +439,6 @@ impl Engine {
         self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn start_shards(
-        &self,
-        shards: Vec<Shard>,
-        receivers: Vec<Receiver<ShardMessage>>,
-        config: &EngineConfig,
-    ) -> Result<(), EngineError> {
-        let policy = FlushPolicy { rows: config.flush_rows, interval: config.flush_interval };
-        for (shard, messages) in shards.into_iter().zip(receivers) {
-            let (hashes, flusher) = (Arc::clone(&self.hashes), Arc::clone(&self.flusher));
-            let name = format!("shard {}", shard.index());
-            self.spawn(&name, move || run_shard(shard, &messages, &hashes, &flusher, policy))?;
-        }
-        Ok(())
-    }
-
-    fn start_flusher(
-        &self,
-        config: &EngineConfig,
-        manifest_lock: &Arc<Mutex<()>>,
-    ) -> Result<(), EngineError> {
-        let writer = crate::flusher::SegmentWriter {
-            disk: Arc::clone(&self.home.disk),
-            dir: config.segments_dir(),
-            published: Arc::clone(&self.published),
-            catalog: Arc::clone(&self.catalog),
-            progress: Arc::clone(&self.progress),
-            outbox: Arc::clone(&self.outbox),
-            keys: Arc::clone(&self.keys),
-            instruments: self.instruments.segments.clone(),
-            clock: Arc::clone(&self.home.clock),
-            shards: config.shards,
-            deletes: Arc::clone(&self.deletes),
-            commits: Arc::clone(manifest_lock),
-        };
-        let (flusher, stop) = (Arc::clone(&self.flusher), Arc::clone(&self.stop));
-        self.spawn("flusher", move || crate::threads::run_flusher(&flusher, &writer, &stop))
-    }
-
-    fn start_compactor(
-        &self,
-        config: &EngineConfig,
-        shared: &ShardShared,
-        shares: CompactorShares,
-    ) -> Result<(), EngineError> {
-        let home = (Arc::clone(&self.home.disk), Arc::clone(&self.home.clock));
-        let instruments = self.instruments.compaction.clone();
-        let upkeep = Upkeep {
-            compactor: Compactor::new(config, shared, home, shares, instruments),
-            flusher: Arc::clone(&self.flusher),
-            queue: self.queue.clone(),
-            progress: Arc::clone(&self.progress),
-            clock: Arc::clone(&self.home.clock),
-            recovered: Arc::clone(&self.recovered),
-            stop: Arc::clone(&self.stop),
-            force: Arc::clone(&self.force_merges),
-        };
-        self.spawn("compactor", move || upkeep.run())
-    }
-
-    fn open_log(&mut self, config: &EngineConfig, opened: &Opened) -> Result<OpenLog, EngineError> {
-        let home = WalHome {
-            disk: Arc::clone(&self.home.disk),
-            dir: config.wal_dir(),
-            clock: Arc::clone(&self.home.clock),
-            epoch_seed: self.home.seed,
-        };
-        OpenLog::open(config, opened, home, self.instruments.wal.clone())
-    }
-
-    fn rounds(
-        &self,
-        config: &EngineConfig,
-        opened: Opened,
-        (log, budget): (&OpenLog, Arc<Budget>),
-    ) -> Result<Rounds, EngineError> {
-        let disk = Arc::clone(&self.home.disk);
-        let archiver = Archiver::open(disk, config, budget, self.instruments.archive.clone())?;
-        let checkpointer = Checkpointer::new(
-            opened.store,
-            (&opened.shared, &self.keys),
-            log.start.clone(),
-            (archiver, opened.checkpoints),
-            self.instruments.checkpoints.clone(),
-        )?;
-        let rows = opened.base.position.1.rows;
-        Ok(Rounds {
-            checkpointer,
-            shards: self.shards.clone(),
-            queue: self.queue.clone(),
-            progress: Arc::clone(&self.progress),
-            clock: Arc::clone(&self.home.clock),
-            policy: config.checkpoints,
-            last: Last { rows, began: self.home.clock.monotonic(), bytes: 0 },
-        })
-    }
-
-    fn start_committer(
-        &mut self,
-        log: OpenLog,
-        dispatch: Gate,
-        commits: Receiver<CommitterMessage>,
-        idle_mark: Duration,
-    ) -> Result<(), EngineError> {
-        let mut wal = log.wal;
-        if let Some(preallocator) = wal.take_preallocator() {
-            let stop = Arc::clone(&self.stop);
-            self.spawn("preallocator", move || preallocate(preallocator, &stop))?;
-        }
-        let clock = Arc::clone(&self.home.clock);
-        let told = (Arc::clone(&self.progress), Arc::clone(&self.keys));
-        let mut committer = Committer::new(wal, dispatch, Arc::clone(&clock), told, log.position);
-        self.instruments.committer = committer.instruments().clone();
-        let segments = Arc::clone(&self.wal_segments);
-        let (progress, fatal) = (Arc::clone(&self.progress), Arc::clone(&self.home.fatal));
-        let mut looked = None;
-        let mut watch = move |committer: &Committer<Gate>| {
-            let now = clock.monotonic();
-            if looked.is_none_or(|at| now.saturating_sub(at) >= idle_mark) {
-                looked = Some(now);
-                let mut shown = segments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                *shown = committer.wal_segments();
-            }
-        };
-        watch(&committer);
-        self.spawn(COMMITTER, move || {
-            if let Err(error) = run_committer(&mut committer, &commits, idle_mark, watch) {
-                progress.close();
-                fatal(&format!("the log failed: {}", describe(&error)));
-            }
-            forsake(commits);
-        })
-    }
-
-    /// Replays the log beside the writes, and then makes checkpoints.
-    fn start_replay(
-        &self,
-        mut replay: Replay,
-        mut dispatch: ChannelDispatch,
-        rounds: Rounds,
-    ) -> Result<(), EngineError> {
-        let (queue, fatal) = (self.queue.clone(), Arc::clone(&self.home.fatal));
-        let (stop, recovered) = (Arc::clone(&self.stop), Arc::clone(&self.recovered));
-        let (progress, closing) = (Arc::clone(&self.progress), Arc::clone(&self.closing));
-        let (ended, until) = bounded::<()>(0);
-        self.spawn(REPLAY, move || {
-            let due = match run_replay(&mut replay, &mut dispatch, &progress, &queue) {
-                Ok(Some(end)) => replay.finish(end),
-                Ok(None) => return,
-                Err(error) => {
-                    fatal(&format!("the log cannot be replayed: {}", describe(&error)));
-                    return;
-                }
-            };
-            recovered.store(true, Ordering::Release);
-            for hash in due {
-                let note =
-                    Append::note(crate::record::KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
-                drop(queue.send(CommitterMessage::Append(note)));
-            }
-            rounds.run(&closing, &stop);
-            drop(ended);
-        })?;
-        *self.checkpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(until);
-        Ok(())
-    }
-
     /// Makes a last checkpoint, so that the next start has little to replay, as far as time allows.
     fn checkpoint(&self, timeout: Duration) {
         self.closing.store(true, Ordering::Release);
@@ -614,62 +452,6 @@ impl Engine {
         {
             warn!("the last checkpoint was not made in time; the next start replays more");
         }
-    }
-
-    fn start_outbox(&self, config: &EngineConfig) -> Result<(), EngineError> {
-        let mut couriers = Vec::new();
-        for sink in &config.sinks {
-            couriers.push(self.start_courier(sink, config)?);
-        }
-        let (stop, clock) = (Arc::clone(&self.stop), Arc::clone(&self.home.clock));
-        let notary = self.notary();
-        self.spawn("outbox", move || {
-            let pump = |outbox: &Outbox| {
-                outbox.pump(clock.now(), |sink, message| {
-                    let courier = couriers.iter().find(|courier| courier.name() == sink);
-                    courier.is_some_and(|courier| courier.try_push(Arc::clone(message)).is_ok())
-                });
-            };
-            run_outbox(&notary, &stop, pump);
-            for courier in couriers {
-                let stopped = courier.stop(Duration::from_secs(1));
-                info!(?stopped, "sink stopped");
-            }
-        })
-    }
-
-    fn start_courier(
-        &self,
-        sink: &SinkConfig,
-        config: &EngineConfig,
-    ) -> Result<Courier, EngineError> {
-        let outbox = Arc::clone(&self.outbox);
-        let report = move |report: DeliveryReport| outbox.report(delivery_row(report));
-        let courier = CourierConfig {
-            public_url: config.public_url.clone(),
-            seed: self.home.seed,
-            ..CourierConfig::default()
-        };
-        let clock = Arc::clone(&self.home.clock);
-        let opened = sink
-            .open(Arc::clone(&clock))
-            .and_then(|sink| Courier::start(sink, courier, clock, &self.instruments.sinks, report));
-        opened.map_err(|error| EngineError::Sink(Arc::new(error)))
-    }
-}
-
-/// An attempt as `tidewatch.deliveries` shows it.
-pub(crate) fn delivery_row(report: DeliveryReport) -> tidewatch_segments::DeliveryRow {
-    tidewatch_segments::DeliveryRow {
-        key: report.key,
-        transition: report.kind,
-        sink: report.sink,
-        attempt: report.attempt,
-        outcome: report.outcome.name().to_owned(),
-        status: report.status,
-        started: report.started,
-        finished: report.finished,
-        error: report.error,
     }
 }
 
