@@ -10,6 +10,7 @@ use tidewatch_engine::{
     ReplayPolicy, RetentionRules, Stopped,
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
+use tidewatch_metrics::SeriesLimits;
 use tidewatch_query::{
     QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow,
 };
@@ -17,9 +18,7 @@ use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
 use tidewatch_wal::{SegmentState, WalSegmentInfo};
 
 use crate::config::Config;
-
-/// Series that one GiB of the memory budget allows: 1.5 kB each, with names, index and detector.
-const SERIES_PER_GIB: u64 = 700_000;
+use crate::memory::MemoryShares;
 
 /// The log between two checkpoints may take this part of the disk's budget.
 const LOG_SHARE: u64 = 16;
@@ -47,7 +46,7 @@ impl Running {
     /// What the engine says of its data directory.
     pub(crate) fn start(
         config: &EngineConfig,
-        query: &crate::config::QueryConfig,
+        query: &QueryLimits,
         recovery: &Arc<RecoveryState>,
         data_dir: DataDir,
         fatal: Arc<dyn Fn(&str) + Send + Sync>,
@@ -64,7 +63,7 @@ impl Running {
         engine.register(&mut registry);
         instruments.register(&mut registry);
         let source = Arc::new(EngineSource { engine: Arc::clone(&engine) });
-        let query = QueryEngine::new(source, query_limits(query), instruments)?;
+        let query = QueryEngine::new(source, query.clone(), instruments)?;
         Ok(Self { engine, query, registry })
     }
 
@@ -115,7 +114,7 @@ pub(crate) fn stopped_query(
     engine.data_dir = data_dir;
     let stopped = Stopped::open(&engine, &disk, &clock, lock, watch)?;
     let source = Arc::new(StoppedSource { stopped });
-    Ok(QueryEngine::new(source, query_limits(&config.query), QueryInstruments::default())?)
+    Ok(QueryEngine::new(source, query_limits(config), QueryInstruments::default())?)
 }
 
 impl Source for StoppedSource {
@@ -183,10 +182,8 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     if let Some(shards) = shards {
         engine.shards = shards;
     }
-    let memory = memory_bytes_max(config.limits.memory_bytes_max);
     engine.wal.segment_bytes_max = config.wal.segment_bytes_max;
     engine.idle_mark = Duration::from_millis(config.wal.idle_mark_ms);
-    engine.flush_rows = usize::try_from(config.flush.rows_max).unwrap_or(usize::MAX);
     engine.flush_interval = config.flush.interval;
     engine.checkpoints = CheckpointPolicy {
         debt_rows: config.checkpoint.rows_max,
@@ -210,13 +207,7 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     }
     let wal = &mut engine.wal;
     wal.frame_bytes_max = wal.frame_bytes_max.min(wal.segment_bytes_max.saturating_sub(4_096));
-    engine.series_max = usize::try_from(match config.limits.series_max {
-        0 => (memory >> 20) * SERIES_PER_GIB / 1_024,
-        series => series,
-    })
-    .unwrap_or(usize::MAX);
-    engine.ingest.bytes_max = (memory / 8).clamp(64 << 20, 1 << 30);
-    engine.keys.bytes_max = (memory / 16).clamp(16 << 20, 1 << 30);
+    share_memory(&mut engine, config);
     engine.ingest.key_seed = seed();
     engine.rules = Arc::new(config.rules.clone());
     engine.alerts_max_age = config.alerts.max_age;
@@ -225,20 +216,52 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     engine
 }
 
+/// Gives each part of the engine its share of the memory budget.
+fn share_memory(engine: &mut EngineConfig, config: &Config) {
+    let shares = memory_shares(config);
+    shares.tell();
+    engine.flush_rows = size(shares.flush_rows(engine.shards, config.flush.rows_max));
+    let limits = &config.limits;
+    let limit = |series| if series == 0 { usize::MAX } else { size(series) };
+    engine.series = SeriesLimits {
+        bytes_max: shares.series,
+        series_max: limit(limits.series_max),
+        per_database_max: limit(limits.series_per_database_max),
+        per_metric_max: limit(limits.series_per_metric_max),
+    };
+    engine.footers_bytes_max = size(shares.caches / 2);
+    engine.ingest.bytes_max = shares.requests;
+    engine.ingest.lines_bytes_max = size(shares.lines);
+    engine.keys.bytes_max = shares.keys;
+}
+
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1")]
 fn permille(fraction: f64) -> u16 {
     (fraction * 1_000.0).round() as u16
 }
 
-fn query_limits(config: &crate::config::QueryConfig) -> QueryLimits {
-    let memory = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
+/// What queries may take, from the product's configuration.
+pub(crate) fn query_limits(config: &Config) -> QueryLimits {
+    let shares = memory_shares(config);
+    let memory = size(shares.queries);
     QueryLimits {
-        timeout: config.timeout,
+        timeout: config.query.timeout,
         memory_bytes_max: memory,
         query_memory_bytes_max: memory / 2,
-        rows_max: usize::try_from(config.rows_max).unwrap_or(usize::MAX),
+        labels_bytes_max: size(shares.caches / 2),
+        rows_max: size(config.query.rows_max),
         ..QueryLimits::default()
     }
+}
+
+fn memory_shares(config: &Config) -> MemoryShares {
+    let budget = memory_bytes_max(config.limits.memory_bytes_max);
+    MemoryShares::of(budget, config.query.memory_bytes_max)
+}
+
+/// What does not fit into this machine's addresses is without bound on it.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// The configured budget, or half of the machine's memory.

@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod http;
 mod logs;
+mod memory;
 mod open_files;
 
 use std::process::ExitCode;

@@ -216,8 +216,8 @@ fn who_sends_all_of_a_refused_body_hears_why() {
 #[test]
 fn a_full_house_says_so_before_a_body_is_read() {
     let home = Home::new();
-    // Of which an eighth, but at least 64 MiB, is for requests in hand.
-    let server = Start::on(&home.data()).set("limits.memory_bytes_max=64MiB").up();
+    // Of which an eighth is for requests in hand.
+    let server = Start::on(&home.data()).set("limits.memory_bytes_max=512MiB").up();
     let large = head(&format!("Expect: 100-continue\r\nContent-Length: {}", 30 << 20));
     let mut holding = Vec::new();
     for _ in 0..2 {

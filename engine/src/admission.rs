@@ -77,6 +77,15 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// Makes the permit cover `bytes` more, also where the limit is passed by them: others are let in
+    /// only once there is room again.
+    pub fn cover(&mut self, bytes: u64) {
+        self.inner.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.inner.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -109,5 +118,10 @@ mod tests {
         assert_eq!((admission.bytes(), admission.requests()), (10, 1));
         drop(two);
         assert_eq!((admission.bytes(), admission.requests()), (0, 0));
+        let mut three = admission.admit(60).expect("there is room");
+        three.cover(100);
+        assert!(admission.admit(0).is_none(), "what a request has grown to counts");
+        drop(three);
+        assert_eq!(admission.bytes(), 0);
     }
 }

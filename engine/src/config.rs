@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewatch_metrics::SeriesLimits;
 use tidewatch_operators::RuleSet;
 use tidewatch_sinks::SinkConfig;
 use tidewatch_wal::WalConfig;
@@ -70,8 +71,10 @@ pub struct EngineConfig {
     pub retention: Arc<RetentionRules>,
     /// What the data directory may take; 0 is as much as there is room.
     pub disk_bytes_max: u64,
-    /// Series in all.
-    pub series_max: usize,
+    /// Memory for the footers of segments that were read lately, in bytes.
+    pub footers_bytes_max: usize,
+    /// Series that are taken.
+    pub series: SeriesLimits,
     /// The door.
     pub ingest: IngestConfig,
     /// Idempotency keys that are held.
@@ -105,10 +108,13 @@ impl EngineConfig {
             replay: ReplayPolicy::default(),
             retention: Arc::default(),
             disk_bytes_max: 0,
-            series_max: 20_000_000,
+            footers_bytes_max: 64 << 20,
+            series: SeriesLimits::NONE,
             ingest: IngestConfig {
                 bytes_max: 256 << 20,
                 requests_max: REQUESTS_MAX,
+                lanes_max: std::thread::available_parallelism().map_or(1, usize::from),
+                lines_bytes_max: 512 << 20,
                 future_nanos_max: Some(600 * tidewatch_metrics::time::NANOS_PER_SECOND),
                 request_samples_max: tidewatch_metrics::limits::BATCH_ROWS_MAX,
                 line_bytes_max: 1 << 20,

@@ -1,6 +1,7 @@
 //! Conducts a request: admit, look series up, encode, append.
 
-use std::sync::{Arc, Mutex};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use crossbeam::channel::{Sender, TrySendError};
 use tidewatch_connectors::DecodeInstruments;
@@ -11,10 +12,12 @@ use tidewatch_metrics::{EventTime, Lsn, SampleBatch, SeriesCatalog, Slot, UnixNa
 
 use crate::EngineError;
 use crate::admission::{Admission, Permit};
+use crate::cardinality::Cardinality;
 use crate::committer::{Append, CommitterMessage};
 use crate::dispatch::shard_of;
 use crate::idempotency::{Claim, StoredAnswer};
-use crate::line_cache::{LineCache, Registrations, Source, Target};
+use crate::lane::{Lane, Lanes};
+use crate::line_cache::{Registrations, Source};
 use crate::record::{KIND_KEYED_SAMPLES, KIND_SAMPLES, encode_samples};
 
 /// When a write is answered.
@@ -52,6 +55,8 @@ pub struct LineWrite<'a> {
     pub durability: Durability,
     /// Covers the body.
     pub permit: Permit,
+    /// Who sent it, to tell who registers series.
+    pub client: Option<IpAddr>,
     /// The right to its idempotency key, if it has one.
     pub claim: Option<Claim>,
 }
@@ -87,6 +92,10 @@ pub struct IngestConfig {
     pub bytes_max: u64,
     /// Requests in hand.
     pub requests_max: u64,
+    /// Requests that are decoded at a time.
+    pub lanes_max: usize,
+    /// Bytes of memory that all of them together remember lines by.
+    pub lines_bytes_max: usize,
     /// Times further than this in the future are refused; `None` takes all.
     pub future_nanos_max: Option<i64>,
     /// Samples of one request.
@@ -100,23 +109,15 @@ pub struct IngestConfig {
 /// Takes requests from any thread.
 #[derive(Debug)]
 pub struct Ingest {
-    catalog: Arc<SeriesCatalog>,
     admission: Admission,
-    lanes: Mutex<Vec<Lane>>,
+    lanes: Lanes,
+    cardinality: Cardinality,
     committer: Sender<CommitterMessage>,
     clock: Arc<dyn Clock>,
     shards: usize,
     shard_of: [u16; SLOTS],
     config: IngestConfig,
     instruments: DecodeInstruments,
-}
-
-/// What one request at a time works with; kept from request to request.
-#[derive(Debug)]
-struct Lane {
-    lines: LineBatch,
-    cache: LineCache,
-    targets: Vec<Target>,
 }
 
 /// A request's rows by shard, and the series that they register.
@@ -145,9 +146,9 @@ impl Ingest {
             *shard = u16::try_from(shard_of(slot, shards)).expect("at most 256 shards");
         }
         Self {
-            catalog,
+            cardinality: Cardinality::new(Arc::clone(&clock), catalog.gauges()),
             admission: Admission::new(config.bytes_max, config.requests_max),
-            lanes: Mutex::default(),
+            lanes: Lanes::new(catalog, config.lanes_max, config.lines_bytes_max),
             committer,
             clock,
             shards,
@@ -160,6 +161,7 @@ impl Ingest {
     /// Registers what ingest counts.
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.instruments.register(registry);
+        self.cardinality.instruments().register(registry);
     }
 
     /// What is in hand.
@@ -184,10 +186,7 @@ impl Ingest {
     pub fn write_lines(&self, write: LineWrite<'_>, done: Done) -> Result<LineReport, EngineError> {
         check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
         let received = self.clock.now();
-        let mut lane = self.take_lane();
-        let report = self.conduct(&mut lane, write, received, done);
-        self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(lane);
-        report
+        self.conduct(&mut self.lanes.take(), write, received, done)
     }
 
     fn conduct(
@@ -209,11 +208,12 @@ impl Ingest {
         self.instruments.observe(&lane.lines);
         self.instruments
             .observe_series_refused(report.lines_rejected - lane.lines.errors().total());
+        fresh.sort_by_key(|(series, _)| *series);
+        fresh.dedup_by_key(|(series, _)| *series);
+        self.cardinality.observe(write.client, fresh.len(), &lane.refusals);
         if parts.iter().all(SampleBatch::is_empty) {
             return Ok(report);
         }
-        fresh.sort_by_key(|(series, _)| *series);
-        fresh.dedup_by_key(|(series, _)| *series);
         let routed = Routed { parts, fresh, received };
         self.append(routed, write, &mut report, done)?;
         report.appended = true;
@@ -252,6 +252,7 @@ impl Ingest {
         for line in 0..lane.lines.lines() {
             if let Err(error) = lane.cache.resolve(&source, line, &mut lane.targets, fresh) {
                 report.lines_accepted -= 1;
+                lane.refusals.note(&error);
                 report.refuse(lane.lines.line_numbers()[line], &error);
                 continue;
             }
@@ -283,6 +284,8 @@ impl Ingest {
             .collect();
         let columns: Vec<_> = parts.iter().filter(|part| !part.is_empty()).collect();
         let payload = encode_samples(key.as_deref(), received, &registrations, &columns);
+        let held = parts.iter().map(SampleBatch::bytes).sum::<usize>() + payload.len();
+        write.permit.cover(u64::try_from(held).unwrap_or(u64::MAX));
         let append = Append {
             kind: if key.is_some() { KIND_KEYED_SAMPLES } else { KIND_SAMPLES },
             payload_crc: Some(tidewatch_wal::payload_crc(&[&payload])),
@@ -314,15 +317,6 @@ impl Ingest {
             refused: refused.collect(),
             appended: false,
         }
-    }
-
-    fn take_lane(&self) -> Lane {
-        let pooled = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        pooled.unwrap_or_else(|| Lane {
-            lines: LineBatch::new(),
-            cache: LineCache::new(Arc::clone(&self.catalog)),
-            targets: Vec::new(),
-        })
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the engine counts about itself.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tidewatch_metrics::Lsn;
+use tidewatch_metrics::{Lsn, SeriesGauges, SeriesLimit};
 
 /// What a shard counts. Shards share these.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,53 @@ impl ShardInstruments {
             "tidewatch_engine_onsets",
             "Samples whose severity was an onset",
             self.onsets.clone(),
+        );
+    }
+}
+
+/// The limit that series were refused for, as a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
+/// What is counted about series.
+#[derive(Clone, Debug)]
+pub(crate) struct SeriesInstruments {
+    /// `tidewatch_engine_series`: series, `tidewatch_engine_series_bytes`: their counted bytes.
+    gauges: SeriesGauges,
+    /// `tidewatch_engine_series_refused_total`: lines that were refused for a new series, by the limit.
+    refused: Family<WhyLabel, Counter>,
+}
+
+impl SeriesInstruments {
+    pub(crate) fn new(gauges: &SeriesGauges) -> Self {
+        let refused = Family::<WhyLabel, Counter>::default();
+        for why in SeriesLimit::NAMES {
+            drop(refused.get_or_create(&WhyLabel { why }));
+        }
+        Self { gauges: gauges.clone(), refused }
+    }
+
+    /// Counts lines that were refused for one limit.
+    pub(crate) fn count_refused(&self, why: &'static str, lines: u64) {
+        if lines > 0 {
+            self.refused.get_or_create(&WhyLabel { why }).inc_by(lines);
+        }
+    }
+
+    /// Puts the instruments into `registry`.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("tidewatch_engine_series", "Series", self.gauges.series.clone());
+        registry.register(
+            "tidewatch_engine_series_bytes",
+            "Counted bytes of memory that the series take",
+            self.gauges.bytes.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_series_refused",
+            "Lines refused because of a new series",
+            self.refused.clone(),
         );
     }
 }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod budget;
+mod cardinality;
 mod checkpoint;
 pub mod committer;
 mod compactor;
@@ -23,6 +24,7 @@ mod inline;
 mod instruments;
 #[cfg(any(test, feature = "lab"))]
 pub mod lab;
+mod lane;
 mod left_out;
 pub mod limits;
 mod line_cache;
@@ -36,6 +38,7 @@ mod replayer;
 mod retention;
 mod salvage;
 mod segment_sums;
+mod series_bytes;
 pub mod shard;
 mod stopped;
 mod threads;

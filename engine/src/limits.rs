@@ -14,8 +14,10 @@ pub const SHARD_QUEUE_MAX: usize = 16_384;
 pub const FROZEN_HEADS_MAX: usize = 3;
 /// Messages that wait for one sink; beyond, the oldest become dead letters.
 pub const OUTBOX_MESSAGES_MAX: usize = 100_000;
-/// Lines, or sets of field names, that one cache of raw keys holds.
-pub const CACHED_LINES_MAX: usize = 2_000_000;
+/// Samples of a body beyond which the memory for decoding it is not kept for the next one.
+pub const LANE_SAMPLES_KEPT_MAX: usize = 65_536;
+/// Clients whose series are counted.
+pub const CLIENTS_COUNTED_MAX: usize = 256;
 /// Log time moves on after this, while samples arrive.
 pub const TICK_NANOS: i64 = 1_000_000_000;
 /// Samples after which a tick asks for an output hash.

@@ -7,7 +7,13 @@ use std::sync::Arc;
 use tidewatch_connectors::decode::{LineBatch, series_labels, unescape_field};
 use tidewatch_metrics::{MetricsError, SeriesCatalog, SeriesEntry, SeriesKey, SeriesRef, Slot};
 
-use crate::limits::CACHED_LINES_MAX;
+/// Bytes of a place in the table of lines: a key with its line, and the table's note of it.
+const LINE_BYTES: usize = size_of::<(u128, Line)>() + 1;
+/// The part of the memory that names of fields may have.
+const NAMES_SHARE: usize = 8;
+/// Bytes of a name beside its text, which stands twice: two places in lists and tables that grow by
+/// doubling, and what the allocator adds.
+const NAME_BYTES: usize = 2 * (2 * size_of::<(Box<[u8]>, u32)>() + 16);
 
 /// A series as a row needs it.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +29,9 @@ pub(crate) type Registrations = Vec<(SeriesRef, Arc<SeriesEntry>)>;
 
 /// Raw line keys seen before, each with the fields seen with it.
 ///
-/// A line is known by the seeded 128-bit hash of its raw key, a field by its bytes. Bounded: beyond
-/// the limit everything is forgotten and learnt again.
+/// A line is known by the seeded 128-bit hash of its raw key, a field by its bytes. Bounded: before its
+/// memory would pass the limit, everything is forgotten and learnt again. Nothing is kept of what is
+/// refused.
 #[derive(Debug)]
 pub(crate) struct LineCache {
     catalog: Arc<SeriesCatalog>,
@@ -32,6 +39,9 @@ pub(crate) struct LineCache {
     targets: Vec<Target>,
     names: Vec<Box<[u8]>>,
     name_of: HashMap<Box<[u8]>, u32, foldhash::fast::FixedState>,
+    /// Bytes that the names take.
+    names_bytes: usize,
+    bytes_max: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +72,17 @@ impl Hasher for KeyHasher {
 }
 
 impl LineCache {
-    pub(crate) fn new(catalog: Arc<SeriesCatalog>) -> Self {
+    /// An empty cache that takes `bytes_max` bytes of memory at most, and in any case what one body's
+    /// largest line needs.
+    pub(crate) fn new(catalog: Arc<SeriesCatalog>, bytes_max: usize) -> Self {
         Self {
             catalog,
             lines: HashMap::default(),
             targets: Vec::new(),
             names: Vec::new(),
             name_of: HashMap::with_hasher(foldhash::fast::FixedState::default()),
+            names_bytes: 0,
+            bytes_max,
         }
     }
 
@@ -125,21 +139,26 @@ impl LineCache {
         out.clear();
         let Source { batch, body, db } = *source;
         let key = batch.key_hashes()[line];
+        let fields = &batch.fields()[batch.samples_of(line)];
+        // ORDER: before any place in the cache is looked up, as what is forgotten has no place.
+        let known = self.lines.get(&key).map_or(0, |line| line.count as usize);
+        self.make_room(known + fields.len());
         let parsed = series_labels(batch.keys()[line].of(body))
             .expect("the decoder accepted the line's key");
         let known = self.lines.get(&key).copied().unwrap_or(Line { start: 0, count: 0 });
         let known = known.start as usize..(known.start + known.count) as usize;
         let mut all: Vec<Target> = self.targets[known].to_vec();
-        for field in &batch.fields()[batch.samples_of(line)] {
-            let name = self.name(field.of(body));
-            if let Some(target) = all.iter().find(|target| target.name == name) {
+        for field in fields {
+            let name = self.name_of.get(field.of(body)).copied();
+            if let Some(target) = all.iter().find(|target| Some(target.name) == name) {
                 out.push(*target);
                 continue;
             }
-            let field = unescape_field(field.of(body));
-            let series = SeriesKey::new(db, &parsed.measurement, &field, parsed.labels.clone())?;
+            let text = unescape_field(field.of(body));
+            let series = SeriesKey::new(db, &parsed.measurement, &text, parsed.labels.clone())?;
             let (series, entry) = self.catalog.register(&series)?;
             let logged = entry.is_logged();
+            let name = name.unwrap_or_else(|| self.add_name(field.of(body)));
             let target = Target { name, series, slot: entry.id.slot(), logged };
             if !logged {
                 fresh.push((series, entry));
@@ -147,37 +166,46 @@ impl LineCache {
             all.push(target);
             out.push(target);
         }
-        self.note(key, &all);
+        let line = Line {
+            start: u32::try_from(self.targets.len()).expect("bounded by the memory for them"),
+            count: u32::try_from(all.len()).expect("a line's fields are bounded by its bytes"),
+        };
+        self.targets.extend_from_slice(&all);
+        self.lines.insert(key, line);
         Ok(())
     }
 
-    fn note(&mut self, key: u128, all: &[Target]) {
-        if self.lines.len() >= CACHED_LINES_MAX || self.targets.len() >= 16 * CACHED_LINES_MAX {
-            self.lines.clear();
-            self.targets.clear();
-        }
-        let line = Line {
-            start: u32::try_from(self.targets.len()).expect("bounded above"),
-            count: u32::try_from(all.len()).expect("a line's fields are bounded by its bytes"),
+    /// Forgets everything where another line of so many fields could pass the limit.
+    fn make_room(&mut self, fields: usize) {
+        let grown = |len: usize, capacity: usize, more: usize| {
+            // While a list grows, the old one is there beside the new one of twice its size.
+            if len + more > capacity { capacity + (2 * capacity).max(len + more) } else { capacity }
         };
-        self.targets.extend_from_slice(all);
-        self.lines.insert(key, line);
+        // A table is at most 7/8 full.
+        let places = grown(self.lines.len(), self.lines.capacity(), 1) * 8 / 7;
+        let targets = grown(self.targets.len(), self.targets.capacity(), fields);
+        let bytes = places * LINE_BYTES + targets * size_of::<Target>() + self.names_bytes;
+        let is_addressable = u32::try_from(targets).is_ok();
+        if bytes <= self.bytes_max
+            && is_addressable
+            && self.names_bytes <= self.bytes_max / NAMES_SHARE
+        {
+            return;
+        }
+        // Names are addressed by their place, so they are forgotten with the lines. Names give their
+        // memory back; tables keep theirs, which was within the limit.
+        self.lines.clear();
+        self.targets.clear();
+        self.names = Vec::new();
+        self.name_of = HashMap::with_hasher(foldhash::fast::FixedState::default());
+        self.names_bytes = 0;
     }
 
-    fn name(&mut self, name: &[u8]) -> u32 {
-        if let Some(&known) = self.name_of.get(name) {
-            return known;
-        }
-        if self.names.len() >= CACHED_LINES_MAX {
-            // Names are addressed by their place, so they can only be forgotten with the lines.
-            self.lines.clear();
-            self.targets.clear();
-            self.names.clear();
-            self.name_of.clear();
-        }
-        let fresh = u32::try_from(self.names.len()).expect("bounded above");
+    fn add_name(&mut self, name: &[u8]) -> u32 {
+        let fresh = u32::try_from(self.names.len()).expect("bounded by the memory for them");
         self.names.push(name.into());
         self.name_of.insert(name.into(), fresh);
+        self.names_bytes += NAME_BYTES + 2 * name.len();
         fresh
     }
 

@@ -23,7 +23,7 @@ fn resolve(cache: &mut LineCache, body: &str) -> Vec<Result<Vec<String>, Metrics
 }
 
 fn cache() -> LineCache {
-    LineCache::new(Arc::new(SeriesCatalog::new(100)))
+    LineCache::new(Arc::new(SeriesCatalog::new(100)), 1 << 20)
 }
 
 #[test]
@@ -67,4 +67,46 @@ fn a_series_is_registered_by_every_record_until_one_has_its_place_in_the_log() {
     let mut fresh = Registrations::new();
     cache.resolve(&source, 0, &mut targets, &mut fresh).unwrap();
     assert!(fresh.is_empty());
+}
+
+/// Bytes that the cache's tables and names have.
+fn bytes_of(cache: &LineCache) -> usize {
+    cache.lines.capacity() * 8 / 7 * LINE_BYTES
+        + cache.targets.capacity() * size_of::<Target>()
+        + cache.names_bytes
+}
+
+#[test]
+fn the_memory_is_bounded_and_what_was_forgotten_is_learnt_again() {
+    let bytes_max = 256 << 10;
+    // Few names of fields, so that lines use the memory up, and so many that names do.
+    for names in [10, 7_000] {
+        let mut cache = LineCache::new(Arc::new(SeriesCatalog::new(usize::MAX)), bytes_max);
+        let mut most = 0;
+        for id in (0..10_000).chain(0..10_000) {
+            let name = id % names;
+            let resolved = resolve(&mut cache, &format!("m,id={id} x=1,f{name}=2"));
+            assert_eq!(resolved[0].as_ref().unwrap(), &["m_x".to_owned(), format!("m_f{name}")]);
+            most = most.max(bytes_of(&cache));
+        }
+        assert!(most <= bytes_max + NAME_BYTES, "{most}");
+        assert!(names > 10 || most > bytes_max / 4, "the limit is made use of: {most}");
+        assert_eq!(cache.catalog.len(), 20_000, "each series once");
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_refused_and_what_is_known_stays() {
+    let mut cache = LineCache::new(Arc::new(SeriesCatalog::new(1)), 1 << 20);
+    assert!(resolve(&mut cache, "m,id=old x=1")[0].is_ok());
+    let before = (bytes_of(&cache), cache.lines.len(), cache.names.len());
+    let lines: String = (0..10_000).map(|id| format!("m,id={id} f{id}=1\n")).collect();
+    for refused in resolve(&mut cache, &lines) {
+        let refused = refused.unwrap_err().to_string();
+        let told = "(limits.series_max = 1): the metric is new; most series of its database has \
+                    metric \"m_x\", with 1 series, its label \"id\" has 1 values";
+        assert!(refused.ends_with(told), "{refused}");
+    }
+    assert_eq!((bytes_of(&cache), cache.lines.len(), cache.names.len()), before);
+    assert_eq!(resolve(&mut cache, "m,id=old x=1")[0].as_ref().unwrap(), &["m_x"]);
 }

@@ -18,6 +18,7 @@ use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::replayer::rules_of;
+use crate::series_bytes::series_costs;
 use crate::shard::{Shard, ShardShared};
 use crate::{EngineError, OPERATORS_VERSION};
 
@@ -62,13 +63,15 @@ impl Opened {
         if removed > 0 {
             info!(removed, "files that a crash left behind were removed");
         }
-        let catalog = Arc::new(SeriesCatalog::new(config.series_max));
+        let costs = series_costs(config.shards, &config.rules);
+        let catalog = Arc::new(SeriesCatalog::with(config.series, costs));
         restore_catalog(&**disk, &dir, &manifest, &catalog)?;
         let (durable, lacks_series) = (durable_lsn(&manifest, &indexes), manifest.lacks_series());
         let flushed = Arc::new(*manifest.flushed());
         let deletes = Arc::new(Deletes::new(manifest.deletes_lsn()));
         let (heads, published) =
             crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
+        published.limit_footers(config.footers_bytes_max);
         let shared = ShardShared {
             catalog,
             published,

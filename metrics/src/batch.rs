@@ -46,6 +46,14 @@ impl SampleBatch {
         self.series.len()
     }
 
+    /// Bytes of memory that the columns have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.series.capacity() * size_of::<SeriesRef>()
+            + self.times.capacity() * size_of::<EventTime>()
+            + self.values.capacity() * size_of::<f64>()
+    }
+
     /// Whether there is no row.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -3,20 +3,54 @@
 //! Shared by ingest (which registers), by the shards and by queries (which read). Registering takes
 //! the lock once per new series; ingest keeps its own cache in front and does not come here for
 //! series that it knows.
+//!
+//! What a series takes is counted, here and by [`SeriesCosts`] for the places elsewhere that grow with
+//! the number of series, and new series are refused by that count. Series that the log holds are
+//! always taken.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use prometheus_client::metrics::gauge::Gauge;
+use twox_hash::XxHash3_64;
+
+use crate::cardinality::{LabelValues, MetricSize, SeriesCosts, SeriesRefused};
+use crate::distinct::{DistinctCount, EXACT_VALUE_BYTES};
 use crate::limits::METRIC_LABEL_KEYS_MAX;
-use crate::{MetricsError, SeriesId, SeriesKey, SeriesRef};
+use crate::{MetricsError, SeriesId, SeriesKey, SeriesLimit, SeriesLimits, SeriesRef};
+
+/// An entry with the counts of its references, and the bytes that tell the allocator its canonical
+/// form.
+const ENTRY_BYTES: u64 = 16 + size_of::<SeriesEntry>() as u64 + 16;
+/// A place by identity in a table that is at least 7/16 full, one by reference and one in the metric,
+/// in lists that grow by doubling, and one in the metric's view.
+const INDEX_BYTES: u64 = (size_of::<(u128, SeriesRef)>() as u64 + 1) * 16 / 7
+    + 2 * size_of::<Option<Arc<SeriesEntry>>>() as u64
+    + 2 * size_of::<SeriesRef>() as u64
+    + size_of::<(SeriesRef, Arc<SeriesEntry>)>() as u64;
+/// A label key of a metric, beside its text: its place in a tree that is at least half full.
+const LABEL_KEY_BYTES: u64 = 2 * size_of::<(String, DistinctCount)>() as u64 + 32;
+/// A metric beside its names, or a database.
+const METRIC_BYTES: u64 = 2 * size_of::<(String, Metric)>() as u64 + 512;
 
 /// The series of a data directory, by identity, by reference and by metric.
 #[derive(Debug)]
 pub struct SeriesCatalog {
     inner: RwLock<Inner>,
-    series_max: usize,
+    limits: SeriesLimits,
+    costs: SeriesCosts,
+    gauges: SeriesGauges,
+}
+
+/// What a catalog shows of itself; always up to date.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesGauges {
+    /// Series.
+    pub series: Gauge,
+    /// Their counted bytes.
+    pub bytes: Gauge,
 }
 
 /// One series: its identity and names.
@@ -74,17 +108,30 @@ pub struct MetricView {
 struct Inner {
     by_id: std::collections::HashMap<u128, SeriesRef, BuildHasherDefault<IdHasher>>,
     entries: Vec<Option<Arc<SeriesEntry>>>,
-    dbs: BTreeMap<String, BTreeMap<String, Metric>>,
+    dbs: BTreeMap<String, Database>,
     count: usize,
+    /// Counted bytes of all series.
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Database {
+    metrics: BTreeMap<String, Metric>,
+    count: usize,
+    /// The metric with the most series.
+    largest: String,
 }
 
 #[derive(Debug, Default)]
 struct Metric {
     measurement: String,
-    label_keys: std::collections::BTreeSet<String>,
+    /// Label keys, each with the number of its values.
+    label_keys: BTreeMap<String, DistinctCount>,
     series: Vec<SeriesRef>,
     /// The last view that was asked for; stale once the number of series has grown.
     view: RwLock<Option<Arc<MetricView>>>,
+    /// What was told last of its size; stale likewise.
+    size: Mutex<Option<MetricSize>>,
 }
 
 /// Takes the low 8 bytes of an identity, which is a hash already.
@@ -112,43 +159,51 @@ impl SeriesCatalog {
     /// An empty catalog that takes at most `series_max` series.
     #[must_use]
     pub fn new(series_max: usize) -> Self {
-        Self { inner: RwLock::default(), series_max }
+        Self::with(SeriesLimits { series_max, ..SeriesLimits::NONE }, SeriesCosts::default())
+    }
+
+    /// An empty catalog within `limits`; `costs` tells what a series takes elsewhere.
+    #[must_use]
+    pub fn with(limits: SeriesLimits, costs: SeriesCosts) -> Self {
+        Self { inner: RwLock::default(), limits, costs, gauges: SeriesGauges::default() }
+    }
+
+    /// What it shows of itself.
+    #[must_use]
+    pub fn gauges(&self) -> &SeriesGauges {
+        &self.gauges
     }
 
     /// The reference of `key`, which is registered if it is new.
     ///
     /// # Errors
-    /// [`MetricsError::NameTaken`], [`MetricsError::MetricLabelKeys`], [`MetricsError::SeriesMax`]
-    /// or [`MetricsError::HashCollision`]; nothing is registered then.
-    ///
-    /// # Panics
-    /// Never: an identity that is known always has its entry.
+    /// [`MetricsError::NameTaken`], [`MetricsError::MetricLabelKeys`], [`MetricsError::SeriesRefused`]
+    /// or [`MetricsError::HashCollision`]; nothing is registered then, and nothing is kept of it.
     pub fn register(&self, key: &SeriesKey) -> Result<(SeriesRef, Arc<SeriesEntry>), MetricsError> {
         let canonical = key.canonical();
         let id = SeriesId::of(&canonical);
+        if let Some(known) = self.read().known(id, &canonical, key)? {
+            return Ok(known);
+        }
+        let bytes = self.bytes_of(key, canonical.len());
+        // What is refused does not hold up those that register.
+        self.read().admit(&self.limits, key, bytes)?;
         let mut inner = self.write();
-        if let Some(&known) = inner.by_id.get(&id.get()) {
-            let entry = inner.entry(known).expect("an identity stands for an entry");
-            if *entry.canonical != *canonical {
-                return Err(MetricsError::HashCollision { id: Box::new(id) });
-            }
-            if entry.measurement_bytes != key.measurement_bytes() {
-                return Err(name_taken(key, &entry.key()));
-            }
-            return Ok((known, Arc::clone(entry)));
+        if let Some(known) = inner.known(id, &canonical, key)? {
+            return Ok(known);
         }
-        if inner.count >= self.series_max {
-            return Err(MetricsError::SeriesMax { max: self.series_max });
-        }
+        inner.admit(&self.limits, key, bytes)?;
+        let fresh = u32::try_from(inner.entries.len());
         let fresh = SeriesRef(
-            u32::try_from(inner.entries.len())
-                .map_err(|_overflow| MetricsError::SeriesMax { max: self.series_max })?,
+            fresh
+                .map_err(|_overflow| inner.refused(SeriesLimit::Series(u32::MAX as usize), key))?,
         );
-        let entry = inner.insert(fresh, id, canonical.into_boxed_slice(), key)?;
+        let entry = inner.insert(fresh, id, (canonical, bytes), key)?;
+        self.show(&inner);
         Ok((fresh, entry))
     }
 
-    /// Takes a registration that the log holds. Repeating one changes nothing.
+    /// Takes a registration that the log holds, whatever the limits. Repeating one changes nothing.
     ///
     /// # Errors
     /// As [`SeriesCatalog::register`], and [`MetricsError::HashCollision`] where the reference
@@ -163,7 +218,9 @@ impl SeriesCatalog {
                 Ok(())
             }
             (None, None) => {
-                inner.insert(series, id, canonical.into_boxed_slice(), key)?.set_logged();
+                let bytes = self.bytes_of(key, canonical.len());
+                inner.insert(series, id, (canonical, bytes), key)?.set_logged();
+                self.show(&inner);
                 Ok(())
             }
             _ => Err(MetricsError::HashCollision { id: Box::new(id) }),
@@ -203,6 +260,12 @@ impl SeriesCatalog {
         self.len() == 0
     }
 
+    /// Counted bytes of all series.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.read().bytes
+    }
+
     /// One more than the greatest reference.
     #[must_use]
     pub fn refs_end(&self) -> usize {
@@ -230,15 +293,16 @@ impl SeriesCatalog {
     /// The metrics of a database.
     #[must_use]
     pub fn metrics(&self, db: &str) -> Vec<String> {
-        self.read().dbs.get(db).map(|m| m.keys().cloned().collect()).unwrap_or_default()
+        let inner = self.read();
+        inner.dbs.get(db).map(|db| db.metrics.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Calls `visit` with database, metric and ascending series of every metric, in byte order of
     /// the names. Registering waits meanwhile, so `visit` must be short.
     pub fn visit_metrics(&self, mut visit: impl FnMut(&str, &str, &[SeriesRef])) {
         let inner = self.read();
-        for (db, metrics) in &inner.dbs {
-            for (name, metric) in metrics {
+        for (db, database) in &inner.dbs {
+            for (name, metric) in &database.metrics {
                 visit(db, name, &metric.series);
             }
         }
@@ -248,8 +312,8 @@ impl SeriesCatalog {
     #[must_use]
     pub fn metric(&self, db: &str, metric: &str) -> Option<Arc<MetricView>> {
         let inner = self.read();
-        let found = inner.dbs.get(db)?.get(metric)?;
-        let mut cached = found.view.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let found = inner.dbs.get(db)?.metrics.get(metric)?;
+        let mut cached = found.view.write().unwrap_or_else(PoisonError::into_inner);
         match cached.as_ref() {
             Some(view) if view.series.len() == found.series.len() => Some(Arc::clone(view)),
             _ => {
@@ -260,12 +324,24 @@ impl SeriesCatalog {
         }
     }
 
+    /// What a series of a known metric takes in all, but for values of labels that are new to the metric.
+    fn bytes_of(&self, key: &SeriesKey, canonical: usize) -> u64 {
+        // An allocator gives up to an eighth more than it is asked for.
+        let canonical = u64::try_from(canonical + canonical / 8).unwrap_or(u64::MAX);
+        ENTRY_BYTES + INDEX_BYTES + canonical + self.costs.of(key)
+    }
+
+    fn show(&self, inner: &Inner) {
+        self.gauges.series.set(i64::try_from(inner.count).unwrap_or(i64::MAX));
+        self.gauges.bytes.set(i64::try_from(inner.bytes).unwrap_or(i64::MAX));
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
-        self.inner.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -274,40 +350,110 @@ impl Inner {
         self.entries.get(series.index())?.as_ref()
     }
 
+    /// The series with this identity, if it is known.
+    fn known(
+        &self,
+        id: SeriesId,
+        canonical: &[u8],
+        key: &SeriesKey,
+    ) -> Result<Option<(SeriesRef, Arc<SeriesEntry>)>, MetricsError> {
+        let Some(&known) = self.by_id.get(&id.get()) else { return Ok(None) };
+        let entry = self.entry(known).expect("an identity stands for an entry");
+        if *entry.canonical != *canonical {
+            return Err(MetricsError::HashCollision { id: Box::new(id) });
+        }
+        if entry.measurement_bytes != key.measurement_bytes() {
+            return Err(name_taken(key, &entry.key()));
+        }
+        Ok(Some((known, Arc::clone(entry))))
+    }
+
+    /// Refuses a new series of `bytes` that would pass a limit; the narrowest one is named.
+    fn admit(
+        &self,
+        limits: &SeriesLimits,
+        key: &SeriesKey,
+        bytes: u64,
+    ) -> Result<(), MetricsError> {
+        let database = self.dbs.get(key.db());
+        let metric = database.and_then(|database| database.metrics.get(key.metric()));
+        let limit = if metric.map_or(0, |metric| metric.series.len()) >= limits.per_metric_max {
+            SeriesLimit::Metric(limits.per_metric_max)
+        } else if database.map_or(0, |database| database.count) >= limits.per_database_max {
+            SeriesLimit::Database(limits.per_database_max)
+        } else if self.count >= limits.series_max {
+            SeriesLimit::Series(limits.series_max)
+        } else if self.bytes.saturating_add(bytes) > limits.bytes_max {
+            SeriesLimit::Memory
+        } else {
+            return Ok(());
+        };
+        Err(self.refused(limit, key))
+    }
+
+    fn refused(&self, limit: SeriesLimit, key: &SeriesKey) -> MetricsError {
+        let database = self.dbs.get(key.db());
+        let metric = database.and_then(|db| db.metrics.get_key_value(key.metric()));
+        let largest = || database.and_then(|db| db.metrics.get_key_value(&db.largest));
+        let size = metric.or_else(largest).map(|(name, metric)| metric.size(name));
+        let (db, is_new_metric) = (key.db().to_owned(), metric.is_none());
+        MetricsError::SeriesRefused(Box::new(SeriesRefused { limit, db, size, is_new_metric }))
+    }
+
     fn insert(
         &mut self,
         series: SeriesRef,
         id: SeriesId,
-        canonical: Box<[u8]>,
+        (canonical, mut bytes): (Vec<u8>, u64),
         key: &SeriesKey,
     ) -> Result<Arc<SeriesEntry>, MetricsError> {
-        self.take_names(key)?;
-        let metrics = self.dbs.get_mut(key.db()).expect("take_names made the database");
-        let metric = metrics.get_mut(key.metric()).expect("take_names made the metric");
+        bytes += self.take_names(key)?;
+        let database = self.dbs.get_mut(key.db()).expect("take_names made the database");
+        let metric = database.metrics.get_mut(key.metric()).expect("take_names made the metric");
         let entry = Arc::new(SeriesEntry {
             id,
-            canonical,
+            canonical: canonical.into_boxed_slice(),
             measurement_bytes: key.measurement_bytes(),
             logged: AtomicBool::new(false),
         });
+        for (key, value) in key.labels() {
+            let values = metric.label_keys.get_mut(key).expect("take_names took the keys");
+            if values.insert(XxHash3_64::oneshot(value.as_bytes())) {
+                bytes += EXACT_VALUE_BYTES;
+            }
+        }
         // References of one metric are given in ascending order, but a damaged log's need not be.
         let place = metric.series.partition_point(|known| *known < series);
         metric.series.insert(place, series);
+        let series_of_metric = metric.series.len();
+        database.count += 1;
+        let largest = database.metrics.get(&database.largest);
+        if largest.is_none_or(|largest| largest.series.len() < series_of_metric) {
+            key.metric().clone_into(&mut database.largest);
+        }
         if self.entries.len() <= series.index() {
             self.entries.resize(series.index() + 1, None);
         }
         self.entries[series.index()] = Some(Arc::clone(&entry));
         self.by_id.insert(id.get(), series);
         self.count += 1;
+        self.bytes += bytes;
         Ok(entry)
     }
 
-    /// Makes the metric if it is new; refuses a name that another pair has, and too many keys.
-    fn take_names(&mut self, key: &SeriesKey) -> Result<(), MetricsError> {
-        let metrics = self.dbs.entry(key.db().to_owned()).or_default();
-        let metric = metrics.entry(key.metric().to_owned()).or_insert_with(|| Metric {
-            measurement: key.measurement().to_owned(),
-            ..Metric::default()
+    /// Makes the metric if it is new; refuses a name that another pair has, and too many keys. Gives the
+    /// bytes that the new names take.
+    fn take_names(&mut self, key: &SeriesKey) -> Result<u64, MetricsError> {
+        let mut bytes = 0;
+        if !self.dbs.contains_key(key.db()) {
+            self.dbs.insert(key.db().to_owned(), Database::default());
+            bytes += METRIC_BYTES + text_bytes(key.db());
+        }
+        let database = self.dbs.get_mut(key.db()).expect("made above");
+        let metric = database.metrics.entry(key.metric().to_owned()).or_insert_with(|| {
+            // Its name stands here, in what is told of its size, and as that of the largest.
+            bytes += METRIC_BYTES + 4 * text_bytes(key.metric());
+            Metric { measurement: key.measurement().to_owned(), ..Metric::default() }
         });
         if metric.measurement != key.measurement() {
             return Err(MetricsError::NameTaken {
@@ -315,7 +461,7 @@ impl Inner {
                 measurement: metric.measurement.clone(),
             });
         }
-        let fresh = key.labels().iter().filter(|(k, _)| !metric.label_keys.contains(k));
+        let fresh = key.labels().iter().filter(|(k, _)| !metric.label_keys.contains_key(k));
         let fresh: Vec<String> = fresh.map(|(k, _)| k.clone()).collect();
         if metric.label_keys.len() + fresh.len() > METRIC_LABEL_KEYS_MAX {
             return Err(MetricsError::MetricLabelKeys {
@@ -323,19 +469,48 @@ impl Inner {
                 key: fresh.into_iter().next_back().unwrap_or_default(),
             });
         }
-        metric.label_keys.extend(fresh);
-        Ok(())
+        // Each stands here and in the metric's view.
+        bytes += fresh.iter().map(|key| LABEL_KEY_BYTES + 2 * text_bytes(key)).sum::<u64>();
+        metric.label_keys.extend(fresh.into_iter().map(|key| (key, DistinctCount::default())));
+        Ok(bytes)
     }
 
     fn view(&self, db: &str, name: &str, metric: &Metric) -> MetricView {
-        let series = metric.series.iter();
+        let mut series = Vec::with_capacity(metric.series.len());
+        let entries = metric.series.iter().filter_map(|r| Some((*r, Arc::clone(self.entry(*r)?))));
+        series.extend(entries);
         MetricView {
             db: db.to_owned(),
             metric: name.to_owned(),
-            label_keys: metric.label_keys.iter().cloned().collect(),
-            series: series.filter_map(|r| Some((*r, Arc::clone(self.entry(*r)?)))).collect(),
+            label_keys: metric.label_keys.keys().cloned().collect(),
+            series,
         }
     }
+}
+
+impl Metric {
+    /// How large it is, computed once for each number of series.
+    fn size(&self, name: &str) -> MetricSize {
+        let mut told = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(size) = told.as_ref().filter(|size| size.series == self.series.len()) {
+            return size.clone();
+        }
+        let counts = self.label_keys.iter().map(|(key, values)| (values.count(), key, values));
+        let most = counts.max_by_key(|(count, ..)| *count);
+        let label = most.map(|(values, key, counted)| LabelValues {
+            key: key.clone(),
+            values,
+            is_exact: counted.is_exact(),
+        });
+        let size = MetricSize { metric: name.to_owned(), series: self.series.len(), label };
+        *told = Some(size.clone());
+        size
+    }
+}
+
+/// What a text of its own takes.
+fn text_bytes(text: &str) -> u64 {
+    u64::try_from(text.len() + text.len() / 8 + 16).unwrap_or(u64::MAX)
 }
 
 fn name_taken(key: &SeriesKey, known: &SeriesKey) -> MetricsError {
@@ -346,66 +521,5 @@ fn name_taken(key: &SeriesKey, known: &SeriesKey) -> MetricsError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(measurement: &str, field: &str, labels: &[(&str, &str)]) -> SeriesKey {
-        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        SeriesKey::new("default", measurement, field, labels).unwrap()
-    }
-
-    #[test]
-    fn a_series_is_registered_once_and_found_by_all_ways() {
-        let catalog = SeriesCatalog::new(10);
-        let (one, entry) = catalog.register(&key("cpu", "user", &[("host", "a")])).unwrap();
-        let (two, _) = catalog.register(&key("cpu", "user", &[("host", "b")])).unwrap();
-        let (again, _) = catalog.register(&key("cpu", "user", &[("host", "a")])).unwrap();
-        assert_eq!((one, two, again), (SeriesRef(0), SeriesRef(1), SeriesRef(0)));
-        assert_eq!(catalog.find(entry.id), Some(one));
-        let view = catalog.metric("default", "cpu_user").unwrap();
-        assert_eq!(view.label_keys, ["host"]);
-        assert_eq!(view.series.len(), 2);
-        assert_eq!(catalog.since(1).len(), 1);
-        let mut seen = Vec::new();
-        catalog.visit_metrics(|db, metric, series| seen.push(format!("{db} {metric} {series:?}")));
-        assert_eq!(seen, ["default cpu_user [SeriesRef(0), SeriesRef(1)]"]);
-        assert!(!entry.is_logged());
-    }
-
-    #[test]
-    fn two_pairs_with_one_name_are_refused() {
-        let catalog = SeriesCatalog::new(10);
-        catalog.register(&key("a_b", "c", &[])).unwrap();
-        for labels in [&[][..], &[("host", "a")]] {
-            let refused = catalog.register(&key("a", "b_c", labels)).unwrap_err();
-            assert!(matches!(refused, MetricsError::NameTaken { .. }), "{refused}");
-        }
-        assert_eq!(catalog.len(), 1);
-    }
-
-    #[test]
-    fn the_limits_of_series_and_label_keys_hold() {
-        let catalog = SeriesCatalog::new(130);
-        for i in 0..128 {
-            catalog.register(&key("m", "value", &[(&format!("k{i}"), "v")])).unwrap();
-        }
-        let refused = catalog.register(&key("m", "value", &[("k128", "v")])).unwrap_err();
-        assert!(matches!(refused, MetricsError::MetricLabelKeys { .. }));
-        catalog.register(&key("n", "value", &[])).unwrap();
-        catalog.register(&key("o", "value", &[])).unwrap();
-        let refused = catalog.register(&key("p", "value", &[])).unwrap_err();
-        assert_eq!(refused, MetricsError::SeriesMax { max: 130 });
-    }
-
-    #[test]
-    fn a_registration_from_the_log_keeps_its_reference_and_may_repeat() {
-        let catalog = SeriesCatalog::new(10);
-        let series = key("cpu", "user", &[("host", "a")]);
-        catalog.restore(SeriesRef(7), &series).unwrap();
-        catalog.restore(SeriesRef(7), &series).unwrap();
-        assert!(catalog.restore(SeriesRef(8), &series).is_err());
-        assert!(catalog.get(SeriesRef(7)).unwrap().is_logged());
-        let (fresh, _) = catalog.register(&key("cpu", "user", &[])).unwrap();
-        assert_eq!(fresh, SeriesRef(8), "references are never reused");
-    }
-}
+#[path = "catalog_tests.rs"]
+mod tests;

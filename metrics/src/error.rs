@@ -76,12 +76,9 @@ pub enum MetricsError {
         /// The key that is too many.
         key: String,
     },
-    /// The number of series has reached its limit.
-    #[error("the limit of {max} series is reached (limits.series_max)")]
-    SeriesMax {
-        /// The limit.
-        max: usize,
-    },
+    /// A new series would pass a limit.
+    #[error("{0}")]
+    SeriesRefused(Box<crate::SeriesRefused>),
     /// Two different series with the same 128-bit hash.
     #[error("series {id} has the hash of another series")]
     HashCollision {

@@ -1,8 +1,10 @@
 //! The data model: label, series, sample, batch, severity, transition, and their limits. No I/O.
 
 pub mod batch;
+pub mod cardinality;
 pub mod catalog;
 pub mod channel;
+mod distinct;
 pub mod error;
 pub mod fields;
 pub mod limits;
@@ -13,7 +15,8 @@ pub mod time;
 pub mod transition;
 
 pub use batch::SampleBatch;
-pub use catalog::{MetricView, SeriesCatalog, SeriesEntry};
+pub use cardinality::{SeriesCosts, SeriesLimit, SeriesLimits, SeriesRefused};
+pub use catalog::{MetricView, SeriesCatalog, SeriesEntry, SeriesGauges};
 pub use channel::Channel;
 pub use error::MetricsError;
 pub use lsn::Lsn;

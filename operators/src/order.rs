@@ -14,6 +14,9 @@ pub(crate) const REFUSED_MIN: u32 = 32;
 /// Log time over which they must have come: a batch sent twice comes faster.
 pub(crate) const REFUSED_NANOS_MIN: i64 = 120 * NANOS_PER_SECOND;
 
+/// Bytes that a series with an entry here takes: its place in a tree that is at least half full.
+pub(crate) const TROUBLE_BYTES: usize = 2 * size_of::<(u32, Trouble)>();
+
 /// Where a row stands in its series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Place {

@@ -230,6 +230,13 @@ fn matching(rules: &RuleSet, key: &SeriesKey) -> Vec<Watched> {
     matching.map(|(rule, _)| Watched { rule, alert: Alert::default() }).collect()
 }
 
+/// Bytes that a series takes here at most, in lists that grow by doubling.
+pub(crate) fn watch_bytes(rules: &RuleSet, key: &SeriesKey) -> usize {
+    let matching = rules.rules().iter().filter(|rule| rule.matches(key)).count();
+    let watch = 2 * size_of::<Watch>() + (2 * matching).max(4) * size_of::<Watched>();
+    2 * size_of::<u32>() + if matching > 0 { watch } else { 0 }
+}
+
 fn place_watch(watches: &mut Vec<Watch>, watch: Option<Watch>) -> u32 {
     let Some(watch) = watch else { return NONE };
     watches.push(watch);

@@ -110,7 +110,7 @@ impl QueryEngine {
             instruments,
             clock,
             template: SessionTemplate::new(threads).map_err(QueryError::of)?,
-            labels: Arc::default(),
+            labels: Arc::new(LabelCache::new(limits.labels_bytes_max)),
             memory: Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)),
             running: Arc::new(Semaphore::new(limits.running_max)),
             limits,

@@ -35,8 +35,6 @@ pub const BATCH_ROWS: usize = 8_192;
 pub const MERGE_SOURCES_MAX: usize = 64;
 /// Metrics whose label columns are kept between queries.
 pub const LABELS_KEPT: usize = 256;
-/// Bytes of those label columns together.
-pub const LABELS_KEPT_BYTES: usize = 64 << 20;
 /// Stack of the threads that plan and run queries. Pages that nobody touches cost nothing.
 pub const STACK_BYTES: usize = 64 << 20;
 /// Longest deadline that a request can ask for.
@@ -51,6 +49,8 @@ pub struct QueryLimits {
     pub memory_bytes_max: usize,
     /// Memory of one query, in bytes.
     pub query_memory_bytes_max: usize,
+    /// Memory of the label columns that are kept between queries, in bytes.
+    pub labels_bytes_max: usize,
     /// Bytes that one query may read of segments and heads.
     pub scan_bytes_max: u64,
     /// Rows of one answer.
@@ -71,6 +71,7 @@ impl Default for QueryLimits {
             timeout: Duration::from_secs(10),
             memory_bytes_max: 512 << 20,
             query_memory_bytes_max: 256 << 20,
+            labels_bytes_max: 64 << 20,
             scan_bytes_max: 64 << 30,
             rows_max: 1_000_000,
             answer_bytes_max: 64 << 20,

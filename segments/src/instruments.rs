@@ -91,11 +91,16 @@ pub struct CompactionInstruments {
 
 impl Default for CompactionInstruments {
     fn default() -> Self {
+        let rows_erased = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        for why in [Why::Deleted, Why::Expired, Why::Age, Why::Disk] {
+            // Zero is shown as well, so that an alarm knows the name.
+            drop(rows_erased.get_or_create(&[("why", why.name())]));
+        }
         Self {
             merges: Counter::default(),
             merged_rows: Counter::default(),
             merged_bytes: Counter::default(),
-            rows_erased: Family::default(),
+            rows_erased,
             // 10 ms to 11 min.
             merge_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
             quarantined: Counter::default(),

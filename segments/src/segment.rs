@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidewatch_env::{Disk, OpenMode};
@@ -24,7 +25,8 @@ pub struct Segment {
 /// The footers that were read lately, within a bound on their memory.
 #[derive(Debug)]
 pub struct FooterCache {
-    bytes_max: usize,
+    /// ATOMICS: a number on its own guards no other memory, hence relaxed.
+    bytes_max: AtomicUsize,
     state: Mutex<CacheState>,
 }
 
@@ -97,7 +99,12 @@ impl FooterCache {
     /// A cache of about this many bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, state: Mutex::default() }
+        Self { bytes_max: bytes_max.into(), state: Mutex::default() }
+    }
+
+    /// From the next footer on, about this many bytes.
+    pub(crate) fn limit(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     fn get(&self, path: &Path) -> Option<Arc<Footer>> {
@@ -117,7 +124,8 @@ impl FooterCache {
         if let Some(old) = state.footers.insert(path.to_owned(), cached) {
             state.bytes -= old.footer.memory_bytes;
         }
-        while state.bytes > self.bytes_max {
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        while state.bytes > bytes_max {
             let oldest = state.footers.iter().min_by_key(|(_, cached)| cached.used);
             let Some(oldest) = oldest.map(|(path, _)| path.clone()) else { break };
             if let Some(gone) = state.footers.remove(&oldest) {

@@ -27,8 +27,10 @@ use crate::file_meta::{FileKind, FileMeta, MetricName};
 use crate::manifest::Manifest;
 use crate::output::{Output, Written};
 
-/// Series of one row group.
+/// Series of one row group, at most.
 const GROUP_SERIES: usize = 65_536;
+/// Bytes of names at which a row group ends: some copies of them are in memory at a time.
+const GROUP_NAME_BYTES: usize = 4 << 20;
 
 /// Which series a flush writes, and what the manifest says after it.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ pub(crate) fn write_series(
 ) -> Result<FileMeta, SegmentsError> {
     let schema = series_schema();
     let mut output = Output::create(disk, dir, file, SchemaRef::clone(&schema), properties())?;
-    for group in series.chunks(GROUP_SERIES) {
+    for group in groups(series) {
         output.write_group(&series_batch(&schema, group))?;
     }
     let written = output.finish(Vec::new())?;
@@ -196,6 +198,23 @@ fn keys_of(batch: &RecordBatch) -> Option<Vec<(SeriesRef, SeriesKey)>> {
             Some((SeriesRef(*series), key.ok()?))
         });
     keys.collect()
+}
+
+/// The series of each row group.
+fn groups<T>(
+    mut series: &[(T, Arc<SeriesEntry>)],
+) -> impl Iterator<Item = &[(T, Arc<SeriesEntry>)]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let group = series.iter().take(GROUP_SERIES).take_while(|(_, entry)| {
+            let has_room = bytes < GROUP_NAME_BYTES;
+            bytes += entry.canonical.len();
+            has_room
+        });
+        let (group, rest) = series.split_at(group.count());
+        series = rest;
+        (!group.is_empty()).then_some(group)
+    })
 }
 
 /// Compression for files of names and events.

@@ -89,3 +89,18 @@ fn a_file_of_series_has_the_columns_that_are_promised() {
     assert_eq!(text("labels"), "{\"series\":\"2\"}");
     assert_eq!((text("db"), text("metric")), ("default".to_owned(), "metric_00000".to_owned()));
 }
+
+#[test]
+fn a_row_group_of_names_ends_by_its_bytes() {
+    let catalog = SeriesCatalog::new(2_000);
+    for series in 0..2_000 {
+        let labels = (0..8).map(|label| (format!("l{label}"), format!("{series:04000}")));
+        let key = SeriesKey::new("db", "m", "value", labels.collect()).unwrap();
+        catalog.restore(SeriesRef(series), &key).unwrap();
+    }
+    let series = catalog.since(0);
+    let sizes: Vec<usize> = groups(&series).map(<[_]>::len).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 2_000, "each series once");
+    let expected = GROUP_NAME_BYTES.div_ceil(series[0].1.canonical.len());
+    assert!(sizes.len() > 10 && sizes.iter().all(|size| *size <= expected), "{sizes:?}");
+}

@@ -101,6 +101,11 @@ impl Published {
         Self { disk, dir: dir.to_owned(), catalog, footers, state: Mutex::new(state) }
     }
 
+    /// Keeps about this many bytes of footers that were read lately.
+    pub fn limit_footers(&self, bytes_max: usize) {
+        self.footers.limit(bytes_max);
+    }
+
     /// The rows of records up to `fence`, of all shards; all of them must have been applied.
     ///
     /// `None` where `fence` is older than what is kept, see [`least_fence`](Self::least_fence).

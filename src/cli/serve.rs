@@ -10,7 +10,7 @@ use tidewatch_engine::EngineConfig;
 use tidewatch_query::{Format, QueryRequest};
 use tracing::info;
 
-use crate::assemble::{engine_config, stopped_query};
+use crate::assemble::{engine_config, query_limits, stopped_query};
 use crate::cli::check::ConfigArgs;
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
@@ -103,7 +103,7 @@ async fn serve(
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
-    let mut service = Service::start(engine, &config.query, &[config.http.listen]).await?;
+    let mut service = Service::start(engine, &query_limits(config), &[config.http.listen]).await?;
     if let Some(report) = service.salvaged() {
         // Standard output has one line, and this is not it.
         drop(write!(std::io::stderr(), "{}{report}", report.to_json()));

@@ -11,16 +11,16 @@ use tidewatch_engine::{
     DataDir, EngineConfig, EngineError, ErrorKind, RecoveryState, SalvageReport,
 };
 use tidewatch_env::RealDisk;
+use tidewatch_query::QueryLimits;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::assemble::{Running, StartError};
 use crate::cli::error::{Cause, CliError};
-use crate::config::QueryConfig;
 use crate::http::{App, Server, ServerConfig};
 
-/// Decompressed bytes of one body.
+/// Decompressed bytes of one body, where two of them fit into the memory for requests in hand.
 const BODY_BYTES_MAX: usize = 32 << 20;
 /// Connections at a time, where the system lets the process have so many.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -52,7 +52,7 @@ impl Service {
     /// Whatever keeps the server from starting.
     pub(crate) async fn start(
         engine: &EngineConfig,
-        query: &QueryConfig,
+        query: &QueryLimits,
         listen: &[SocketAddr],
     ) -> Result<Self, CliError> {
         let lock = DataDir::lock(&RealDisk, &engine.data_dir)
@@ -62,7 +62,8 @@ impl Service {
         let app = Arc::new(App {
             running: OnceLock::new(),
             recovery: Arc::new(RecoveryState::default()),
-            body_bytes_max: BODY_BYTES_MAX,
+            body_bytes_max: usize::try_from(engine.ingest.bytes_max / 2)
+                .map_or(BODY_BYTES_MAX, |half| half.min(BODY_BYTES_MAX)),
         });
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server.run(Arc::clone(&app), stopped));
@@ -133,7 +134,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<Server, CliError> {
 /// Starts the product on a thread of its own: replaying the log may take a while.
 async fn start(
     engine: &EngineConfig,
-    query: &QueryConfig,
+    query: &QueryLimits,
     app: &Arc<App>,
     data_dir: DataDir,
     fatal: mpsc::Sender<String>,

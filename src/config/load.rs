@@ -100,11 +100,13 @@ fn public_url(text: &str) -> Option<String> {
 fn read_limits(mut section: Section<'_>) -> LimitsConfig {
     let mut limits = LimitsConfig::default();
     let zero = Some("half of the machine's memory");
-    let bounds = Bounds { min: 64 * MIB, max: 16 * TIB, zero };
+    let bounds = Bounds { min: 128 * MIB, max: 16 * TIB, zero };
     section.bytes("memory_bytes_max", &mut limits.memory_bytes_max, &bounds);
     let zero = Some("what the memory allows");
     let bounds = Bounds { min: 1, max: 1_000_000_000, zero };
     section.number("series_max", &mut limits.series_max, &bounds);
+    section.number("series_per_database_max", &mut limits.series_per_database_max, &bounds);
+    section.number("series_per_metric_max", &mut limits.series_per_metric_max, &bounds);
     section.finish();
     limits
 }
@@ -150,7 +152,8 @@ fn read_replay(mut section: Section<'_>) -> ReplayConfig {
 fn read_query(mut section: Section<'_>) -> QueryConfig {
     let mut query = QueryConfig::default();
     section.duration("timeout", &mut query.timeout, &seconds(1..=30));
-    let bounds = Bounds { min: 16 * MIB, max: 16 * TIB, zero: None };
+    let zero = Some("an eighth of limits.memory_bytes_max");
+    let bounds = Bounds { min: 16 * MIB, max: 16 * TIB, zero };
     section.bytes("memory_bytes_max", &mut query.memory_bytes_max, &bounds);
     let bounds = Bounds { min: 1, max: 1_000_000_000, zero: None };
     section.number("rows_max", &mut query.rows_max, &bounds);

@@ -63,6 +63,10 @@ pub(crate) struct LimitsConfig {
     pub(crate) memory_bytes_max: u64,
     /// Series in all; 0 is what the memory allows.
     pub(crate) series_max: u64,
+    /// Series of one database; 0 is what the memory allows.
+    pub(crate) series_per_database_max: u64,
+    /// Series of one metric; 0 is what the memory allows.
+    pub(crate) series_per_metric_max: u64,
 }
 
 /// The log.
@@ -108,7 +112,7 @@ pub(crate) struct ReplayConfig {
 pub(crate) struct QueryConfig {
     /// Time, where the request does not say; no request gets more than 30 s.
     pub(crate) timeout: Duration,
-    /// Memory of all running statements in bytes.
+    /// Memory of all running statements in bytes; 0 is their share of the memory budget.
     pub(crate) memory_bytes_max: u64,
     /// Rows of one answer.
     pub(crate) rows_max: u64,
@@ -164,7 +168,7 @@ impl Default for ReplayConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), memory_bytes_max: 512 << 20, rows_max: 1_000_000 }
+        Self { timeout: Duration::from_secs(10), memory_bytes_max: 0, rows_max: 1_000_000 }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Accepts connections and lets the router answer their requests.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -37,6 +38,10 @@ pub(crate) struct ServerConfig {
     /// Connections at a time; more wait to be accepted.
     pub(crate) connections_max: usize,
 }
+
+/// Who sent a request, as the connection tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -78,11 +83,15 @@ impl Server {
                 _ = stop.changed() => break,
             };
             let Some((stream, place)) = accepted else { continue };
+            let peer = stream.peer_addr().map(|peer| Peer(peer.ip())).ok();
             let answering = Answering::default();
             let stream = TokioIo::new(HeadTimeout::new(stream, HEAD_MAX, answering.clone()));
             let router = router.clone();
-            let service = tower::service_fn(move |request| {
+            let service = tower::service_fn(move |mut request: Request<_>| {
                 answering.begin();
+                if let Some(peer) = peer {
+                    request.extensions_mut().insert(peer);
+                }
                 let (answer, answering) = (router.clone().call(request), answering.clone());
                 async move {
                     let answer = answer.await;

@@ -12,6 +12,7 @@ use tidewatch_engine::{Ack, Durability, EngineError, Ingest, LineReport, LineWri
 use tidewatch_metrics::Lsn;
 
 use super::keyed::{self, Keyed};
+use super::server::Peer;
 use super::{ApiError, App, body};
 
 /// The database of writes that name none.
@@ -86,6 +87,7 @@ async fn conduct(
     if running.engine.is_behind() {
         return Err(EngineError::Overloaded { retry_after_s: 1 }.into());
     }
+    let client = request.extensions().get::<Peer>().map(|peer| peer.0);
     let (parts, body) = request.into_parts();
     let engine = &running.engine;
     let key = keyed::key(&parts.headers)?;
@@ -106,8 +108,8 @@ async fn conduct(
         Keyed::Write(claim) => claim,
         Keyed::Replay(stored, lsn) => return Ok(Outcome::replayed(stored, lsn)),
     };
-    let write =
-        LineWrite { db, body: &body.bytes, precision, durability, permit: body.permit, claim };
+    let (body, permit) = (&*body.bytes, body.permit);
+    let write = LineWrite { db, body, precision, durability, permit, client, claim };
     store(engine.ingest(), write).await
 }
 

@@ -157,6 +157,7 @@ impl Node {
             precision: Precision::Nanoseconds,
             durability: Durability::Synced,
             permit: self.ingest.admit(100).unwrap(),
+            client: None,
             claim: Some(claim),
         };
         if let Err(error) = self.ingest.write_lines(write, done) {
@@ -255,6 +256,7 @@ impl Node {
             precision: Precision::Nanoseconds,
             durability: Durability::Synced,
             permit: self.ingest.admit(100).unwrap(),
+            client: None,
             claim: None,
         };
         self.ingest.write_lines(write, Box::new(drop)).unwrap();
@@ -437,6 +439,7 @@ fn a_stop_wakes_who_waits_and_frees_the_keys_of_what_was_not_stored() {
         precision: Precision::Nanoseconds,
         durability: Durability::Synced,
         permit: node.ingest.admit(100).unwrap(),
+        client: None,
         claim: Some(claim),
     };
     node.ingest.write_lines(write, Box::new(|_| panic!("nobody answers"))).unwrap();

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use tidewatch_metrics::MetricView;
 
-use crate::limits::{LABELS_KEPT, LABELS_KEPT_BYTES};
+use crate::limits::LABELS_KEPT;
 use crate::scan::SeriesIndex;
 
 /// Columns of every metric; a label of the same name is called `label_<name>`.
@@ -26,8 +26,9 @@ pub(crate) struct MetricLabels {
 }
 
 /// The label columns of metrics that were asked for lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LabelCache {
+    bytes_max: usize,
     state: Mutex<CacheState>,
 }
 
@@ -76,6 +77,11 @@ impl MetricLabels {
 }
 
 impl LabelCache {
+    /// An empty cache of at most so many bytes.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, state: Mutex::default() }
+    }
+
     /// The label columns of this view of a metric.
     pub(crate) fn get(&self, view: &Arc<MetricView>) -> Arc<MetricLabels> {
         let name = (view.db.clone(), view.metric.clone());
@@ -103,7 +109,7 @@ impl LabelCache {
 
     fn keep(&self, name: (String, String), labels: &Arc<MetricLabels>) {
         let bytes = labels.bytes();
-        if bytes > LABELS_KEPT_BYTES / 2 {
+        if bytes > self.bytes_max / 2 {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +118,7 @@ impl LabelCache {
         if let Some(old) = state.kept.insert(name, kept) {
             state.bytes -= old.bytes;
         }
-        while state.bytes > LABELS_KEPT_BYTES || state.kept.len() > LABELS_KEPT {
+        while state.bytes > self.bytes_max || state.kept.len() > LABELS_KEPT {
             let oldest = state.kept.iter().min_by_key(|(_, kept)| kept.used);
             let Some(oldest) = oldest.map(|(name, _)| name.clone()) else { break };
             if let Some(gone) = state.kept.remove(&oldest) {
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn columns_are_kept_until_the_metric_gets_another_series() {
-        let (catalog, cache) = (SeriesCatalog::new(10), LabelCache::default());
+        let (catalog, cache) = (SeriesCatalog::new(10), LabelCache::new(1 << 20));
         register(&catalog, &[("host", "a")]);
         let first = cache.get(&catalog.metric("d", "m").unwrap());
         assert!(Arc::ptr_eq(&first, &cache.get(&catalog.metric("d", "m").unwrap())));
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_within_its_number() {
-        let cache = LabelCache::default();
+        let cache = LabelCache::new(1 << 20);
         let catalog = SeriesCatalog::new(1_000);
         for i in 0..LABELS_KEPT + 10 {
             let key = SeriesKey::new("d", &format!("m{i}"), "value", Vec::new()).unwrap();

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::assemble::engine_config;
+use crate::assemble::{engine_config, query_limits};
 use crate::cli::error::CliError;
 use crate::cli::service::{Service, fatal_error, internal};
 use crate::cli::signals::Signals;
@@ -73,7 +73,7 @@ impl DemoServer {
             // Where somebody else serves already, any free port will do.
             let any = SocketAddr::new(config.http.listen.ip(), 0);
             let listen = [config.http.listen, any];
-            let service = Service::start(&engine, &config.query, &listen).await?;
+            let service = Service::start(&engine, &query_limits(&config), &listen).await?;
             let address = service.address();
             Ok((address, tokio::spawn(attend(service, signals, stop, is_over))))
         })?;

@@ -212,6 +212,7 @@ impl Process {
             precision: Precision::Nanoseconds,
             durability: if early { Durability::Written } else { level },
             permit: self.ingest.admit(u64::try_from(request.body.len()).unwrap_or(u64::MAX))?,
+            client: None,
             claim: None,
         };
         let report = self.ingest.write_lines(write, done)?;
