@@ -85,6 +85,8 @@ pub(crate) enum Step {
     Idle,
     /// Something was done; there may be more.
     Done,
+    /// Something else came first, such as a delete: it may be tried again later.
+    Overtaken,
     /// `pace` wanted no more.
     GivenUp,
 }
@@ -236,10 +238,11 @@ impl Compactor {
         let took = self.clock.monotonic().saturating_sub(started);
         let task = prepared.task().clone();
         let (erased, bytes) = (prepared.rows_erased, prepared.bytes);
-        if self.commit(prepared)? {
-            self.instruments.count(&task, (erased, bytes), took.as_secs_f64());
-            tell(&task, (erased, bytes), took);
+        if !self.commit(prepared)? {
+            return Ok(Step::Overtaken);
         }
+        self.instruments.count(&task, (erased, bytes), took.as_secs_f64());
+        tell(&task, (erased, bytes), took);
         Ok(Step::Done)
     }
 

@@ -55,6 +55,7 @@ impl Upkeep {
             let force = self.force.load(Ordering::Acquire);
             match self.compactor.step(force, &mut pace) {
                 Ok(Step::Done | Step::GivenUp) => {}
+                Ok(Step::Overtaken) => std::thread::park_timeout(LOOK),
                 Ok(Step::Idle) => {
                     self.force.store(false, Ordering::Release);
                     std::thread::park_timeout(LOOK);

@@ -54,7 +54,7 @@ impl Process {
         loop {
             match self.compactor.step(true, &mut |_rows| true) {
                 Ok(Step::Done) => {}
-                Ok(Step::Idle | Step::GivenUp) => break,
+                Ok(Step::Idle | Step::Overtaken | Step::GivenUp) => break,
                 Err(_disk) if self.machine.world.lock().faulted => break,
                 Err(error) => return Err(error),
             }
