@@ -41,7 +41,7 @@ const PLACES: [(&str, FileOp); 39] = [
     ("delete", ("manifest file", DiskOp::Sync)),
     ("compact", ("merge file", DiskOp::Write)),
     ("compact", ("merge file", DiskOp::Sync)),
-    ("compact", ("merge file", DiskOp::Rename)),
+    ("compact", ("samples file", DiskOp::Rename)),
     ("compact", ("samples file", DiskOp::Remove)),
     ("compact", ("manifest file", DiskOp::Sync)),
     ("compact", ("segments directory", DiskOp::SyncDir)),
