@@ -39,12 +39,14 @@ impl Budget {
         self.is_pressed.load(Ordering::Relaxed)
     }
 
-    /// Notes that `used` bytes are in use. Gives how many of them have to go.
-    pub(crate) fn measure(&self, used: u64) -> u64 {
+    /// Notes that `used` bytes are in use, `passing` of which go by themselves: a merge's file, whose
+    /// inputs go for it, and segments that only queries still read. Gives how many others have to go.
+    pub(crate) fn measure(&self, used: u64, passing: u64) -> u64 {
         self.used.store(used, Ordering::Relaxed);
         if self.bytes_max == 0 {
             return 0;
         }
+        let used = used.saturating_sub(passing);
         let low = self.bytes_max / 100 * LOW_PERCENT;
         let is_pressed =
             if self.is_pressed() { used > low } else { used > self.bytes_max / 100 * HIGH_PERCENT };
@@ -144,13 +146,14 @@ mod tests {
     #[test]
     fn pressure_begins_above_the_high_mark_and_ends_below_the_low_one() {
         let budget = Budget::new(1_000);
-        assert_eq!(budget.measure(840), 0);
-        assert_eq!((budget.measure(900), budget.is_pressed()), (100, true));
-        assert_eq!((budget.measure(820), budget.is_pressed()), (20, true), "still to the low mark");
-        assert_eq!((budget.measure(800), budget.is_pressed()), (0, false));
-        assert_eq!(budget.measure(850), 0);
-        assert_eq!(budget.left(), 150);
+        assert_eq!(budget.measure(840, 0), 0);
+        assert_eq!((budget.measure(900, 0), budget.is_pressed()), (100, true));
+        assert_eq!((budget.measure(820, 0), budget.is_pressed()), (20, true), "to the low mark");
+        assert_eq!((budget.measure(800, 0), budget.is_pressed()), (0, false));
+        assert_eq!(budget.measure(850, 0), 0);
+        assert_eq!((budget.measure(940, 100), budget.is_pressed()), (0, false), "it passes");
+        assert_eq!(budget.left(), 60, "but takes its room meanwhile");
         let unlimited = Budget::new(0);
-        assert_eq!((unlimited.measure(u64::MAX), unlimited.left()), (0, u64::MAX));
+        assert_eq!((unlimited.measure(u64::MAX, 0), unlimited.left()), (0, u64::MAX));
     }
 }

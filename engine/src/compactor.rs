@@ -10,8 +10,8 @@ use arrow::temporal_conversions::timestamp_ns_to_datetime;
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
 use tidewatch_segments::{
-    CompactionInstruments, FileKind, FileMeta, Manifest, Prepared, Published, Retention,
-    SegmentsError, Task, Upkeep, Why, quarantine,
+    Compaction, CompactionInstruments, FileKind, FileMeta, Manifest, Prepared, Published,
+    Retention, SegmentsError, Task, Why, merging_bytes, quarantine,
 };
 use tracing::{error, info, warn};
 
@@ -28,7 +28,7 @@ use crate::shard::ShardShared;
 pub(crate) struct Compactor {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    /// All directories that count against the budget.
+    /// The directories that count against the budget, beside the archive.
     dirs: Vec<PathBuf>,
     archive: PathBuf,
     published: Arc<Published>,
@@ -105,7 +105,7 @@ impl Compactor {
         let (wal, checkpoints) = (config.wal_dir(), config.checkpoints_dir());
         Self {
             disk,
-            dirs: vec![segments.clone(), manifest, wal, checkpoints, archive.clone()],
+            dirs: vec![segments.clone(), manifest, wal, checkpoints],
             dir: segments,
             archive,
             published: Arc::clone(&shared.published),
@@ -160,11 +160,13 @@ impl Compactor {
                 source: Arc::new(source),
             })
         };
-        let used = measured(&self.dirs)?;
+        let archived = measured(std::slice::from_ref(&self.archive))?;
+        let used = measured(&self.dirs)? + archived;
         self.instruments.disk_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
-        let mut over = self.budget.measure(used);
+        let passing = self.published.unread_bytes() + merging_bytes(&*self.disk, &self.dir);
+        let mut over = self.budget.measure(used, passing);
         // The archive goes before data; until it has gone, nothing else does.
-        if over == 0 || measured(std::slice::from_ref(&self.archive))? > 0 {
+        if over == 0 || archived > 0 {
             return Ok(());
         }
         while over > 0 {
@@ -204,7 +206,7 @@ impl Compactor {
     ) -> Result<Step, EngineError> {
         self.remove_unread();
         let manifest = self.published.manifest();
-        let Some(task) = self.upkeep(force).next_task(&manifest) else { return Ok(Step::Idle) };
+        let Some(task) = self.compaction(force).next_task(&manifest) else { return Ok(Step::Idle) };
         if !task.why.is_drop() && !self.has_room(&task.inputs)? {
             return Ok(Step::Idle);
         }
@@ -217,9 +219,9 @@ impl Compactor {
         done
     }
 
-    fn upkeep(&self, force: bool) -> Upkeep<'_> {
+    fn compaction(&self, force: bool) -> Compaction<'_> {
         let retention: &dyn Retention = &*self.retention;
-        Upkeep { retention, now: self.progress.log_time(), force, catalog: &self.catalog }
+        Compaction { retention, now: self.progress.log_time(), force, catalog: &self.catalog }
     }
 
     fn carry_out(
@@ -231,8 +233,8 @@ impl Compactor {
     ) -> Result<Step, EngineError> {
         let started = self.clock.monotonic();
         let place = (&self.disk, self.dir.as_path());
-        let upkeep = self.upkeep(force);
-        let Some(prepared) = upkeep.prepare(place, manifest, task, pace)? else {
+        let compaction = self.compaction(force);
+        let Some(prepared) = compaction.prepare(place, manifest, task, pace)? else {
             return Ok(Step::GivenUp);
         };
         let took = self.clock.monotonic().saturating_sub(started);
@@ -292,7 +294,9 @@ fn tell(task: &Task, (rows_erased, bytes): (u64, u64), took: Duration) {
     let first = task.inputs.iter().map(|file| file.time_min).min().unwrap_or_default();
     let last = task.inputs.iter().map(|file| file.time_max).max().unwrap_or_default();
     let (why, files) = (task.why.name(), names.len());
-    if task.why.is_drop() {
+    if task.why == Why::Keys {
+        info!(file = names.join(" "), "idempotency keys expired");
+    } else if task.why.is_drop() {
         info!(why, file = names.join(" "), rows = rows_erased, from = %day(first), to = %day(last),
             "samples dropped");
     } else {

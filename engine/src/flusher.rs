@@ -13,13 +13,11 @@ use tidewatch_segments::{
 };
 
 use crate::EngineError;
-use crate::deletes::Deletes;
+use crate::config::EngineConfig;
 use crate::dispatch::shard_of;
 use crate::idempotency::Idempotency;
 use crate::limits::FROZEN_HEADS_MAX;
-use crate::outbox::Outbox;
-use crate::progress::Progress;
-use crate::shard::Shard;
+use crate::shard::{Shard, ShardShared};
 
 /// The queue between shards that freeze their heads and the thread that writes segments.
 #[derive(Debug)]
@@ -93,22 +91,36 @@ impl Flusher {
 /// Writes frozen heads to segments. Not a thread: each call is one flush.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) dir: PathBuf,
-    pub(crate) published: Arc<Published>,
-    pub(crate) catalog: Arc<SeriesCatalog>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) keys: Arc<Idempotency>,
-    pub(crate) instruments: SegmentsInstruments,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) shards: usize,
-    pub(crate) deletes: Arc<Deletes>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    shards: usize,
+    shared: ShardShared,
+    keys: Arc<Idempotency>,
     /// Held by whoever makes the next version of the manifest.
-    pub(crate) commits: Arc<Mutex<()>>,
+    commits: Arc<Mutex<()>>,
+    instruments: SegmentsInstruments,
 }
 
 impl SegmentWriter {
+    /// Writes the segments of an engine's data directory.
+    pub(crate) fn new(
+        config: &EngineConfig,
+        disk: &Arc<dyn Disk>,
+        (shared, keys): (&ShardShared, &Arc<Idempotency>),
+        commits: &Arc<Mutex<()>>,
+        instruments: SegmentsInstruments,
+    ) -> Self {
+        Self {
+            disk: Arc::clone(disk),
+            dir: config.segments_dir(),
+            shards: config.shards,
+            shared: shared.clone(),
+            keys: Arc::clone(keys),
+            commits: Arc::clone(commits),
+            instruments,
+        }
+    }
+
     /// Writes one frozen head, and the alerts, deliveries and keys so far, once the log has them durably.
     ///
     /// `false` when the log did not get so far within `timeout`.
@@ -121,14 +133,14 @@ impl SegmentWriter {
         timeout: Duration,
     ) -> Result<bool, EngineError> {
         // DURABILITY: a segment may not hold rows that a crash could take from the log.
-        if !self.progress.wait_durable(frozen.head.last_lsn, timeout) {
+        if !self.shared.progress.wait_durable(frozen.head.last_lsn, timeout) {
             return Ok(false);
         }
         let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let manifest = self.published.manifest();
-        let tail = self.outbox.tail(manifest.events_lsn());
+        let manifest = self.shared.published.manifest();
+        let tail = self.shared.outbox.tail(manifest.events_lsn());
         let heads = [Arc::clone(&frozen.head)];
-        let started = self.clock.monotonic();
+        let started = self.shared.clock.monotonic();
         let keys = self.keys.tail(manifest.keys_lsn(), started);
         let flushed = flush(
             &self.disk,
@@ -137,24 +149,24 @@ impl SegmentWriter {
             &Flush {
                 frozen: &heads,
                 slots: slots_of(frozen.shard, self.shards),
-                catalog: &self.catalog,
+                catalog: &self.shared.catalog,
                 events: Events {
                     alerts: &tail.alerts,
                     deliveries: &tail.deliveries,
                     last_lsn: tail.last_lsn,
                     keys: &keys,
                 },
-                now: self.progress.log_time(),
+                now: self.shared.progress.log_time(),
             },
         )?;
-        let seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
+        let seconds = self.shared.clock.monotonic().saturating_sub(started).as_secs_f64();
         self.instruments.count(&flushed, seconds);
         if !keys.is_empty() {
             self.keys.filed(started);
         }
         // Readers that took a snapshot before still find the rows of the last flush in memory.
-        self.outbox.forget(manifest.events_lsn());
-        self.published.commit_flush(frozen.shard, &heads, flushed.manifest);
+        self.shared.outbox.forget(manifest.events_lsn());
+        self.shared.published.commit_flush(frozen.shard, &heads, flushed.manifest);
         drop(committing);
         Ok(true)
     }
@@ -165,21 +177,21 @@ impl SegmentWriter {
     /// # Errors
     /// What the disk reports; it may be tried again then.
     pub(crate) fn name_deletes(&self) -> Result<(), EngineError> {
-        let reached = self.progress.applied().min(self.progress.durable());
+        let reached = self.shared.progress.applied().min(self.shared.progress.durable());
         let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut due = self.deletes.pending();
+        let mut due = self.shared.deletes.pending();
         due.retain(|delete| delete.lsn <= reached);
-        let manifest = self.published.manifest();
+        let manifest = self.shared.published.manifest();
         if due.is_empty() && manifest.deletes().is_empty() {
             return Ok(());
         }
-        let unflushed = self.published.oldest_unflushed();
+        let unflushed = self.shared.published.oldest_unflushed();
         let place = (&self.disk, self.dir.as_path());
         if let Some(next) = commit_deletes(place, &manifest, &due, unflushed)? {
-            self.published.commit_files(next);
+            self.shared.published.commit_files(next);
         }
         if let Some(last) = due.last() {
-            self.deletes.named(last.lsn);
+            self.shared.deletes.named(last.lsn);
         }
         drop(committing);
         Ok(())

@@ -56,7 +56,7 @@ pub use config::{CheckpointPolicy, EngineConfig, ReplayPolicy};
 pub use data_dir::DataDir;
 pub use deletes::{DeleteRecord, Deletes};
 pub use engine::{Engine, EngineHome};
-pub use error::{EngineError, ErrorKind};
+pub use error::{EngineError, ErrorKind, chain};
 pub use idempotency::{
     Claim, Claimed, Idempotency, IdempotencyKey, KeyLimits, StoredAnswer, Wake, request_hash,
 };

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode};
 
 /// Bytes that are copied at a time.
 const COPY_BYTES: usize = 1 << 20;
@@ -16,6 +16,38 @@ const COPY_BYTES: usize = 1 << 20;
 /// # Errors
 /// What the file system reports; the file at `path` is then the old or the new one.
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put_file(disk, path, |file| file.write_all_at(bytes, 0))
+}
+
+/// Copies the file at `from` to `to`, durably; a file that is there is replaced.
+///
+/// # Errors
+/// What the file system reports; the file at `to` is then the old one, none, or the whole copy.
+pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let source = disk.open(from, OpenMode::Read)?;
+    put_file(disk, to, |copy| {
+        let mut block = vec![0; COPY_BYTES];
+        let mut offset = 0;
+        loop {
+            let read = match source.read_at(&mut block, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            copy.write_all_at(&block[..read], offset)?;
+            offset += u64::try_from(read).map_err(io::Error::other)?;
+        }
+    })
+}
+
+/// Fills a file under a temporary name, which it changes for `path` once it is durable.
+fn put_file(
+    disk: &dyn Disk,
+    path: &Path,
+    fill: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
@@ -25,44 +57,10 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
         Ok(()) | Err(_) => {}
     }
     let file = disk.open(temporary, OpenMode::CreateNew)?;
-    file.write_all_at(bytes, 0)?;
+    fill(&*file)?;
     // DURABILITY: the bytes before the name, or a crash could leave the name on a torn file.
     file.sync_data()?;
     disk.rename(temporary, path)?;
-    disk.sync_dir(dir)
-}
-
-/// Copies the file at `from` to `to`, durably; a file that is there is replaced.
-///
-/// # Errors
-/// What the file system reports; the file at `to` is then the old one, none, or the whole copy.
-pub fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    let mut temporary = to.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = Path::new(&temporary);
-    let dir = to.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    match disk.remove(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let source = disk.open(from, OpenMode::Read)?;
-    let copy = disk.open(temporary, OpenMode::CreateNew)?;
-    let mut block = vec![0; COPY_BYTES];
-    let mut offset = 0;
-    loop {
-        let read = match source.read_at(&mut block, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if read == 0 {
-            break;
-        }
-        copy.write_all_at(&block[..read], offset)?;
-        offset += u64::try_from(read).map_err(io::Error::other)?;
-    }
-    // DURABILITY: the bytes before the name, or a crash could leave the name on a torn file.
-    copy.sync_data()?;
-    disk.rename(temporary, to)?;
     disk.sync_dir(dir)
 }
 

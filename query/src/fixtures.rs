@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidewatch_env::{Disk, RealDisk};
+use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::{
     Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
 };
 use tidewatch_segments::{
-    AlertRow, Delete, DeliveryRow, Events, Flush, Head, KeepAll, Manifest, MetricName, Published,
-    RowColumns, SlotSet, Snapshot, Upkeep, commit_deletes, flush, quarantine,
+    AlertRow, Compaction, Delete, DeliveryRow, Events, Flush, Head, Manifest, MetricName,
+    Published, Retention, RowColumns, SlotSet, Snapshot, commit_deletes, flush, quarantine,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -53,6 +54,24 @@ struct State {
     deliveries: Vec<DeliveryRow>,
     is_ready: bool,
     damaged: Vec<PathBuf>,
+}
+
+/// Everything is kept for ever.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeepAll;
+
+impl Retention for KeepAll {
+    fn keep_nanos(&self, _series: &SeriesEntry) -> Option<i64> {
+        None
+    }
+
+    fn keeps(&self) -> &[Option<i64>] {
+        &[None]
+    }
+
+    fn rules(&self) -> u64 {
+        0
+    }
 }
 
 impl World {
@@ -170,11 +189,11 @@ impl World {
     /// Carries out the next task that segments wait for; false if there is none.
     pub(crate) fn compact(&self) -> bool {
         let (now, catalog) = (UnixNanos::default(), &*self.catalog);
-        let upkeep = Upkeep { retention: &KeepAll, now, force: true, catalog };
+        let compaction = Compaction { retention: &KeepAll, now, force: true, catalog };
         let (place, manifest) = ((&self.disk, self.dir.path()), self.published.manifest());
-        let Some(task) = upkeep.next_task(&manifest) else { return false };
+        let Some(task) = compaction.next_task(&manifest) else { return false };
         let mut pace = |_| true;
-        let prepared = upkeep.prepare(place, &manifest, task, &mut pace).unwrap();
+        let prepared = compaction.prepare(place, &manifest, task, &mut pace).unwrap();
         let next = prepared.unwrap().commit(place, &manifest, &[]).unwrap();
         self.published.commit_files(next.unwrap());
         for unread in self.published.take_unread() {

@@ -52,9 +52,9 @@ pub enum Why {
     Keys,
 }
 
-/// What tasks depend on beside the manifest.
+/// Finds and carries out tasks: what they depend on beside the manifest.
 #[derive(Clone, Copy, Debug)]
-pub struct Upkeep<'a> {
+pub struct Compaction<'a> {
     /// What is kept for how long.
     pub retention: &'a dyn Retention,
     /// The log's time.
@@ -100,7 +100,7 @@ impl Why {
     }
 }
 
-impl Upkeep<'_> {
+impl Compaction<'_> {
     /// The next task; `None` when there is nothing to do.
     #[must_use]
     pub fn next_task(&self, manifest: &Manifest) -> Option<Task> {

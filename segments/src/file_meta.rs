@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use tidewatch_metrics::{EventTime, Lsn, Slot, UnixNanos};
 
+use crate::footer::SegmentInfo;
 use crate::late_hours::LateHours;
 use crate::slot_set::SlotSet;
 
@@ -137,6 +138,25 @@ impl FileMeta {
             rows_erased: 0,
             deletes_lsn: Lsn::ZERO,
             retained: None,
+        }
+    }
+
+    /// A segment of these row groups, without the file's name, length and checksums.
+    pub(crate) fn of_groups(
+        info: &SegmentInfo,
+        groups: &[RowGroupMeta],
+        late_hours: LateHours,
+    ) -> Self {
+        Self {
+            rows: groups.iter().map(|group| group.rows).sum(),
+            late_rows: groups.iter().map(|group| group.late_rows).sum(),
+            late_hours,
+            time_min: groups.iter().map(|group| group.time_min).min().unwrap_or_default(),
+            time_max: groups.iter().map(|group| group.time_max).max().unwrap_or_default(),
+            first_lsn: info.first_lsn,
+            last_lsn: info.last_lsn,
+            slots: info.slots,
+            ..Self::of(FileKind::Samples)
         }
     }
 

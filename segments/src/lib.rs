@@ -42,7 +42,7 @@ mod value_form;
 mod writer;
 
 pub use chunk::{ChunkView, HeadColumns};
-pub use compact::{Prepared, Task, Upkeep, Why, commit_deletes, quarantine};
+pub use compact::{Compaction, Prepared, Task, Why, commit_deletes, quarantine};
 pub use deletes::Delete;
 pub use error::SegmentsError;
 pub use events::{
@@ -56,10 +56,10 @@ pub use instruments::{CompactionInstruments, SegmentsInstruments};
 pub use keys_file::{KeyRow, RequestKey, read_keys};
 pub use late_hours::LateHours;
 pub use manifest::{Manifest, remove_orphans};
-pub use merge::{Erase, Merge, Merged, merge};
+pub use merge::{Erase, Merge, Merged, merge, merging_bytes};
 pub use output::Sealed;
 pub use reader::{Predicate, Projection, SegmentColumns, SegmentReader};
-pub use retention::{KeepAll, Retention};
+pub use retention::Retention;
 pub use salvage::{DamagedFile, Keep, Salvaged, SegmentsSalvage};
 pub use segment::{FooterCache, Segment};
 pub use series_file::restore_catalog;

@@ -20,24 +20,6 @@ pub trait Retention: Send + Sync + fmt::Debug {
     fn rules(&self) -> u64;
 }
 
-/// Everything is kept for ever.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeepAll;
-
-impl Retention for KeepAll {
-    fn keep_nanos(&self, _series: &SeriesEntry) -> Option<i64> {
-        None
-    }
-
-    fn keeps(&self) -> &[Option<i64>] {
-        &[None]
-    }
-
-    fn rules(&self) -> u64 {
-        0
-    }
-}
-
 /// Whether every row of the file has expired, whatever its series.
 #[must_use]
 pub fn is_expired(file: &FileMeta, retention: &dyn Retention, now: UnixNanos) -> bool {

@@ -9,7 +9,7 @@ use tidewatch_metrics::{Lsn, SeriesCatalog};
 
 use crate::deletes::Delete;
 use crate::events::EventFile;
-use crate::file_meta::{FileKind, FileMeta};
+use crate::file_meta::FileKind;
 use crate::head::Head;
 use crate::manifest::Manifest;
 use crate::segment::{FooterCache, Segment};
@@ -49,6 +49,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 struct Retired {
     path: PathBuf,
+    bytes: u64,
     segment: Weak<Segment>,
 }
 
@@ -192,6 +193,12 @@ impl Published {
         unread.map(|retired| retired.path).collect()
     }
 
+    /// Bytes of files that no manifest names, and that wait for their last reader.
+    #[must_use]
+    pub fn unread_bytes(&self) -> u64 {
+        self.lock().retired.iter().map(|retired| retired.bytes).sum()
+    }
+
     fn open(&self, manifest: Manifest) -> Files {
         let open = {
             let state = self.lock();
@@ -242,6 +249,7 @@ impl State {
         let gone = shown.segments.iter().filter(|segment| !kept.contains(&segment.meta().file));
         let retired = gone.map(|segment| Retired {
             path: dir.join(&segment.meta().file),
+            bytes: segment.meta().bytes,
             segment: Arc::downgrade(segment),
         });
         self.retired.extend(retired);
@@ -249,8 +257,11 @@ impl State {
         let keys = shown.manifest.files_of(FileKind::Keys);
         // Nobody reads keys but a start.
         let unread = keys.filter(|file| !named.contains(&file.file));
-        let path = |file: &Arc<FileMeta>| dir.join(&file.file);
-        self.retired.extend(unread.map(|f| Retired { path: path(f), segment: Weak::new() }));
+        self.retired.extend(unread.map(|file| Retired {
+            path: dir.join(&file.file),
+            bytes: file.bytes,
+            segment: Weak::new(),
+        }));
     }
 }
 

@@ -10,7 +10,7 @@ use tidewatch_env::Disk;
 use tidewatch_metrics::{Lsn, SeriesCatalog};
 
 use crate::error::SegmentsError;
-use crate::file_meta::{FileKind, FileMeta, RowGroupMeta};
+use crate::file_meta::{FileMeta, RowGroupMeta};
 use crate::footer::{SEGMENT_FORMAT, SegmentInfo, key_values};
 use crate::group_builder::{GroupBuilder, SeriesRows, samples_schema, unit_nanos};
 use crate::late_hours::LateHours;
@@ -91,15 +91,7 @@ pub(crate) fn write_segment(
         crc32c: written.crc32c,
         footer_offset: written.footer.offset,
         footer_crc32c: written.footer.crc32c,
-        rows: groups.iter().map(|group| group.rows).sum(),
-        late_rows: groups.iter().map(|group| group.late_rows).sum(),
-        late_hours,
-        time_min: groups.iter().map(|group| group.time_min).min().unwrap_or_default(),
-        time_max: groups.iter().map(|group| group.time_max).max().unwrap_or_default(),
-        first_lsn: rows.first_lsn,
-        last_lsn: rows.last_lsn,
-        slots: rows.slots,
-        ..FileMeta::of(FileKind::Samples)
+        ..FileMeta::of_groups(&info, &groups, late_hours)
     };
     Ok(WrittenSegment { meta, refs_end })
 }

@@ -165,13 +165,7 @@ impl CliError {
         if self.exit_code() == 0 {
             return None;
         }
-        let mut text = format!("error: {self}");
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
+        let mut text = format!("error: {}", crate::http::chain(self));
         if !self.advice().is_empty() {
             text.push_str("\n  ");
             text.push_str(self.advice());

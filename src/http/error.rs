@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+pub(crate) use tidewatch_engine::chain;
 use tidewatch_engine::{EngineError, ErrorKind};
 
 /// A refusal: status, code and a message that says what to do.
@@ -99,16 +100,4 @@ impl IntoResponse for ApiError {
         let headers = [(header::CONTENT_TYPE, "application/json")];
         self.decorate((self.status, headers, body.to_string()).into_response())
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
 use tidewatch_segments::{
@@ -183,7 +183,7 @@ impl Engine {
             suspects: Arc::clone(&engine.suspects),
             ..CompactorShares::default()
         };
-        engine.start_flusher(config, &shares.commits)?;
+        engine.start_flusher(config, &opened.shared, &shares.commits)?;
         engine.start_compactor(config, &opened.shared, shares)?;
         let log = engine.open_log(config, &opened)?;
         if let Some(salvage) = salvage {
@@ -320,7 +320,7 @@ impl Engine {
     /// removed. Returns the record of the log, durable, once queries no longer see them.
     ///
     /// # Errors
-    /// [`EngineError::Closed`], and [`EngineError::Late`] when it takes longer than `timeout`: it will
+    /// [`EngineError::Closed`], [`EngineError::Overloaded`], a full log, and [`EngineError::Late`] when it takes longer than `timeout`: it will
     /// still be done then.
     pub fn delete(
         &self,
@@ -335,8 +335,11 @@ impl Engine {
             delete: Some(Box::new(record.clone())),
             ..Append::note(KIND_DELETE, record.encode(), done)
         };
-        let closed = |_gone| EngineError::Closed;
-        self.queue.send(CommitterMessage::Append(note)).map_err(closed)?;
+        let sent = self.queue.send_timeout(CommitterMessage::Append(note), timeout);
+        sent.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => EngineError::Overloaded { retry_after_s: 1 },
+            SendTimeoutError::Disconnected(_) => EngineError::Closed,
+        })?;
         let ack = answered.recv_timeout(timeout).map_err(|error| match error {
             RecvTimeoutError::Timeout => EngineError::Late,
             RecvTimeoutError::Disconnected => EngineError::Closed,
@@ -453,16 +456,4 @@ impl Engine {
             warn!("the last checkpoint was not made in time; the next start replays more");
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -9,13 +9,13 @@ use tidewatch_sinks::{Courier, CourierConfig, DeliveryReport, SinkConfig};
 use tidewatch_wal::WalHome;
 use tracing::info;
 
-use super::{COMMITTER, COMPACTOR, Engine, REPLAY, describe};
-use crate::EngineError;
+use super::{COMMITTER, COMPACTOR, Engine, REPLAY};
 use crate::budget::Budget;
 use crate::checkpoint::{Archiver, Checkpointer, Last, Rounds};
 use crate::committer::{Append, Committer, CommitterMessage};
 use crate::compactor::{Compactor, CompactorShares};
 use crate::config::EngineConfig;
+use crate::flusher::SegmentWriter;
 use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::recovery::{OpenLog, Replay};
@@ -25,6 +25,7 @@ use crate::threads::{
     run_outbox, run_replay, run_shard,
 };
 use crate::upkeep::Upkeep;
+use crate::{EngineError, chain};
 
 impl Engine {
     pub(super) fn start_shards(
@@ -45,22 +46,16 @@ impl Engine {
     pub(super) fn start_flusher(
         &self,
         config: &EngineConfig,
+        shared: &ShardShared,
         manifest_lock: &Arc<Mutex<()>>,
     ) -> Result<(), EngineError> {
-        let writer = crate::flusher::SegmentWriter {
-            disk: Arc::clone(&self.home.disk),
-            dir: config.segments_dir(),
-            published: Arc::clone(&self.published),
-            catalog: Arc::clone(&self.catalog),
-            progress: Arc::clone(&self.progress),
-            outbox: Arc::clone(&self.outbox),
-            keys: Arc::clone(&self.keys),
-            instruments: self.instruments.segments.clone(),
-            clock: Arc::clone(&self.home.clock),
-            shards: config.shards,
-            deletes: Arc::clone(&self.deletes),
-            commits: Arc::clone(manifest_lock),
-        };
+        let writer = SegmentWriter::new(
+            config,
+            &self.home.disk,
+            (shared, &self.keys),
+            manifest_lock,
+            self.instruments.segments.clone(),
+        );
         let (flusher, stop) = (Arc::clone(&self.flusher), Arc::clone(&self.stop));
         self.spawn("flusher", move || crate::threads::run_flusher(&flusher, &writer, &stop))
     }
@@ -158,7 +153,7 @@ impl Engine {
         self.spawn(COMMITTER, move || {
             if let Err(error) = run_committer(&mut committer, &commits, idle_mark, watch) {
                 progress.close();
-                fatal(&format!("the log failed: {}", describe(&error)));
+                fatal(&format!("the log failed: {}", chain(&error)));
             }
             forsake(commits);
         })
@@ -180,7 +175,7 @@ impl Engine {
                 Ok(Some(end)) => replay.finish(end),
                 Ok(None) => return,
                 Err(error) => {
-                    fatal(&format!("the log cannot be replayed: {}", describe(&error)));
+                    fatal(&format!("the log cannot be replayed: {}", chain(&error)));
                     return;
                 }
             };

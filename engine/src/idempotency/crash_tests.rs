@@ -9,7 +9,7 @@ use crossbeam::channel::{Receiver, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, SimClock, SimDisk};
 use tidewatch_metrics::{Lsn, Slot, UnixNanos};
-use tidewatch_segments::SegmentsInstruments;
+use tidewatch_segments::{Published, SegmentsInstruments};
 use tidewatch_wal::{ArchiveInstruments, WalConfig, WalHome, WalInstruments};
 
 use super::*;
@@ -39,6 +39,7 @@ struct Node {
     ingest: Ingest,
     queue: Receiver<CommitterMessage>,
     writer: SegmentWriter,
+    published: Arc<Published>,
     keys: Arc<Idempotency>,
 }
 
@@ -117,20 +118,14 @@ impl Node {
                 config.ingest.clone(),
             ),
             queue,
-            writer: SegmentWriter {
-                disk: Arc::clone(&disk),
-                dir: config.segments_dir(),
-                published: Arc::clone(&shared.published),
-                catalog: Arc::clone(&shared.catalog),
-                progress: Arc::clone(&shared.progress),
-                outbox: Arc::clone(&shared.outbox),
-                keys: Arc::clone(&keys),
-                instruments: SegmentsInstruments::default(),
-                clock,
-                deletes: Arc::clone(&shared.deletes),
-                commits: Arc::default(),
-                shards: config.shards,
-            },
+            writer: SegmentWriter::new(
+                &config,
+                &disk,
+                (&shared, &keys),
+                &Arc::default(),
+                SegmentsInstruments::default(),
+            ),
+            published: Arc::clone(&shared.published),
             keys,
         })
     }
@@ -151,15 +146,7 @@ impl Node {
             Ok(Claimed::Waits) => panic!("requests come one after the other"),
             Err(error) => return Sent::Refused(error),
         };
-        let write = LineWrite {
-            db: "default",
-            body: body.as_bytes(),
-            precision: Precision::Nanoseconds,
-            durability: Durability::Synced,
-            permit: self.ingest.admit(100).unwrap(),
-            client: None,
-            claim: Some(claim),
-        };
+        let write = self.line_write(body, Some(claim));
         if let Err(error) = self.ingest.write_lines(write, done) {
             return Sent::Refused(error);
         }
@@ -249,16 +236,20 @@ impl Node {
         }
     }
 
-    fn store_unkeyed(&mut self, body: &str) {
-        let write = LineWrite {
+    fn line_write<'a>(&self, body: &'a str, claim: Option<Claim>) -> LineWrite<'a> {
+        LineWrite {
             db: "default",
             body: body.as_bytes(),
             precision: Precision::Nanoseconds,
             durability: Durability::Synced,
             permit: self.ingest.admit(100).unwrap(),
             client: None,
-            claim: None,
-        };
+            claim,
+        }
+    }
+
+    fn store_unkeyed(&mut self, body: &str) {
+        let write = self.line_write(body, None);
         self.ingest.write_lines(write, Box::new(drop)).unwrap();
         self.commit().unwrap();
     }
@@ -344,7 +335,7 @@ fn keys_outlive_the_records_that_held_them() {
     }
     let truncated = stored.iter().filter(|(lsn, _)| *lsn < node.first_lsn()).count();
     assert!(truncated > 20, "{truncated} records of keys are gone from the log");
-    let files = node.writer.published.manifest();
+    let files = node.published.manifest();
     let files = files.files_of(tidewatch_segments::FileKind::Keys).count();
     assert!((2..=16).contains(&files), "{files} files of keys");
 }

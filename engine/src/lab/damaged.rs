@@ -214,7 +214,7 @@ pub(super) fn segments() -> PathBuf {
 /// Starts on the disk and reads everything; an error is told with its causes.
 pub(super) fn start(disk: &SimDisk, salvage: bool) -> Result<Started, String> {
     let ops = disk.ops();
-    let started = try_start(disk, salvage).map_err(|error| describe(&error));
+    let started = try_start(disk, salvage).map_err(|error| crate::chain(&error));
     assert!(disk.ops() - ops < OPS_MAX, "a start comes to its end");
     started
 }
@@ -247,7 +247,7 @@ fn try_start(disk: &SimDisk, salvage: bool) -> Result<Started, EngineError> {
     let (end, _) = log.start;
     replay.run(end, &mut dispatch)?;
     drop(replay.finish(end));
-    let shown = show(&opened, end, disk).map_err(|error| describe(&error));
+    let shown = show(&opened, end, disk).map_err(|error| crate::chain(&error));
     Ok(Started { shown, report })
 }
 
@@ -268,16 +268,6 @@ fn show(opened: &Opened, end: Lsn, disk: &SimDisk) -> Result<Shown, EngineError>
     let tail = shared.outbox.tail(snapshot.manifest.events_lsn());
     alerts.extend(tail.alerts.iter().map(|alert| alert.transition.dedupe_key()));
     Ok(Shown { rows: rows_of(&snapshot, disk, &ReadFiles::default())?, alerts })
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// All files below the data directory but those of salvages, with their bytes.

@@ -8,7 +8,7 @@ use tidewatch_env::Disk;
 use tidewatch_metrics::{EventTime, Flags};
 
 use crate::error::SegmentsError;
-use crate::file_meta::{FileKind, FileMeta, RowGroupMeta};
+use crate::file_meta::{FileMeta, RowGroupMeta};
 use crate::footer::{SegmentInfo, key_values};
 use crate::group_builder::{GroupBuilder, SeriesRows, samples_schema};
 use crate::late_hours::LateHours;
@@ -101,15 +101,7 @@ impl<'a> MergedFile<'a> {
             crc32c: sealed.crc32c,
             footer_offset: sealed.footer.offset,
             footer_crc32c: sealed.footer.crc32c,
-            rows: groups.iter().map(|group| group.rows).sum(),
-            late_rows: groups.iter().map(|group| group.late_rows).sum(),
-            late_hours: self.late_hours,
-            time_min: groups.iter().map(|group| group.time_min).min().unwrap_or_default(),
-            time_max: groups.iter().map(|group| group.time_max).max().unwrap_or_default(),
-            first_lsn: info.first_lsn,
-            last_lsn: info.last_lsn,
-            slots: info.slots,
-            ..FileMeta::of(FileKind::Samples)
+            ..FileMeta::of_groups(info, groups, self.late_hours)
         };
         Ok(Some((sealed, meta)))
     }

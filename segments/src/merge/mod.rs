@@ -12,4 +12,4 @@ mod merged_file;
 mod order;
 mod run;
 
-pub use run::{Erase, Merge, Merged, merge};
+pub use run::{Erase, Merge, Merged, merge, merging_bytes};

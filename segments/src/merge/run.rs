@@ -94,6 +94,12 @@ pub fn merge<'a>(
     merge_in_groups(disk, dir, merge, limits)
 }
 
+/// Bytes of the file that a merge is writing; 0 where there is none.
+#[must_use]
+pub fn merging_bytes(disk: &dyn Disk, dir: &Path) -> u64 {
+    disk.len(&dir.join(format!("{MERGED_FILE}{TEMPORARY}"))).unwrap_or(0)
+}
+
 fn merge_in_groups<'a>(
     disk: &'a dyn Disk,
     dir: &'a Path,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
 use tidewatch_metrics::{Lsn, Slot, UnixNanos};
@@ -31,7 +31,6 @@ use crate::dispatch::shard_of;
 use crate::engine::delivery_row;
 use crate::flusher::{FrozenShard, SegmentWriter};
 use crate::hashes::Hashes;
-use crate::idempotency::Idempotency;
 use crate::ingest::{Durability, Ingest, LineWrite};
 use crate::inline::InlineDispatch;
 use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
@@ -132,17 +131,11 @@ impl Process {
         let log = open_log(machine, &config, &opened)?;
         let due = replay(machine, &config, &opened, &log, &mut dispatch)?;
         let OpenLog { mut wal, position, start, .. } = log;
-        let archiver = Archiver::open(
-            Arc::clone(&machine.disk),
-            &config,
-            Arc::default(),
-            ArchiveInstruments::default(),
-        )?;
+        let archive = ArchiveInstruments::default();
+        let disk = Arc::clone(&machine.disk);
+        let archiver = Archiver::open(disk, &config, Arc::default(), archive)?;
         let (sender, queue) = bounded(QUEUE_MAX);
-        for hash in due {
-            let note = Append::note(KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
-            sender.send(CommitterMessage::Append(note)).expect("the queue is held here");
-        }
+        send_hashes(due, &sender);
         let preallocator = wal.take_preallocator();
         let keys = opened.keys;
         let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
@@ -170,7 +163,13 @@ impl Process {
                 progress: Arc::clone(&shared.progress),
                 queue: sender,
             },
-            writer: writer(machine, &config, &shared, keys),
+            writer: SegmentWriter::new(
+                &config,
+                &machine.disk,
+                (&shared, &keys),
+                &Arc::default(),
+                SegmentsInstruments::default(),
+            ),
             compactor: Compactor::new(
                 &config,
                 &shared,
@@ -512,28 +511,6 @@ impl Machine {
     }
 }
 
-fn writer(
-    machine: &Machine,
-    config: &EngineConfig,
-    shared: &ShardShared,
-    keys: Arc<Idempotency>,
-) -> SegmentWriter {
-    SegmentWriter {
-        disk: Arc::clone(&machine.disk),
-        dir: config.segments_dir(),
-        published: Arc::clone(&shared.published),
-        catalog: Arc::clone(&shared.catalog),
-        progress: Arc::clone(&shared.progress),
-        outbox: Arc::clone(&shared.outbox),
-        keys,
-        instruments: SegmentsInstruments::default(),
-        clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
-        shards: config.shards,
-        deletes: Arc::clone(&shared.deletes),
-        commits: Arc::default(),
-    }
-}
-
 /// In two passes, so that what replay has come to before the start's own record is proven.
 fn replay(
     machine: &Machine,
@@ -548,6 +525,14 @@ fn replay(
     replay.run(Lsn::new(start.get() - 1), dispatch)?;
     replay.run(start, dispatch)?;
     Ok(replay.finish(start))
+}
+
+/// Appends again what replay did not find in the log, as the engine's start does.
+fn send_hashes(due: Vec<OutputHashRecord>, queue: &Sender<CommitterMessage>) {
+    for hash in due {
+        let note = Append::note(KIND_OUTPUT_HASH, hash.encode(), Box::new(drop));
+        queue.send(CommitterMessage::Append(note)).expect("the receiver is held");
+    }
 }
 
 fn open_log(
