@@ -18,6 +18,7 @@ use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
 use crate::progress::Progress;
 use crate::record::{KIND_TICK, TickRecord};
 use crate::shard::ShardRows;
+use crate::turn::Turn;
 use crate::{EngineError, ErrorKind};
 
 /// A record on its way into the log.
@@ -40,6 +41,8 @@ pub struct Append {
     pub permit: Option<Arc<Permit>>,
     /// The right to its idempotency key, if it has one.
     pub claim: Option<Claim>,
+    /// The turn that it keeps, if it may not change places with others.
+    pub turn: Option<Turn>,
     /// When it is answered.
     pub durability: Durability,
     /// How it is answered.
@@ -117,8 +120,25 @@ impl Append {
             delete: None,
             permit: None,
             claim: None,
+            turn: None,
             durability: Durability::Synced,
             done: Some(done),
+        }
+    }
+
+    /// As [`Append::note`]; refused when one of the same turn was refused before it.
+    #[must_use]
+    pub fn note_in(turn: &Turn, kind: u8, payload: Vec<u8>, done: Done) -> Self {
+        Self { turn: Some(turn.clone()), ..Self::note(kind, payload, done) }
+    }
+
+    fn refuse(self, error: EngineError) {
+        drop(self.claim);
+        if let Some(turn) = self.turn {
+            turn.end();
+        }
+        if let Some(done) = self.done {
+            done(Err(error));
         }
     }
 }
@@ -284,14 +304,15 @@ impl<D: Dispatch> Committer<D> {
     }
 
     fn append(&mut self, append: Append) -> Result<(), EngineError> {
+        if append.turn.as_ref().is_some_and(Turn::is_over) {
+            append.refuse(EngineError::OutOfTurn);
+            return Ok(());
+        }
         let lsn = match self.wal.append(append.kind, &[&append.payload], append.payload_crc) {
             Ok(lsn) => lsn,
             Err(error @ (WalError::Full { .. } | WalError::TooLarge { .. })) => {
                 self.instruments.refused.inc();
-                drop(append.claim);
-                if let Some(done) = append.done {
-                    done(Err(error.into()));
-                }
+                append.refuse(error.into());
                 return Ok(());
             }
             Err(error) => return Err(error.into()),

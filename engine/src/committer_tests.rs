@@ -8,6 +8,7 @@ use crate::ErrorKind;
 use crate::dispatch::RulesInForce;
 use crate::idempotency::KeyLimits;
 use crate::record::KIND_DELIVERY;
+use crate::turn::Turns;
 
 /// No shards.
 #[derive(Debug)]
@@ -79,4 +80,33 @@ fn a_full_disk_refuses_records_marks_and_ticks_and_ends_nothing() {
     assert_eq!(answer(&mut committer, 100).unwrap().lsn, last.next());
     committer.tick(telling(&answers)).unwrap();
     assert_eq!(answers.lock().unwrap().pop().unwrap().unwrap().lsn, last.next().next());
+}
+
+#[test]
+fn what_stands_behind_a_refused_record_of_its_turn_is_refused_and_both_are_offered_again_in_order()
+{
+    let disk = SimDisk::new(1);
+    let mut committer = committer(&disk);
+    let turns = Turns::default();
+    let answers = Answers::default();
+    let offer = |committer: &mut Committer<Nobody>, turn: &Turn, sizes: &[usize]| {
+        let note = |bytes: &usize| {
+            Append::note_in(turn, KIND_DELIVERY, vec![1; *bytes], telling(&answers))
+        };
+        committer.commit(&mut sizes.iter().map(note).collect()).unwrap();
+        std::mem::take(&mut *answers.lock().unwrap())
+    };
+    disk.set_capacity(Some(disk.used_bytes()));
+    let first = turns.current();
+    // Until the log has no room for the first of them.
+    let told = (0..1_000).map(|_| offer(&mut committer, &first, &[4_000, 1]));
+    let told = told.into_iter().find(|told| told[0].is_err()).expect("the disk is full");
+    assert!(matches!(&told[..], [Err(_), Err(EngineError::OutOfTurn)]), "{told:?}");
+    disk.set_capacity(None);
+    let second = turns.current();
+    let late = offer(&mut committer, &first, &[1]);
+    assert!(matches!(&late[..], [Err(EngineError::OutOfTurn)]), "{late:?}");
+    let told = offer(&mut committer, &second, &[4_000, 1]);
+    let lsns: Vec<_> = told.into_iter().map(|answer| answer.unwrap().lsn).collect();
+    assert!(lsns[0] < lsns[1], "{lsns:?}");
 }

@@ -44,6 +44,9 @@ pub enum EngineError {
         /// Seconds after which to try again.
         retry_after_s: u32,
     },
+    /// A record that must stand before this one was refused.
+    #[error("a record that must stand before this one was refused; both are to be offered again")]
+    OutOfTurn,
     /// The log.
     #[error("the log could not be read or written")]
     Wal(#[source] std::sync::Arc<WalError>),
@@ -141,7 +144,9 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } => ErrorKind::InUse,
-            Self::Overloaded { .. } | Self::Late | Self::KeyInHand => ErrorKind::Unavailable,
+            Self::Overloaded { .. } | Self::OutOfTurn | Self::Late | Self::KeyInHand => {
+                ErrorKind::Unavailable
+            }
             Self::Wal(error) => match error.as_ref() {
                 WalError::Full { .. } => ErrorKind::Full,
                 WalError::TooLarge { .. } => ErrorKind::TooLarge,

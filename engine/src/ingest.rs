@@ -296,6 +296,7 @@ impl Ingest {
             delete: None,
             permit: Some(Arc::new(write.permit)),
             claim: write.claim,
+            turn: None,
             durability: write.durability,
             done: (write.durability != Durability::Accepted).then_some(done),
         };

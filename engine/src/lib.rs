@@ -42,6 +42,7 @@ mod series_bytes;
 pub mod shard;
 mod stopped;
 mod threads;
+mod turn;
 mod upkeep;
 mod verify;
 mod verify_shard;
@@ -69,4 +70,5 @@ pub use salvage::{
     MissingRecords, SalvageReport,
 };
 pub use stopped::Stopped;
+pub use turn::Turn;
 pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

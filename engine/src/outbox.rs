@@ -18,6 +18,7 @@ use crate::instruments::OutboxInstruments;
 use crate::limits::OUTBOX_MESSAGES_MAX;
 use crate::progress::Progress;
 use crate::record::TransitionRecord;
+use crate::turn::{Turn, Turns};
 
 /// The last word on a message: a sink took it.
 pub(crate) const DELIVERED: &str = "delivered";
@@ -57,6 +58,7 @@ type DedupeKey = (AlertKey, TransitionKind);
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
+    turns: Turns,
     changed: Condvar,
     instruments: OutboxInstruments,
 }
@@ -116,7 +118,8 @@ impl Outbox {
     #[must_use]
     pub fn new(instruments: OutboxInstruments) -> Self {
         let state = State { recovery: Some(Recovery::default()), ..State::default() };
-        Self { state: Mutex::new(state), changed: Condvar::new(), instruments }
+        let (turns, changed) = (Turns::default(), Condvar::new());
+        Self { state: Mutex::new(state), turns, changed, instruments }
     }
 
     /// A shard: transitions that the rules put out, in the order of their series.
@@ -200,6 +203,12 @@ impl Outbox {
     #[must_use]
     pub(crate) fn is_recovering(&self) -> bool {
         self.lock().recovery.is_some()
+    }
+
+    /// The turn in which what is taken from now on is offered to the log.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        self.turns.current()
     }
 
     /// Takes the fired transitions whose cause is durable, with their times.

@@ -378,9 +378,12 @@ impl Notary {
             return true;
         }
         let mut notes = Vec::new();
+        // ORDER: the turn first; what is refused in between ends it.
+        let turn = outbox.turn();
         for record in outbox.take_releasable(progress) {
             let (outbox, payload) = (Arc::clone(outbox), record.encode());
-            notes.push(Append::note(
+            notes.push(Append::note_in(
+                &turn,
                 KIND_TRANSITION,
                 payload,
                 Box::new(move |ack| match ack {
