@@ -67,9 +67,10 @@ impl Running {
         Ok(Self { engine, query, registry })
     }
 
-    /// The process' instruments as OpenMetrics text.
-    pub(crate) fn instruments(&self) -> Result<String, std::fmt::Error> {
+    /// The process' instruments as OpenMetrics text, after those of the door.
+    pub(crate) fn instruments(&self, door: &Registry) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
+        prometheus_client::encoding::text::encode_registry(&mut text, door)?;
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
     }

@@ -9,6 +9,7 @@ mod assemble;
 mod cli;
 mod config;
 mod http;
+mod keys;
 mod logs;
 mod memory;
 mod open_files;
@@ -19,5 +20,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // One provider of ciphers for the server and for every client in this process.
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    installed.expect("nothing has installed another one before main");
     cli::main()
 }

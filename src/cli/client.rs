@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::{Response, StatusCode, Uri};
-use ureq::{Agent, Body};
+use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use ureq::{Agent, AsSendBody, Body};
 
+use crate::cli::access::AccessArgs;
 use crate::cli::error::{CliError, server_message};
 use crate::cli::stop::Stop;
 
@@ -26,9 +27,18 @@ pub(crate) struct ServerArgs {
     /// The server's address
     #[arg(long, env = "TIDEWATCH_URL", default_value = "http://127.0.0.1:8850")]
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
-/// A POST.
+impl ServerArgs {
+    /// The server at this address, with the key that the environment names, if any.
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, access: AccessArgs::default() }
+    }
+}
+
+/// A POST, or a request like it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Post<'a> {
     /// Path and query, from the slash on.
@@ -48,6 +58,7 @@ pub(crate) struct Post<'a> {
 pub(crate) struct Client {
     agent: Agent,
     url: String,
+    authorization: Option<HeaderValue>,
     stop: Arc<Stop>,
 }
 
@@ -55,7 +66,7 @@ impl Client {
     /// A client of the server at `args.url`, which gives up waiting when stopped.
     ///
     /// # Errors
-    /// If the address is none.
+    /// If the address is none, or the key or the certificates cannot be read.
     pub(crate) fn new(args: &ServerArgs, stop: Arc<Stop>) -> Result<Self, CliError> {
         let url = args.url.trim_end_matches('/');
         let uri = url.parse::<Uri>().ok();
@@ -66,7 +77,9 @@ impl Client {
             let problem = format!("--url {url:?} is not an address such as http://127.0.0.1:8850");
             return Err(CliError::Usage { problem });
         }
+        let authorization = args.access.authorization()?;
         let config = Agent::config_builder()
+            .tls_config(args.access.tls()?)
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             // A write must not be sent to another place than the one that was named.
@@ -75,7 +88,7 @@ impl Client {
             .proxy(None)
             .user_agent(concat!("tidewatch/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.new_agent(), url: url.to_owned(), stop })
+        Ok(Self { agent: config.new_agent(), url: url.to_owned(), authorization, stop })
     }
 
     /// Sends `post` and gives the answer, whatever its status, but for "try again later".
@@ -86,9 +99,21 @@ impl Client {
     /// # Errors
     /// If there is no answer, or the server stays busy.
     pub(crate) fn post(&self, post: &Post<'_>) -> Result<Response<Body>, CliError> {
+        self.request(&Method::POST, post)
+    }
+
+    /// As [`Client::post`], by another method.
+    ///
+    /// # Errors
+    /// If there is no answer, or the server stays busy.
+    pub(crate) fn request(
+        &self,
+        method: &Method,
+        post: &Post<'_>,
+    ) -> Result<Response<Body>, CliError> {
         let mut attempt = 1;
         loop {
-            let response = self.send(post)?;
+            let response = self.send(method, post)?;
             let busy = matches!(
                 response.status(),
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
@@ -106,14 +131,32 @@ impl Client {
         }
     }
 
-    fn send(&self, post: &Post<'_>) -> Result<Response<Body>, CliError> {
-        let mut request = self.agent.post(format!("{}{}", self.url, post.path));
-        request = request.content_type(post.content_type);
+    fn send(&self, method: &Method, post: &Post<'_>) -> Result<Response<Body>, CliError> {
+        let mut request =
+            Request::builder().method(method).uri(format!("{}{}", self.url, post.path));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         for (name, value) in post.headers {
             request = request.header(*name, *value);
         }
-        let request = request.config().timeout_global(Some(post.timeout)).build();
-        request.send(post.body).map_err(|error| self.not_reached(error))
+        let sent = if matches!(*method, Method::GET | Method::DELETE) {
+            request.body(()).map(|request| self.run(request, post.timeout))
+        } else {
+            let request = request.header(header::CONTENT_TYPE, post.content_type);
+            request.body(post.body).map(|request| self.run(request, post.timeout))
+        };
+        let sent = sent.map_err(|error| CliError::Usage { problem: error.to_string() })?;
+        sent.map_err(|error| self.not_reached(error))
+    }
+
+    fn run(
+        &self,
+        request: Request<impl AsSendBody>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let request = self.agent.configure_request(request);
+        self.agent.run(request.timeout_global(Some(timeout)).build())
     }
 
     /// An answer that did not come, or broke off.
@@ -168,7 +211,7 @@ mod tests {
     use crate::cli::fake_server::{Answer, FakeServer};
 
     fn client(url: &str) -> Client {
-        Client::new(&ServerArgs { url: url.to_owned() }, Arc::default()).unwrap()
+        Client::new(&ServerArgs::at(url.to_owned()), Arc::default()).unwrap()
     }
 
     fn post(client: &Client) -> Result<Response<Body>, CliError> {
@@ -218,7 +261,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_a_usage_error() {
         for url in ["", "localhost", "ftp://h/x", "http://", "not an address"] {
-            let made = Client::new(&ServerArgs { url: url.to_owned() }, Arc::default());
+            let made = Client::new(&ServerArgs::at(url.to_owned()), Arc::default());
             assert_eq!(made.unwrap_err().exit_code(), 2, "{url}");
         }
     }

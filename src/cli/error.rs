@@ -151,6 +151,9 @@ impl CliError {
             Self::RowsRejected { .. } => "correct the rows named above and send them again",
             Self::Corrupt { .. } => "keep a copy of the directory before anything else is tried",
             Self::InUse { .. } => "stop the other process, or ask it with --url",
+            Self::Refused { status: 401, .. } => {
+                "give a key by TIDEWATCH_KEY, --key-file or --key; `tidewatch keys add` makes one"
+            }
             Self::Refused { .. }
             | Self::Output { .. }
             | Self::File { .. }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod access;
 mod bench;
 mod check;
 mod client;
@@ -9,6 +10,7 @@ mod error;
 #[cfg(test)]
 mod fake_server;
 mod generate;
+mod keys;
 mod progress;
 mod query;
 mod replay;
@@ -58,6 +60,8 @@ enum Command {
     Bench(bench::BenchCommand),
     Replay(replay::ReplayArgs),
     #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    #[command(subcommand)]
     Wal(wal::WalCommand),
     #[command(subcommand)]
     Segments(segments::SegmentsCommand),
@@ -102,6 +106,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Gen(args) => generate::run(args, out),
         Command::Bench(command) => bench::run(command, out),
         Command::Replay(args) => replay::run(args, out),
+        Command::Keys(command) => keys::run(command, out),
         Command::Wal(command) => wal::run(command, out),
         Command::Segments(command) => segments::run(command, out),
         Command::Version { json } => version(*json, out),

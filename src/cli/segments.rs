@@ -12,6 +12,7 @@ use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_metrics::EventTime;
 use tidewatch_segments::{FileMeta, SegmentsError};
 
+use crate::cli::access::AccessArgs;
 use crate::cli::client::{Client, Post, ServerArgs};
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
@@ -43,6 +44,8 @@ pub(crate) enum SegmentsCommand {
     Ls {
         #[command(flatten)]
         place: Place,
+        #[command(flatten)]
+        access: AccessArgs,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -51,6 +54,8 @@ pub(crate) enum SegmentsCommand {
     Compact {
         #[command(flatten)]
         place: Place,
+        #[command(flatten)]
+        access: AccessArgs,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -76,19 +81,26 @@ pub(crate) struct Place {
     url: Option<String>,
 }
 
+impl Place {
+    /// The running server.
+    fn server(&self, access: &AccessArgs) -> ServerArgs {
+        ServerArgs { url: self.url.clone().unwrap_or_default(), access: access.clone() }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// If a file is damaged or cannot be read.
 pub(crate) fn run(command: &SegmentsCommand, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
-        SegmentsCommand::Ls { place, json } => match (&place.dir, &place.url) {
-            (Some(dir), _) => ls(dir, *json, out),
-            (None, url) => ls_running(url.as_deref().unwrap_or_default(), *json, out),
+        SegmentsCommand::Ls { place, access, json } => match &place.dir {
+            Some(dir) => ls(dir, *json, out),
+            None => ls_running(&place.server(access), *json, out),
         },
-        SegmentsCommand::Compact { place, json } => match (&place.dir, &place.url) {
-            (Some(dir), _) => compact(dir, *json, out),
-            (None, url) => compact_running(url.as_deref().unwrap_or_default(), *json, out),
+        SegmentsCommand::Compact { place, access, json } => match &place.dir {
+            Some(dir) => compact(dir, *json, out),
+            None => compact_running(&place.server(access), *json, out),
         },
         SegmentsCommand::Verify { dir, json } => verify(dir, *json, out),
     }
@@ -103,7 +115,7 @@ fn ls(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
 }
 
 /// What a running server's table of segments says.
-fn ls_running(url: &str, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+fn ls_running(server: &ServerArgs, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let statement = Statement {
         sql: format!(
             "SELECT {} FROM tidewatch.segments ORDER BY last_lsn, file",
@@ -113,7 +125,7 @@ fn ls_running(url: &str, json: bool, out: &mut dyn Write) -> Result<(), CliError
         format: if json { Format::Json } else { Format::Pretty },
         timeout: None,
     };
-    ask(&client(url)?, &statement, out)
+    ask(&client(server)?, &statement, out)
 }
 
 /// Merges in a stopped directory until there is nothing left to merge.
@@ -143,8 +155,8 @@ fn compact(dir: &Path, json: bool, out: &mut dyn Write) -> Result<(), CliError> 
     out.write_all(text.as_bytes()).map_err(CliError::output)
 }
 
-fn compact_running(url: &str, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
-    let client = client(url)?;
+fn compact_running(server: &ServerArgs, json: bool, out: &mut dyn Write) -> Result<(), CliError> {
+    let client = client(server)?;
     let response = client.post(&Post {
         path: "/api/v1/admin/compact",
         content_type: "application/json",
@@ -159,14 +171,15 @@ fn compact_running(url: &str, json: bool, out: &mut dyn Write) -> Result<(), Cli
         format!("{}\n", json!({ "started": true }))
     } else {
         format!(
-            "merging in the background; tidewatch segments ls --url {url} shows how far it is\n"
+            "merging in the background; tidewatch segments ls --url {} shows how far it is\n",
+            server.url
         )
     };
     out.write_all(text.as_bytes()).map_err(CliError::output)
 }
 
-fn client(url: &str) -> Result<Client, CliError> {
-    Client::new(&ServerArgs { url: url.to_owned() }, Arc::new(Stop::default()))
+fn client(server: &ServerArgs) -> Result<Client, CliError> {
+    Client::new(server, Arc::new(Stop::default()))
 }
 
 fn row(file: &FileMeta) -> Value {

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_engine::EngineConfig;
+use tidewatch_env::{RealClock, RealDisk};
 use tidewatch_query::{Format, QueryRequest};
 use tracing::info;
 
@@ -15,9 +17,10 @@ use crate::cli::check::ConfigArgs;
 use crate::cli::error::CliError;
 use crate::cli::progress::Progress;
 use crate::cli::query::Statement;
-use crate::cli::service::{Service, fatal_error, internal, start_error};
+use crate::cli::service::{Service, fatal_error, internal, keys_error, start_error};
 use crate::cli::signals::Signals;
-use crate::config::Config;
+use crate::config::{Auth, Config};
+use crate::keys::Keyring;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +28,10 @@ Examples:
   tidewatch serve --data-dir /var/lib/tidewatch --config /etc/tidewatch.toml
   tidewatch serve --listen 127.0.0.1:0        # a free port; it is told on standard output
   tidewatch serve --salvage                   # after exit code 5; docs/operations.md says more
+
+  # For others, too: the first key turns the lock on
+  tidewatch keys add --data-dir ./tidewatch-data --name admin --scope admin
+  tidewatch serve --listen 0.0.0.0:8850 --set http.tls.cert=cert.pem --set http.tls.key=key.pem
 
 Standard output tells the address once writes are accepted, as one JSON line. Until then /readyz
 tells how far the log has been replayed. The first SIGTERM stops in order, a second one at once.
@@ -66,14 +73,8 @@ pub(crate) fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<(), CliError>
     if let Some(listen) = args.listen {
         config.http.listen = listen;
     }
-    if !config.http.listen.ip().is_loopback() && !args.insecure_listen {
-        return Err(CliError::Usage {
-            problem: format!(
-                "{} is beyond this machine, and nobody would be asked for a key: listen on \
-                 127.0.0.1, or say --insecure-listen",
-                config.http.listen
-            ),
-        });
+    if !args.insecure_listen {
+        refuse_open_door(&config)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -85,6 +86,35 @@ pub(crate) fn run(args: &ServeArgs, out: &mut dyn Write) -> Result<(), CliError>
     let served = runtime.block_on(serve(&config, &engine, out));
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// Beyond this machine nobody listens who asks for no key.
+fn refuse_open_door(config: &Config) -> Result<(), CliError> {
+    let (listen, data_dir) = (config.http.listen, &config.storage.data_dir);
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+    // Without the directory's lock: the file is only looked at, and is always whole.
+    let keyring = Keyring::open(Arc::new(RealDisk), Arc::new(RealClock::new()), data_dir);
+    let keyring = keyring.map_err(|error| keys_error(error, data_dir))?;
+    if config.http.auth.is_on(keyring.table().is_empty()) {
+        return Ok(());
+    }
+    let advice = match config.http.auth {
+        Auth::Off => "leave http.auth to \"auto\" and make a key".to_owned(),
+        Auth::Auto | Auth::On => {
+            let dir = data_dir.display();
+            format!(
+                "make a key by `tidewatch keys add --data-dir {dir} --name admin --scope admin`"
+            )
+        }
+    };
+    Err(CliError::Usage {
+        problem: format!(
+            "{listen} is beyond this machine, and nobody would be asked for a key: {advice}, or \
+             listen on 127.0.0.1, or say --insecure-listen"
+        ),
+    })
 }
 
 /// The configuration, or all of its problems on standard error.
@@ -103,7 +133,8 @@ async fn serve(
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
-    let mut service = Service::start(engine, &query_limits(config), &[config.http.listen]).await?;
+    let mut service =
+        Service::start(engine, &query_limits(config), &config.http, &[config.http.listen]).await?;
     if let Some(report) = service.salvaged() {
         // Standard output has one line, and this is not it.
         drop(write!(std::io::stderr(), "{}{report}", report.to_json()));

@@ -10,15 +10,17 @@ use serde_json::json;
 use tidewatch_engine::{
     DataDir, EngineConfig, EngineError, ErrorKind, RecoveryState, SalvageReport,
 };
-use tidewatch_env::RealDisk;
+use tidewatch_env::{Clock, RealClock, RealDisk};
 use tidewatch_query::QueryLimits;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tracing::error;
+use tracing::{error, info, warn};
 
 use crate::assemble::{Running, StartError};
 use crate::cli::error::{Cause, CliError};
-use crate::http::{App, Server, ServerConfig};
+use crate::config::HttpConfig;
+use crate::http::{ApiError, App, Lock, LockConfig, Server, ServerConfig, Tls};
+use crate::keys::{Keyring, KeysError};
 
 /// Decompressed bytes of one body, where two of them fit into the memory for requests in hand.
 const BODY_BYTES_MAX: usize = 32 << 20;
@@ -53,10 +55,17 @@ impl Service {
     pub(crate) async fn start(
         engine: &EngineConfig,
         query: &QueryLimits,
+        http: &HttpConfig,
         listen: &[SocketAddr],
     ) -> Result<Self, CliError> {
-        let lock = DataDir::lock(&RealDisk, &engine.data_dir)
+        let data_dir_lock = DataDir::lock(&RealDisk, &engine.data_dir)
             .map_err(|error| start_error(error.into(), &engine.data_dir))?;
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let tls = http.tls.as_ref().map(|files| Tls::open(files, Arc::clone(&clock)));
+        let tls = tls.transpose().map_err(|error| CliError::Usage {
+            problem: format!("http.tls: {}", crate::http::chain(&error)),
+        })?;
+        let lock = lock(http, clock, &engine.data_dir)?;
         let server = bind(listen).await?;
         let address = server.address().map_err(|source| internal("listening", source))?;
         let app = Arc::new(App {
@@ -64,12 +73,14 @@ impl Service {
             recovery: Arc::new(RecoveryState::default()),
             body_bytes_max: usize::try_from(engine.ingest.bytes_max / 2)
                 .map_or(BODY_BYTES_MAX, |half| half.min(BODY_BYTES_MAX)),
+            lock,
+            tls,
         });
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server.run(Arc::clone(&app), stopped));
         let (fatal, failed) = mpsc::channel::<String>(1);
         let listening = Listening::announce(&engine.data_dir, address)?;
-        let running = match start(engine, query, &app, lock, fatal).await {
+        let running = match start(engine, query, &app, data_dir_lock, fatal).await {
             Ok(running) => running,
             Err(error) => {
                 listening.end();
@@ -111,6 +122,55 @@ impl Service {
         let engine = Arc::clone(&self.running.engine);
         tokio::task::spawn_blocking(move || engine.stop()).await.ok();
         self.listening.end();
+    }
+}
+
+/// The lock of the door, with the keys of the data directory.
+fn lock(http: &HttpConfig, clock: Arc<dyn Clock>, data_dir: &Path) -> Result<Lock, CliError> {
+    let keyring = Keyring::open(Arc::new(RealDisk), Arc::clone(&clock), data_dir);
+    let keyring = keyring.map_err(|error| keys_error(error, data_dir))?;
+    let (keys, has_admin) = (keyring.table().keys().len(), keyring.table().has_admin());
+    let config = LockConfig { auth: http.auth, requests_per_second: http.requests_per_second };
+    let lock = Lock::new(keyring, config, clock);
+    match lock.is_on() {
+        true => info!(keys, "every request needs a key"),
+        false => info!("no request needs a key; the first one that `keys add` makes changes that"),
+    }
+    if lock.is_on() && !has_admin {
+        warn!("no key may make others; stop and use `tidewatch keys add --scope admin --data-dir`");
+    }
+    if lock.is_on() && http.tls.is_none() && !http.listen.ip().is_loopback() {
+        warn!("keys travel unencrypted: set http.tls, or put a proxy with TLS before this port");
+    }
+    Ok(lock)
+}
+
+/// The exit code of a command that cannot read or change keys.
+pub(crate) fn keys_error(error: KeysError, data_dir: &Path) -> CliError {
+    match error {
+        KeysError::Io { action, path, source } => {
+            CliError::File { action, path, source: source.into() }
+        }
+        KeysError::Damaged { path, problem } => {
+            let problem = format!(
+                "{problem}; move it away, and make the keys again with `tidewatch keys add`"
+            );
+            CliError::Corrupt { path, problem }
+        }
+        KeysError::Newer { ref path, .. } => {
+            let path = path.clone();
+            CliError::Corrupt { path, problem: error.to_string() }
+        }
+        KeysError::Random { .. } => internal("making a key", error),
+        // As a server would refuse it.
+        KeysError::BadName { .. }
+        | KeysError::Taken { .. }
+        | KeysError::Missing { .. }
+        | KeysError::TooMany => {
+            let refused = ApiError::from(error);
+            let url = data_dir.display().to_string();
+            CliError::Refused { url, status: refused.status.as_u16(), message: refused.message }
+        }
     }
 }
 

@@ -14,6 +14,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const PREFIX: &str = "TIDEWATCH__";
 /// Sections that have several entries, which only a file can tell apart.
 const LISTS: [&str; 2] = ["rule", "sink"];
+/// Sections within others.
+const NESTED: [[&str; 2]; 1] = [["http", "tls"]];
 
 /// All layers in one table.
 #[derive(Clone, Debug, Default)]
@@ -60,14 +62,26 @@ impl Layers {
 
     fn lay(&mut self, key: &str, text: &str, origin: &str) {
         let parts: Vec<&str> = key.split('.').collect();
-        let [section, name] = parts.as_slice() else {
-            return self.problem(key.to_owned(), format!("is not section.key (set by {origin})"));
+        let (section, inner, name) = match parts.as_slice() {
+            [section, name] => (section, None, name),
+            [section, inner, name] if NESTED.contains(&[*section, *inner]) => {
+                (section, Some(*inner), name)
+            }
+            _ => {
+                let message = format!("is not section.key (set by {origin})");
+                return self.problem(key.to_owned(), message);
+            }
         };
         if LISTS.contains(section) {
             let message = format!("can only be given in the file (set by {origin})");
             return self.problem(key.to_owned(), message);
         }
-        let table = self.table.entry(*section).or_insert_with(|| Value::Table(Table::new()));
+        let fresh = || Value::Table(Table::new());
+        let outer = self.table.entry(*section).or_insert_with(fresh);
+        let table = match (inner, outer) {
+            (Some(inner), Value::Table(outer)) => outer.entry(inner).or_insert_with(fresh),
+            (_, outer) => outer,
+        };
         // A section that is no table is told when it is read.
         if let Value::Table(table) = table {
             table.insert((*name).to_owned(), value(text));

@@ -14,8 +14,8 @@ use crate::config::retention::read_retention;
 use crate::config::rules::read_rules;
 use crate::config::section::{Bounds, Findings, Section, finish};
 use crate::config::settings::{
-    AlertsConfig, CheckpointConfig, Config, FlushConfig, HttpConfig, LimitsConfig, QueryConfig,
-    ReplayConfig, StorageConfig, WalConfig,
+    AlertsConfig, Auth, CheckpointConfig, Config, FlushConfig, HttpConfig, LimitsConfig,
+    QueryConfig, ReplayConfig, StorageConfig, TlsConfig, WalConfig,
 };
 use crate::config::sinks::read_sinks;
 
@@ -87,8 +87,28 @@ fn read_http(mut section: Section<'_>) -> HttpConfig {
     }
     let limits = "an address that begins with http:// or https://";
     http.public_url = section.parsed("public_url", "", limits, public_url);
+    let limits = "\"auto\", \"on\" or \"off\"";
+    http.auth = section.parsed("auth", "auto", limits, Auth::from_name).unwrap_or_default();
+    let bounds = Bounds { min: 1, max: 1_000_000, zero: Some("without limit") };
+    section.number("requests_per_second", &mut http.requests_per_second, &bounds);
+    let is_tls = section.has("tls");
+    http.tls = read_tls(section.subsection("tls", "http.tls"), is_tls);
     section.finish();
     http
+}
+
+fn read_tls(mut section: Section<'_>, is_given: bool) -> Option<TlsConfig> {
+    for key in ["cert", "key"] {
+        if is_given && !section.has(key) {
+            section.problem(key, "is missing: TLS needs a certificate and its key");
+        }
+    }
+    let limits = "a file in PEM";
+    let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+    let cert = section.parsed("cert", "", limits, path);
+    let key = section.parsed("key", "", limits, path);
+    section.finish();
+    Some(TlsConfig { cert: cert?, key: key? })
 }
 
 fn public_url(text: &str) -> Option<String> {

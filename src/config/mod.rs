@@ -17,4 +17,4 @@ mod sinks;
 pub(crate) mod units;
 
 pub(crate) use problem::Problem;
-pub(crate) use settings::{Config, HttpConfig};
+pub(crate) use settings::{Auth, Config, HttpConfig, TlsConfig};

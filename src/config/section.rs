@@ -100,6 +100,25 @@ impl<'a> Section<'a> {
         Self { label, name, table, findings }
     }
 
+    /// The section `key` within this one, empty if it is not there; `name` is what it is called.
+    pub(crate) fn subsection(&mut self, key: &str, name: &'static str) -> Section<'_> {
+        let table = match self.table.remove(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(other) => {
+                let message = format!("is {}, but must be a section: [{name}]", shown(&other));
+                self.findings.problem(name, message);
+                Table::new()
+            }
+        };
+        Section { label: name.to_owned(), name, table, findings: &mut *self.findings }
+    }
+
+    /// Whether `key` is there and was not read yet.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A whole number between the bounds, ends included; `0` only if `zero` says what it means.
     pub(crate) fn number(&mut self, key: &str, slot: &mut u64, bounds: &Bounds) {
         self.know(key, slot.to_string(), bounds.to_string());

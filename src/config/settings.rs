@@ -54,6 +54,54 @@ pub(crate) struct HttpConfig {
     pub(crate) listen: SocketAddr,
     /// How people reach this server; without slash at its end. Alerts carry it.
     pub(crate) public_url: Option<String>,
+    /// When keys are asked for.
+    pub(crate) auth: Auth,
+    /// Requests a second that one key may send; 0 is without limit.
+    pub(crate) requests_per_second: u64,
+    /// `[http.tls]`
+    pub(crate) tls: Option<TlsConfig>,
+}
+
+/// When a request needs a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Auth {
+    /// As soon as a key exists, revoked ones included.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Auth {
+    /// The setting of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "on" => Some(Self::On),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+
+    /// Whether keys are asked for, where `no_key` says that none was ever made.
+    pub(crate) const fn is_on(self, no_key: bool) -> bool {
+        match self {
+            Self::Auto => !no_key,
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
+}
+
+/// What connections are encrypted with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsConfig {
+    /// The certificate and its chain in PEM.
+    pub(crate) cert: PathBuf,
+    /// The certificate's private key in PEM.
+    pub(crate) key: PathBuf,
 }
 
 /// What the process may take.
@@ -137,7 +185,13 @@ impl Default for StorageConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8850)), public_url: None }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8850)),
+            public_url: None,
+            auth: Auth::Auto,
+            requests_per_second: 0,
+            tls: None,
+        }
     }
 }
 

@@ -80,7 +80,7 @@ async fn receive(mut inflate: Inflate, body: Body) -> Result<Admitted, ApiError>
 
 /// Lets a client that sends without waiting hear why its body is refused: closed while bytes are
 /// unread, the connection would be reset, and the answer lost.
-fn discard(headers: &HeaderMap, body: Body) {
+pub(super) fn discard(headers: &HeaderMap, body: Body) {
     // Who waits for `100 Continue` sends nothing, and must not be told to.
     if !headers.contains_key(header::EXPECT) {
         tokio::spawn(async move {

@@ -87,7 +87,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let Some(running) = app.running.get() else {
         return ApiError::recovering().into_response();
     };
-    match running.instruments() {
+    match running.instruments(&app.door_registry()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -7,21 +7,27 @@ mod error;
 mod head_timeout;
 mod health;
 mod influx;
+mod instruments;
 mod keyed;
+mod keys;
+mod lock;
 mod query;
+mod routes;
 mod server;
+mod tls;
 mod write;
 
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
-use axum::routing::{any, delete, get, post};
-
-use crate::assemble::Running;
+use prometheus_client::registry::Registry;
 use tidewatch_engine::RecoveryState;
 
+use crate::assemble::Running;
+
 pub(crate) use self::error::{ApiError, chain};
+pub(crate) use self::lock::{Lock, LockConfig};
 pub(crate) use self::server::{Server, ServerConfig};
+pub(crate) use self::tls::Tls;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -32,6 +38,10 @@ pub(crate) struct App {
     pub(crate) recovery: Arc<RecoveryState>,
     /// The largest decompressed body.
     pub(crate) body_bytes_max: usize,
+    /// Who may ask for what.
+    pub(crate) lock: Lock,
+    /// What connections are encrypted with; none: they are not.
+    pub(crate) tls: Option<Tls>,
 }
 
 impl App {
@@ -39,27 +49,11 @@ impl App {
     fn running(&self) -> Result<&Arc<Running>, ApiError> {
         self.running.get().ok_or_else(ApiError::recovering)
     }
-}
 
-/// All routes.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/write", post(write::v1))
-        .route("/api/v2/write", post(write::v2))
-        .route("/query", any(influx::query))
-        .route("/ping", get(influx::ping).head(influx::ping))
-        .route("/api/v3/query_sql", any(query::query_sql))
-        .route("/health", get(influx::health))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/startupz", get(health::startupz))
-        .route("/api/v1/health", get(health::health))
-        .route("/api/v1/version", get(health::version))
-        .route("/api/v1/admin/compact", post(admin::compact))
-        .route("/api/v1/admin/delete", post(admin::delete))
-        .route("/api/v1/admin/metrics/{name}", delete(admin::delete_metric))
-        .route("/metrics", get(health::metrics))
-        .fallback(health::not_found)
-        .method_not_allowed_fallback(health::method_not_allowed)
-        .with_state(app)
+    /// What is counted at the door itself.
+    fn door_registry(&self) -> Registry {
+        let mut registry = Registry::default();
+        self.lock.instruments.register(&mut registry);
+        registry
+    }
 }

@@ -5,22 +5,29 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tower::Service;
 use tracing::{debug, warn};
 
 use super::App;
 use super::connections::{Connections, Place};
 use super::head_timeout::{Answering, HeadTimeout};
+use super::lock::harden;
+use super::routes::router;
 
 /// Time from the first byte of a request's head to its last.
 const HEAD_MAX: Duration = Duration::from_secs(10);
+/// Time in which TLS must be agreed on.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Time for an idle connection to ask again. A head that has begun has less, see [`HeadTimeout`].
 const IDLE_MAX: Duration = Duration::from_secs(75);
 /// Bytes of one read, and so of a request's head.
@@ -70,12 +77,7 @@ impl Server {
 
     /// Answers until `stop` changes, then lets the requests in hand finish.
     pub(crate) async fn run(self, app: Arc<App>, mut stop: watch::Receiver<bool>) {
-        let router = super::router(app);
-        let mut http = Builder::new(TokioExecutor::new()).http1_only();
-        http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE_MAX)
-            .max_buf_size(READ_BYTES_MAX);
+        let doorman = Doorman::new(app);
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
@@ -83,28 +85,9 @@ impl Server {
                 _ = stop.changed() => break,
             };
             let Some((stream, place)) = accepted else { continue };
-            let peer = stream.peer_addr().map(|peer| Peer(peer.ip())).ok();
-            let answering = Answering::default();
-            let stream = TokioIo::new(HeadTimeout::new(stream, HEAD_MAX, answering.clone()));
-            let router = router.clone();
-            let service = tower::service_fn(move |mut request: Request<_>| {
-                answering.begin();
-                if let Some(peer) = peer {
-                    request.extensions_mut().insert(peer);
-                }
-                let (answer, answering) = (router.clone().call(request), answering.clone());
-                async move {
-                    let answer = answer.await;
-                    answering.end();
-                    answer
-                }
-            });
-            let connection = http.serve_connection(stream, TowerToHyperService::new(service));
-            let connection = graceful.watch(connection.into_owned());
+            let (doorman, watcher) = (doorman.clone(), graceful.watcher());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    debug!(%error, "connection ended");
-                }
+                doorman.serve(stream, watcher).await;
                 drop(place);
             });
         }
@@ -132,6 +115,71 @@ impl Server {
                 tokio::time::timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await.ok();
                 None
             }
+        }
+    }
+}
+
+/// Answers what comes over a connection.
+#[derive(Clone, Debug)]
+struct Doorman {
+    app: Arc<App>,
+    router: Router,
+    http: Builder<TokioExecutor>,
+}
+
+impl Doorman {
+    fn new(app: Arc<App>) -> Self {
+        let mut http = Builder::new(TokioExecutor::new()).http1_only();
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE_MAX)
+            .max_buf_size(READ_BYTES_MAX);
+        Self { router: router(Arc::clone(&app)), app, http }
+    }
+
+    /// Agrees on TLS, where there is any, and answers to the connection's end.
+    async fn serve(self, stream: TcpStream, watcher: Watcher) {
+        let peer = stream.peer_addr().map(|peer| Peer(peer.ip())).ok();
+        let Some(tls) = &self.app.tls else { return self.answer(stream, peer, watcher).await };
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        match tokio::time::timeout(HANDSHAKE_MAX, handshake).await {
+            Ok(Ok(stream)) => self.answer(stream, peer, watcher).await,
+            Ok(Err(error)) => {
+                self.app.lock.instruments.tls_failures.inc();
+                debug!(%error, "TLS was not agreed on");
+            }
+            Err(_elapsed) => {
+                self.app.lock.instruments.tls_failures.inc();
+                debug!("TLS was not agreed on in time");
+            }
+        }
+    }
+
+    async fn answer<S>(self, stream: S, peer: Option<Peer>, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let answering = Answering::default();
+        let stream = TokioIo::new(HeadTimeout::new(stream, HEAD_MAX, answering.clone()));
+        let (router, is_tls) = (self.router, self.app.tls.is_some());
+        let service = tower::service_fn(move |mut request: Request<_>| {
+            answering.begin();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            let (answer, answering) = (router.clone().call(request), answering.clone());
+            async move {
+                let mut answer = answer.await;
+                if let Ok(answer) = &mut answer {
+                    harden(answer.headers_mut(), is_tls);
+                }
+                answering.end();
+                answer
+            }
+        });
+        let connection = self.http.serve_connection(stream, TowerToHyperService::new(service));
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            debug!(%error, "connection ended");
         }
     }
 }

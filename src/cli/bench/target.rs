@@ -134,7 +134,7 @@ impl Target {
 
 fn stored_here(server: &ServerChild) -> Result<Stored, CliError> {
     let url = format!("http://{}", server.address());
-    let client = Client::new(&ServerArgs { url }, Arc::new(Stop::default()))?;
+    let client = Client::new(&ServerArgs::at(url), Arc::new(Stop::default()))?;
     let body = json!({
         "q": "SELECT count(*) AS samples, sum(value) AS total FROM tidewatch.samples",
         "format": "json",

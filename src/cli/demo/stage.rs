@@ -53,7 +53,7 @@ impl<'a> Stage<'a> {
         clock: &'a dyn Clock,
         (stop, end): (Arc<Stop>, Option<Duration>),
     ) -> Result<Self, CliError> {
-        let client = Client::new(&ServerArgs { url: server.url() }, Arc::clone(&stop))?;
+        let client = Client::new(&ServerArgs::at(server.url()), Arc::clone(&stop))?;
         let client = Arc::new(client);
         Ok(Self {
             server,

@@ -1,0 +1,72 @@
+//! Every route: its path, who may use it, how its clients read refusals, and who answers.
+//!
+//! There is no other way to a handler than through this table, so that none is without its lock.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, any, delete, get, post};
+
+use super::lock::{Access, Guard, Shape, guard};
+use super::{App, admin, health, influx, keys, query, write};
+use crate::keys::Scope;
+
+const OPEN: Access = Access::Open;
+const ANY_KEY: Access = Access::AnyKey;
+const READ: Access = Access::Scope(Scope::Read);
+const WRITE: Access = Access::Scope(Scope::Write);
+const ADMIN: Access = Access::Scope(Scope::Admin);
+
+/// A line of the table.
+struct Route {
+    path: &'static str,
+    access: Access,
+    shape: Shape,
+    methods: fn() -> MethodRouter<Arc<App>>,
+}
+
+const fn route(
+    path: &'static str,
+    access: Access,
+    shape: Shape,
+    methods: fn() -> MethodRouter<Arc<App>>,
+) -> Route {
+    Route { path, access, shape, methods }
+}
+
+/// The table. `tests/keys.rs` reads it and asks every route with every kind of key.
+const ROUTES: &[Route] = &[
+    route("/write", WRITE, Shape::InfluxText, || post(write::v1)),
+    route("/api/v2/write", WRITE, Shape::InfluxCode, || post(write::v2)),
+    // Clients of InfluxDB 1 send CREATE DATABASE with the key that they write with.
+    route("/query", ANY_KEY, Shape::InfluxText, || any(influx::query)),
+    route("/api/v3/query_sql", READ, Shape::Product, || any(query::query_sql)),
+    route("/metrics", READ, Shape::Product, || get(health::metrics)),
+    route("/health", READ, Shape::InfluxCode, || get(influx::health)),
+    route("/api/v1/health", READ, Shape::Product, || get(health::health)),
+    route("/ping", OPEN, Shape::InfluxText, || get(influx::ping).head(influx::ping)),
+    route("/healthz", OPEN, Shape::Product, || get(health::healthz)),
+    route("/readyz", OPEN, Shape::Product, || get(health::readyz)),
+    route("/startupz", OPEN, Shape::Product, || get(health::startupz)),
+    route("/api/v1/version", OPEN, Shape::Product, || get(health::version)),
+    route("/api/v1/admin/keys", ADMIN, Shape::Product, || get(keys::list).post(keys::add)),
+    route("/api/v1/admin/keys/{name}", ADMIN, Shape::Product, || delete(keys::revoke)),
+    route("/api/v1/admin/compact", ADMIN, Shape::Product, || post(admin::compact)),
+    route("/api/v1/admin/delete", ADMIN, Shape::Product, || post(admin::delete)),
+    route("/api/v1/admin/metrics/{name}", ADMIN, Shape::Product, || delete(admin::delete_metric)),
+];
+
+/// All routes, each behind its lock.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for Route { path, access, shape, methods } in ROUTES {
+        let (access, shape) = (*access, *shape);
+        let guarded = Arc::new(Guard { app: Arc::clone(&app), access, shape });
+        router = router.route(path, methods().layer(from_fn_with_state(guarded, guard)));
+    }
+    router
+        .fallback(health::not_found)
+        .method_not_allowed_fallback(health::method_not_allowed)
+        .with_state(app)
+}

@@ -1,0 +1,20 @@
+//! API keys: what they look like, where they are stored, and which are in force.
+//!
+//! [`KeyText`] is what its owner holds; only its [`Digest`] is kept, in the file that [`file`] describes.
+//! [`Keyring`] is the file in memory: it changes the file first, durably, and then what is in force.
+
+mod bucket;
+mod digest;
+mod error;
+mod file;
+mod keyring;
+mod limits;
+mod listing;
+mod record;
+
+pub(crate) use self::bucket::{Bucket, Rate, Turn};
+pub(crate) use self::digest::{Digest, KeyText, redacted};
+pub(crate) use self::error::KeysError;
+pub(crate) use self::keyring::{Key, Keyring};
+pub(crate) use self::listing::listed;
+pub(crate) use self::record::{KeyRecord, Scope};
