@@ -140,23 +140,23 @@ impl Client {
         for (name, value) in post.headers {
             request = request.header(*name, *value);
         }
-        let sent = if matches!(*method, Method::GET | Method::DELETE) {
-            request.body(()).map(|request| self.run(request, post.timeout))
+        if matches!(*method, Method::GET | Method::DELETE) {
+            self.run(request.body(()), post.timeout)
         } else {
             let request = request.header(header::CONTENT_TYPE, post.content_type);
-            request.body(post.body).map(|request| self.run(request, post.timeout))
-        };
-        let sent = sent.map_err(|error| CliError::Usage { problem: error.to_string() })?;
-        sent.map_err(|error| self.not_reached(error))
+            self.run(request.body(post.body), post.timeout)
+        }
     }
 
     fn run(
         &self,
-        request: Request<impl AsSendBody>,
+        request: Result<Request<impl AsSendBody>, ureq::http::Error>,
         timeout: Duration,
-    ) -> Result<Response<Body>, ureq::Error> {
+    ) -> Result<Response<Body>, CliError> {
+        let request = request.map_err(|error| CliError::Usage { problem: error.to_string() })?;
         let request = self.agent.configure_request(request);
-        self.agent.run(request.timeout_global(Some(timeout)).build())
+        let answer = self.agent.run(request.timeout_global(Some(timeout)).build());
+        answer.map_err(|error| self.not_reached(error))
     }
 
     /// An answer that did not come, or broke off.

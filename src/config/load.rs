@@ -89,7 +89,7 @@ fn read_http(mut section: Section<'_>) -> HttpConfig {
     http.public_url = section.parsed("public_url", "", limits, public_url);
     let limits = "\"auto\", \"on\" or \"off\"";
     http.auth = section.parsed("auth", "auto", limits, Auth::from_name).unwrap_or_default();
-    let bounds = Bounds { min: 1, max: 1_000_000, zero: Some("without limit") };
+    let bounds = Bounds { min: 1, max: 1_000_000, zero: Some("no limit") };
     section.number("requests_per_second", &mut http.requests_per_second, &bounds);
     let is_tls = section.has("tls");
     http.tls = read_tls(section.subsection("tls", "http.tls"), is_tls);

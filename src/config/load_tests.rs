@@ -166,6 +166,40 @@ fn good_rules_mean_what_they_say() {
 }
 
 #[test]
+fn the_lock_and_tls_are_set_from_every_layer() {
+    let toml = "[http]\nauth = \"on\"\n[http.tls]\ncert = \"a.pem\"\nkey = \"b.pem\"\n";
+    let env = [("TIDEWATCH__HTTP__TLS__CERT", "c.pem"), ("TIDEWATCH__HTTP__AUTH", "off")];
+    let http = load(toml, &env, &["http.tls.key=d.pem", "http.requests_per_second=5"]);
+    let http = http.expect("good").http;
+    assert_eq!((http.auth, http.requests_per_second), (Auth::Off, 5));
+    let files = TlsConfig { cert: PathBuf::from("c.pem"), key: PathBuf::from("d.pem") };
+    assert_eq!(http.tls, Some(files));
+    assert_eq!(load(toml, &[], &[]).expect("good").http.auth, Auth::On);
+    let none = load("", &[], &[]).expect("good").http;
+    assert_eq!((none.auth, none.tls), (Auth::Auto, None));
+    let toml = "[http]\nauth = true\nrequests_per_second = -1\n[http.tls]\nkey = \"b\"\nca = 1\n";
+    assert_eq!(
+        problems(toml, &[], &["http.tls.x.y=1"]),
+        [
+            "http.tls.x.y is not section.key (set by --set)",
+            "http.auth is true, but must be \"auto\", \"on\" or \"off\"",
+            "http.requests_per_second is -1, but must be between 1 and 1000000, or 0 for no limit",
+            "http.tls.cert is missing: TLS needs a certificate and its key",
+            "http.tls.ca is not a key; docs/configuration.md lists them",
+        ]
+    );
+    assert_eq!(
+        problems("[http]\ntls = 1\n", &[], &[])[0],
+        "http.tls is 1, but must be a section: [http.tls]"
+    );
+    assert_eq!(
+        problems("[http.tls]\n", &[], &[]).len(),
+        2,
+        "an empty section is no way to leave TLS out"
+    );
+}
+
+#[test]
 fn retention_is_by_the_first_match_and_checked_with_everything_else() {
     let toml = "[storage]\nretention = \"90d\"\n[[retention]]\nmatch = { metric = \"~ debug_.*\" }\n\
                 keep = \"7d\"\n[[retention]]\nmatch = { env = \"prod\" }\nkeep = \"0s\"\n";

@@ -41,7 +41,7 @@ pub(crate) enum TlsError {
         what: &'static str,
         /// The cause.
         #[source]
-        source: pem::Error,
+        source: Box<pem::Error>,
     },
     /// Certificate and key do not fit together, or neither can be used.
     #[error("the certificate \"{}\" cannot be used with its key", path.display())]
@@ -50,7 +50,7 @@ pub(crate) enum TlsError {
         path: PathBuf,
         /// The cause.
         #[source]
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
 }
 
@@ -123,7 +123,7 @@ fn stamp(files: &TlsConfig) -> Stamp {
 fn load(files: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
     let no_pem = |path: &Path, what| {
         let path = path.to_owned();
-        move |source| TlsError::Pem { path, what, source }
+        move |source| TlsError::Pem { path, what, source: Box::new(source) }
     };
     let cert = read(&files.cert)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
@@ -133,7 +133,8 @@ fn load(files: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
     }
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?);
     let key = key.map_err(no_pem(&files.key, "private key"))?;
-    let unusable = |source| TlsError::Unusable { path: files.cert.clone(), source };
+    let unusable =
+        |source| TlsError::Unusable { path: files.cert.clone(), source: Box::new(source) };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -138,7 +138,11 @@ mod tests {
         let key = KeyText::generate().unwrap();
         let secret = key.expose();
         assert_eq!(redacted(&format!("/keys/{secret}/x/{secret}")), "/keys/tw_…/x/tw_…");
-        assert_eq!(redacted(&format!("/{}", &secret[..40])), "/tw_…", "a part of one likewise");
+        assert_eq!(
+            redacted(&format!("/{}", secret.split_at(40).0)),
+            "/tw_…",
+            "a part of one likewise"
+        );
         for text in ["", "/api/v1/admin/metrics/tw_beef", "tw_", "/write"] {
             assert_eq!(redacted(text), text);
         }

@@ -15,10 +15,10 @@ fn keys() -> Vec<KeyRecord> {
 }
 
 /// Everything that is stored.
-fn told(keys: &[KeyRecord]) -> Vec<(String, Scope, [u8; 32], i64, Option<i64>)> {
+fn told(keys: &[KeyRecord]) -> Vec<String> {
     let told = |key: &KeyRecord| {
-        let revoked = key.revoked.map(UnixNanos::nanos);
-        (key.name.clone(), key.scope, *key.digest.bytes(), key.created.nanos(), revoked)
+        let (digest, times) = (key.digest.bytes(), (key.created, key.revoked));
+        format!("{} {:?} {digest:?} {times:?}", key.name, key.scope)
     };
     keys.iter().map(told).collect()
 }

@@ -13,7 +13,9 @@ mod listing;
 mod record;
 
 pub(crate) use self::bucket::{Bucket, Rate, Turn};
-pub(crate) use self::digest::{Digest, KeyText, redacted};
+#[cfg(test)]
+pub(crate) use self::digest::KeyText;
+pub(crate) use self::digest::{Digest, redacted};
 pub(crate) use self::error::KeysError;
 pub(crate) use self::keyring::{Key, Keyring};
 pub(crate) use self::listing::listed;

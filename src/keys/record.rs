@@ -98,10 +98,10 @@ mod tests {
         }
         let key = format!("tw_{}", "0123456789abcdef".repeat(4));
         let long = "n".repeat(65);
-        for name in ["", "-x", ".", "a b", "a/b", "ü", "a\n", &long, &key, &key[..40]] {
+        for name in ["", "-x", ".", "a b", "a/b", "ü", "a\n", &long, &key, key.split_at(40).0] {
             assert!(!is_name(name), "{name}");
             let error = check_name(name).unwrap_err().to_string();
-            assert!(!error.contains(&key[3..20]), "{error}");
+            assert!(!error.contains("0123456789abcdef"), "{error}");
         }
     }
 }

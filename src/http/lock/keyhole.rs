@@ -120,7 +120,7 @@ impl Lock {
         access: Access,
         shown: Credentials,
         address: Option<IpAddr>,
-    ) -> Result<Passed, Denied> {
+    ) -> Result<Passed, Box<Denied>> {
         let table = self.keyring.table();
         if access == Access::Open || !self.auth.is_on(table.is_empty()) {
             return Ok(Passed::default());
@@ -157,7 +157,7 @@ impl Lock {
     }
 
     /// A refusal. Known keys get their answer however often; only the trail is spared.
-    fn stranger(&self, why: Denial, key: Option<Arc<Key>>, address: Option<IpAddr>) -> Denied {
+    fn stranger(&self, why: Denial, key: Option<Arc<Key>>, address: Option<IpAddr>) -> Box<Denied> {
         let (why, untold) = match self.strangers.refused(address, self.clock.monotonic()) {
             Stranger::Told { untold } => (why, Some(untold)),
             Stranger::TurnedAway { turn } => match why {
@@ -170,7 +170,7 @@ impl Lock {
             },
         };
         self.instruments.refused(why.reason());
-        Denied { why, key, untold }
+        Box::new(Denied { why, key, untold })
     }
 }
 
