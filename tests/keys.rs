@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -337,8 +337,10 @@ fn a_refusal_comes_before_the_body_and_odd_headers_are_refused() {
             more.chars().take(60).collect::<String>()
         );
     }
+    // Larger than a head may be: cut off, with or without a word.
     let huge = head(&format!("Authorization: Bearer {}\r\nContent-Length: 0", "a".repeat(400_000)));
-    assert!(raw(&server, &huge).starts_with("HTTP/1.1 431 "), "larger than a head may be");
+    let answer = raw(&server, &huge);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     let right = server.post_with("/write", &[("Authorization", &bearer(&key))], "m value=1");
     assert_eq!(right.status, 204);
     assert_eq!(server.stop(), 0);
@@ -466,69 +468,67 @@ fn a_key_has_its_rate_and_hears_what_is_left() {
     assert_eq!(server.stop(), 0);
 }
 
-/// The times of `SELECT 1` with the right key, sorted.
-fn times(server: &Server, key: &str, count: usize) -> Vec<Duration> {
+/// The times of `SELECT 1` with the right key while `more` says so, sorted.
+fn times(server: &Server, key: &str, mut more: impl FnMut(usize) -> bool) -> Vec<Duration> {
     let clock = RealClock::new();
-    let mut times: Vec<_> = (0..count)
-        .map(|_| {
-            let before = clock.monotonic();
-            assert_eq!(status(server, "/api/v3/query_sql?q=SELECT%201", key), 200);
-            clock.monotonic().saturating_sub(before)
-        })
-        .collect();
+    let mut times = Vec::new();
+    while more(times.len()) {
+        let before = clock.monotonic();
+        assert_eq!(status(server, "/api/v3/query_sql?q=SELECT%201", key), 200);
+        times.push(clock.monotonic().saturating_sub(before));
+    }
     times.sort_unstable();
     times
 }
 
 #[test]
-fn ten_thousand_wrong_keys_keep_the_right_one_from_nothing() {
+fn ten_thousand_wrong_keys_in_ten_seconds_keep_the_right_one_from_nothing() {
+    const WRONG: u64 = 10_000;
     let home = Home::new();
     let key = add(&home, "right", "read");
     let server = home.serve();
-    times(&server, &key, 100);
-    let before = times(&server, &key, 500);
-    let over = AtomicBool::new(false);
-    let (during, wrong) = std::thread::scope(|scope| {
-        let attack = |thread: u64| {
-            let (server, over) = (&server, &over);
-            move || {
-                let clock = RealClock::new();
-                let mut sent = 0;
-                // ATOMICS: a flag on its own guards no other memory, hence relaxed.
-                while !over.load(Ordering::Relaxed) {
-                    let wrong = format!("tw_{:064x}", thread << 32 | sent);
-                    let answer = status(server, "/metrics", &wrong);
-                    assert!(matches!(answer, 401 | 429), "{answer}");
-                    sent += 1;
-                    // A thousand a second from two threads.
-                    while clock.monotonic() < Duration::from_millis(2 * sent) {
-                        std::thread::yield_now();
-                    }
-                }
-                sent
+    times(&server, &key, |count| count < 100);
+    let before = times(&server, &key, |count| count < 500);
+    let sent = AtomicU64::new(0);
+    let attack = || {
+        let clock = RealClock::new();
+        // ATOMICS: a counter on its own guards no other memory, hence relaxed.
+        loop {
+            let number = sent.fetch_add(1, Ordering::Relaxed);
+            if number >= WRONG {
+                return;
             }
-        };
-        let attackers = [1, 2].map(|thread| scope.spawn(attack(thread)));
-        let during = times(&server, &key, 500);
-        over.store(true, Ordering::Relaxed);
-        (during, attackers.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>())
+            let answer = status(&server, "/metrics", &format!("tw_{number:064x}"));
+            assert!(matches!(answer, 401 | 429), "{answer}");
+            // Two threads together send a thousand a second, if the machine lets them.
+            while clock.monotonic() < Duration::from_millis(number) {
+                std::thread::yield_now();
+            }
+        }
+    };
+    let during = std::thread::scope(|scope| {
+        scope.spawn(attack);
+        scope.spawn(attack);
+        times(&server, &key, |count| sent.load(Ordering::Relaxed) < WRONG && count < 100_000)
     });
     let at = |times: &[Duration], percent: usize| times[times.len() * percent / 100];
     let [p50, p99] = [50, 99].map(|percent| (at(&before, percent), at(&during, percent)));
     tell(&format!(
-        "SELECT 1 alone and under {wrong} wrong keys: p50 {:?} and {:?}, p99 {:?} and {:?}",
+        "SELECT 1 with the right key, alone and under {WRONG} wrong ones: p50 {:?} and {:?}, \
+         p99 {:?} and {:?}",
         p50.0, p50.1, p99.0, p99.1
     ));
-    // The machine may do something else at the same time; the figures above are what counts.
-    assert!(p50.1 < 3 * p50.0 + Duration::from_millis(50), "{p50:?}");
-    let turned_away =
-        server.try_send("GET", "/metrics", &[("Authorization", &bearer(&key))], b"").unwrap().body;
+    // The clients of this test need the same cores, and so may whatever else runs on the machine.
+    assert!(p99.1 < 2 * p99.0 + Duration::from_millis(100), "{p99:?}");
+    let metrics = send(&server, "GET", "/metrics", &bearer(&key)).body;
     let counted = |reason: &str| {
         let name = format!("tidewatch_http_refusals_total{{reason=\"{reason}\"}} ");
-        let line = turned_away.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
         line.parse::<u64>().unwrap()
     };
-    assert_eq!(counted("wrong_key") + counted("turned_away"), wrong);
-    assert!(counted("wrong_key") < 200 + 20 * 120, "told at most 20 a second after a burst");
+    assert_eq!(counted("wrong_key") + counted("turned_away"), WRONG);
     assert_eq!(server.stop(), 0);
+    let log = fs::read_to_string(home.file("data.stderr")).unwrap();
+    let told = log.lines().filter(|line| line.contains("\"target\":\"audit\"")).count();
+    assert!(told < 5_000, "the trail is not flooded: {told} lines");
 }

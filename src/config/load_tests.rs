@@ -185,7 +185,7 @@ fn the_lock_and_tls_are_set_from_every_layer() {
             "http.auth is true, but must be \"auto\", \"on\" or \"off\"",
             "http.requests_per_second is -1, but must be between 1 and 1000000, or 0 for no limit",
             "http.tls.cert is missing: TLS needs a certificate and its key",
-            "http.tls.ca is not a key; docs/configuration.md lists them",
+            "http.tls.ca is not a key; did you mean http.tls.cert?",
         ]
     );
     assert_eq!(
