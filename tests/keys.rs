@@ -171,6 +171,11 @@ fn basic(user: &str, password: &str) -> String {
 #[test]
 fn nothing_is_locked_before_the_first_key_and_then_everything_at_once() {
     let home = Home::new();
+    let data = home.data();
+    let first = ["keys", "add", "--json", "--name", "first", "--scope", "write", "--data-dir"];
+    let warned = json_of(&run(&[&first, &[data.to_str().unwrap()][..]].concat()));
+    assert!(warned["warning"].as_str().unwrap().contains("admin"), "{warned}");
+    fs::remove_file(data.join("keys")).unwrap();
     let server = home.serve();
     let url = server.url();
     assert_eq!(server.post("/write", "m value=1 1").status, 204);

@@ -17,7 +17,7 @@ use crate::cli::error::CliError;
 use crate::cli::service::{internal, keys_error, start_error};
 use crate::cli::stop::Stop;
 use crate::cli::wal::table;
-use crate::keys::{Keyring, Scope, listed};
+use crate::keys::{Keyring, Scope, added, listed};
 
 /// Keys are few: a server answers at once.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -145,7 +145,11 @@ fn put_added(added: &Value, json: bool, out: &mut dyn Write) -> Result<(), CliEr
     let (name, scope) = (text_of(added, "name"), text_of(added, "scope"));
     let said = format!("the key {name} with the scope {scope}; it is shown this once:");
     // Where standard error is closed, the key has to do.
-    drop(writeln!(std::io::stderr(), "{said}"));
+    let mut stderr = std::io::stderr();
+    drop(writeln!(stderr, "{said}"));
+    if let Some(warning) = added["warning"].as_str() {
+        drop(writeln!(stderr, "warning: {warning}"));
+    }
     writeln!(out, "{key}").map_err(CliError::output)
 }
 
@@ -195,11 +199,9 @@ impl Keys {
     fn add(&self, name: &str, scope: Scope) -> Result<Value, CliError> {
         match self {
             Self::Stopped(keyring, lock) => {
-                let added = keyring.add(name, scope);
-                let (record, text) = added.map_err(|error| keys_error(error, lock.path()))?;
-                let mut added = listed(&record);
-                added["key"] = json!(text.expose());
-                Ok(added)
+                let made = keyring.add(name, scope);
+                let (record, text) = made.map_err(|error| keys_error(error, lock.path()))?;
+                Ok(added(&record, &text, &keyring.table()))
             }
             Self::Running(client) => {
                 let body = json!({ "name": name, "scope": scope.name() }).to_string();

@@ -37,6 +37,7 @@ Start here:
   tidewatch serve                                      run the server on 127.0.0.1:8850
   curl -d 'cpu,host=a value=0.64' 127.0.0.1:8850/write   write a sample
   tidewatch query 'SELECT * FROM cpu'                  ask for it, with its severity
+  tidewatch keys --help                                who may do so: keys, and how they are shown
   tidewatch check --config tidewatch.toml              look at a configuration before it is used";
 
 /// The command line.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::error::chain;
 use super::lock::Note;
 use super::{ApiError, App};
-use crate::keys::{KeyRecord, KeysError, Scope, listed};
+use crate::keys::{KeyRecord, KeysError, Scope, added, listed};
 
 /// A body: a name and a scope.
 const BODY_BYTES_MAX: usize = 4 * 1024;
@@ -45,8 +45,7 @@ pub(crate) async fn add(State(app): State<Arc<App>>, request: Request) -> Respon
         })?;
         let (record, text) = changed(&app, move |app| app.lock.keyring.add(&name, scope)).await?;
         let note = format!("added the key {} with the scope {}", record.name, scope.name());
-        let mut body = listed(&record);
-        body["key"] = json!(text.expose());
+        let body = added(&record, &text, &app.lock.keyring.table());
         Ok(noted(answer(StatusCode::CREATED, &body), note))
     };
     conduct.await.unwrap_or_else(|error: ApiError| error.into_response())

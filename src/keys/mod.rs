@@ -18,5 +18,5 @@ pub(crate) use self::digest::KeyText;
 pub(crate) use self::digest::{Digest, redacted};
 pub(crate) use self::error::KeysError;
 pub(crate) use self::keyring::{Key, Keyring};
-pub(crate) use self::listing::listed;
+pub(crate) use self::listing::{added, listed};
 pub(crate) use self::record::{KeyRecord, Scope};

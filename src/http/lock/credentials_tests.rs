@@ -1,4 +1,5 @@
 use axum::http::HeaderValue;
+use tidewatch_env::Rng;
 
 use super::*;
 use crate::keys::KeyText;
@@ -94,4 +95,35 @@ fn what_cannot_be_a_key_is_refused_and_not_looked_up() {
     let (wrong, _) = taken(&format!("/write?p={text}"), &[b"Bearer x"]);
     assert!(matches!(wrong, Credentials::Unreadable(_)), "the header counts");
     assert!(matches!(taken("/write?u=me", &[]).0, Credentials::None));
+}
+
+#[test]
+fn no_bytes_that_a_client_can_send_are_taken_for_a_key_or_end_the_process() {
+    const PARTS: [&str; 14] =
+        ["Basic ", "Bearer ", "Token ", "tw_", ":", "=", "&", "p", "u", "%", "%70", "+", "0f", "?"];
+    let seed = 4_711;
+    let mut rng = Rng::from_seed(seed);
+    let mut number = |below: u64| usize::try_from(rng.below(below)).unwrap();
+    for round in 0..20_000 {
+        let mut text = Vec::new();
+        for _ in 0..number(12) {
+            match number(3) {
+                0 => text.push(u8::try_from(number(256)).unwrap()),
+                _ => text.extend_from_slice(PARTS[number(14)].as_bytes()),
+            }
+        }
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_bytes(&text) {
+            headers.append(header::AUTHORIZATION, value);
+        }
+        let address = [b"/write?", text.as_slice()].concat();
+        let mut uri = Uri::try_from(address).unwrap_or_default();
+        let path = uri.path().to_owned();
+        let found = take(&headers, &mut uri);
+        assert!(!matches!(found, Credentials::Key(_)), "SEED={seed}, round {round}: {text:?}");
+        assert_eq!(uri.path(), path, "SEED={seed}, round {round}: {text:?}");
+        let left = uri.query().unwrap_or_default().split('&');
+        let left = left.filter(|pair| matches!(pair.split('=').next(), Some("u" | "p"))).count();
+        assert_eq!(left, 0, "SEED={seed}, round {round}: {text:?}");
+    }
 }
