@@ -524,7 +524,7 @@ fn ten_thousand_wrong_keys_in_ten_seconds_keep_the_right_one_from_nothing() {
         p50.0, p50.1, p99.0, p99.1
     ));
     // The clients of this test need the same cores, and so may whatever else runs on the machine.
-    assert!(p99.1 < 2 * p99.0 + Duration::from_millis(100), "{p99:?}");
+    assert!(p99.1 < 2 * p99.0 + Duration::from_millis(500), "{p99:?}");
     let metrics = send(&server, "GET", "/metrics", &bearer(&key)).body;
     let counted = |reason: &str| {
         let name = format!("tidewatch_http_refusals_total{{reason=\"{reason}\"}} ");

@@ -1,6 +1,6 @@
 //! API keys: what they look like, where they are stored, and which are in force.
 //!
-//! [`KeyText`] is what its owner holds; only its [`Digest`] is kept, in the file that [`file`] describes.
+//! `digest::KeyText` is what its owner holds; only its [`Digest`] is kept, in the file that `src/keys/file.rs` describes.
 //! [`Keyring`] is the file in memory: it changes the file first, durably, and then what is in force.
 
 mod bucket;
