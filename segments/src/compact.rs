@@ -234,6 +234,12 @@ impl Prepared {
         // A delete of a later record than the last one still hides the rows of the merged file.
         let is_missed = |lsn: Lsn| lsn > self.deletes_lsn && first <= lsn && lsn < last;
         if !inputs.iter().all(is_there) || missed.any(is_missed) {
+            if let Some((sealed, _)) = self.merged
+                && let Err(error) = sealed.discard(disk)
+            {
+                // The next merge replaces it, or the next start removes it.
+                tracing::debug!(%error, "the file of an overtaken merge stays");
+            }
             return Ok(None);
         }
         let mut edit = Edit {
@@ -370,3 +376,7 @@ fn ends(inputs: &[Arc<FileMeta>]) -> Vec<FlushedSlots> {
     }
     if ends.len() > 1 { ends } else { Vec::new() }
 }
+
+#[cfg(test)]
+#[path = "compact_tests.rs"]
+mod tests;

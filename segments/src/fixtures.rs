@@ -5,18 +5,44 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewatch_env::{Disk, SimDisk};
+use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::{
     EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
 };
 
+use crate::compact::{Compaction, Prepared, Task, Why};
 use crate::events::{AlertRow, DeliveryRow};
+use crate::file_meta::FileMeta;
 use crate::flush::{Events, Flush, flush};
 use crate::head::{Head, RowColumns};
 use crate::manifest::Manifest;
 use crate::reader::{Projection, SegmentColumns};
+use crate::retention::Retention;
 use crate::segment::Segment;
 use crate::slot_set::SlotSet;
 use crate::{FileKind, SegmentsError};
+
+/// Values that an encoding, a sum or a comparison is likely to get wrong: both zeros, NaNs that differ
+/// in sign, kind and payload, what is beyond all numbers and next to it, subnormal numbers, and the
+/// whole numbers behind which not every one is there.
+pub(crate) const HARD_VALUES: [f64; 16] = [
+    0.0,
+    -0.0,
+    f64::NAN,
+    f64::from_bits(0x7ff0_0000_0000_0002),
+    f64::from_bits(0xfff8_dead_beef_0001),
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f64::MAX,
+    f64::MIN,
+    f64::MIN_POSITIVE,
+    f64::MIN_POSITIVE / 3.0,
+    5e-324,
+    -5e-324,
+    9_007_199_254_740_991.0,
+    9_007_199_254_740_992.0,
+    9_007_199_254_740_994.0,
+];
 
 /// A row as tests compare it: bits, so that NaN and the sign of zero count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,9 +156,45 @@ impl Directory {
         metas.map(|meta| Segment::open(self.shared_disk(), self.dir(), Arc::clone(meta))).collect()
     }
 
+    /// Carries out a task with these segments of `manifest`, without retention.
+    pub(crate) fn prepare(
+        &self,
+        manifest: &Manifest,
+        files: &[Arc<FileMeta>],
+        why: Why,
+    ) -> Prepared {
+        let compaction = Compaction {
+            retention: &KeepAll,
+            now: UnixNanos::new(1),
+            force: true,
+            catalog: &self.catalog,
+        };
+        let task = Task { inputs: files.to_vec(), why };
+        let place = (&self.shared_disk(), self.dir());
+        compaction.prepare(place, manifest, task, &mut |_rows| true).unwrap().unwrap()
+    }
+
     /// All rows of all segments, in their order.
     pub(crate) fn rows(&self) -> Vec<Row> {
         self.segments().iter().flat_map(rows_in).collect()
+    }
+}
+
+/// Keeps all rows for ever.
+#[derive(Debug)]
+struct KeepAll;
+
+impl Retention for KeepAll {
+    fn keep_nanos(&self, _series: &SeriesEntry) -> Option<i64> {
+        None
+    }
+
+    fn keeps(&self) -> &[Option<i64>] {
+        &[None]
+    }
+
+    fn rules(&self) -> u64 {
+        0
     }
 }
 

@@ -2,25 +2,12 @@ use arrow::array::ArrayRef;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixtures::{Directory, Row, catalog_of, rows_in, rows_of, sorted};
+use crate::fixtures::{Directory, HARD_VALUES, Row, catalog_of, rows_in, rows_of, sorted};
 use crate::limits::{GROUP_ROWS_MAX, GROUP_ROWS_MIN};
 
 fn values() -> impl Strategy<Value = f64> {
-    let hard = [
-        0.0,
-        -0.0,
-        f64::NAN,
-        f64::from_bits(0x7ff0_0000_0000_0002),
-        f64::from_bits(0xfff8_dead_beef_0001),
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-        5e-324,
-        f64::MIN_POSITIVE / 3.0,
-        f64::MAX,
-        9_007_199_254_740_994.0,
-    ];
     prop_oneof![
-        proptest::sample::select(hard.to_vec()),
+        proptest::sample::select(HARD_VALUES.to_vec()),
         any::<u64>().prop_map(f64::from_bits),
         (-1_000_000_i32..1_000_000).prop_map(f64::from),
         (-1_000_000_i32..1_000_000).prop_map(|n| f64::from(n) / 100.0),

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
 use crate::chunk::HeadColumns;
+use crate::compact::Why;
 use crate::fixtures::{Directory, append, rows_in, rows_of};
 use crate::flush::{Events, Flush, flush};
 use crate::slot_set::SlotSet;
@@ -139,4 +140,133 @@ fn while_heads_are_frozen_and_flushed_each_row_is_seen_once() {
     let last = all.snapshot(Lsn::new(RECORDS.unsigned_abs())).unwrap();
     assert_eq!(last.segments.len(), 5);
     assert!(seconds(&last).into_iter().eq(0..RECORDS));
+}
+
+/// Three segments of ten rows each, and what shows them.
+fn three_segments(seed: u64) -> (Directory, Published) {
+    let mut directory = Directory::new(seed);
+    (0..3).for_each(|file| directory.flush(&rows_of(0..1, file * 10..file * 10 + 10)));
+    let all = published(&directory, Vec::new());
+    (directory, all)
+}
+
+/// Makes one segment of all, as the compactor does.
+fn merge_all(directory: &Directory, all: &Published) {
+    let manifest = all.manifest();
+    let files: Vec<_> = manifest.files_of(FileKind::Samples).cloned().collect();
+    let prepared = directory.prepare(&manifest, &files, Why::Merge(1));
+    let place = (&directory.shared_disk(), directory.dir());
+    all.commit_files(prepared.commit(place, &manifest, &[]).unwrap().unwrap());
+}
+
+/// Removes what nobody reads, as the compactor does, and gives its names.
+fn remove_unread(directory: &Directory, all: &Published) -> Vec<PathBuf> {
+    let unread = all.take_unread();
+    unread.iter().for_each(|path| directory.disk.remove(path).unwrap());
+    unread
+}
+
+#[test]
+fn a_retired_file_is_given_once_and_only_when_no_snapshot_that_knew_it_is_held() {
+    let (directory, all) = three_segments(5);
+    let bytes: u64 = all.manifest().files().iter().map(|file| file.bytes).sum();
+    let files: Vec<PathBuf> = all
+        .manifest()
+        .files_of(FileKind::Samples)
+        .map(|file| directory.dir().join(&file.file))
+        .collect();
+    let fence = Lsn::new(3);
+    let before = all.snapshot(fence).unwrap();
+    let also = before.clone();
+    assert_eq!((all.take_unread(), all.unread_bytes()), (Vec::new(), 0), "all are named");
+    merge_all(&directory, &all);
+    let after = all.snapshot(fence).unwrap();
+    assert_eq!(after.segments.len(), 1);
+    assert_eq!(all.take_unread(), Vec::<PathBuf>::new(), "two snapshots know them");
+    drop(before);
+    assert_eq!(all.take_unread(), Vec::<PathBuf>::new(), "one snapshot knows them");
+    let [first, rest @ ..] = also.segments.as_slice() else { panic!("three segments") };
+    let rest = rest.to_vec();
+    let first = (Arc::clone(first), first.meta().bytes);
+    drop(also);
+    assert_eq!(all.unread_bytes() + all.manifest().files()[0].bytes, bytes);
+    // As a scan does, which has read the others.
+    drop(rest);
+    assert_eq!(all.take_unread(), files[1..], "one scan knows the first one");
+    assert_eq!(all.unread_bytes(), first.1);
+    drop(first);
+    assert_eq!((all.take_unread(), all.unread_bytes()), (files[..1].to_vec(), 0));
+    assert_eq!(all.take_unread(), Vec::<PathBuf>::new(), "each is given once");
+    assert_eq!(rows_in(&after.segments[0]).len(), 30);
+}
+
+#[test]
+fn a_snapshot_that_is_held_across_merges_reads_all_its_rows_from_the_old_files() {
+    let (mut directory, all) = three_segments(6);
+    let before = all.snapshot(Lsn::new(3)).unwrap();
+    merge_all(&directory, &all);
+    remove_unread(&directory, &all);
+    let between = all.snapshot(Lsn::new(3)).unwrap();
+    directory.manifest = Manifest::clone(&all.manifest());
+    directory.flush(&rows_of(0..1, 30..40));
+    all.commit_files(directory.manifest.clone());
+    merge_all(&directory, &all);
+    remove_unread(&directory, &all);
+    let after = all.snapshot(Lsn::new(4)).unwrap();
+    // None of the three has read anything so far.
+    for (snapshot, segments, rows) in [(&before, 3, 30), (&between, 1, 30), (&after, 1, 40)] {
+        assert_eq!(snapshot.segments.len(), segments);
+        assert!(seconds(snapshot).into_iter().eq(0..rows), "{segments} segments, {rows} rows");
+    }
+    drop(before);
+    assert_eq!(remove_unread(&directory, &all).len(), 3);
+    assert!(seconds(&between).into_iter().eq(0..30), "its file is another one");
+    drop(between);
+    assert_eq!(remove_unread(&directory, &all).len(), 1);
+    assert!(seconds(&after).into_iter().eq(0..40));
+}
+
+/// Tells readers that the writer is at its end, however it ended.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+#[test]
+fn readers_are_never_disturbed_by_merges_and_removals() {
+    const ROUNDS: i64 = 60;
+    let (mut directory, all) = three_segments(7);
+    let flushed = AtomicU64::new(3);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&done);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut is_last = false;
+                while !is_last {
+                    is_last = done.load(Ordering::Acquire);
+                    let fence = flushed.load(Ordering::Acquire);
+                    // A flush may overtake the fence; then a later one must do.
+                    if let Some(snapshot) = all.snapshot(Lsn::new(fence)) {
+                        let expected = 0..i64::try_from(fence).unwrap() * 10;
+                        assert!(seconds(&snapshot).into_iter().eq(expected), "fence {fence}");
+                    }
+                }
+            });
+        }
+        for round in 3..ROUNDS {
+            directory.manifest = Manifest::clone(&all.manifest());
+            directory.flush(&rows_of(0..1, round * 10..round * 10 + 10));
+            all.commit_files(directory.manifest.clone());
+            flushed.store(round.unsigned_abs() + 1, Ordering::Release);
+            merge_all(&directory, &all);
+            remove_unread(&directory, &all);
+        }
+    });
+    remove_unread(&directory, &all);
+    let names = directory.disk.list(directory.dir()).unwrap();
+    assert_eq!(names.iter().filter(|name| name.starts_with("samples-")).count(), 1, "{names:?}");
 }

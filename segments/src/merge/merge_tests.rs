@@ -6,7 +6,7 @@ use tidewatch_metrics::{Flags, Slot};
 
 use super::*;
 use crate::file_meta::MetricName;
-use crate::fixtures::{Directory, Row, rows_in, rows_of, sorted};
+use crate::fixtures::{Directory, HARD_VALUES, Row, rows_in, rows_of, sorted};
 use crate::late_hours::LateHours;
 
 const LARGE: GroupLimits = GroupLimits { rows_max: GROUP_ROWS_MAX, rows_min: GROUP_ROWS_MIN };
@@ -101,19 +101,8 @@ fn assert_groups_tell_of(directory: &Directory, segment: &Segment, rows: &[Row])
 }
 
 fn values() -> impl Strategy<Value = f64> {
-    let hard = [
-        0.0,
-        -0.0,
-        f64::NAN,
-        f64::from_bits(0x7ff0_0000_0000_0002),
-        f64::from_bits(0xfff8_dead_beef_0001),
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-        5e-324,
-        f64::MAX,
-    ];
     prop_oneof![
-        1 => proptest::sample::select(hard.to_vec()),
+        1 => proptest::sample::select(HARD_VALUES.to_vec()),
         1 => any::<u64>().prop_map(f64::from_bits),
         4 => (-100_000_i32..100_000).prop_map(|n| f64::from(n) / 10.0),
         4 => (-100_000_i32..100_000).prop_map(|n| f64::from(n) / 10_000.0),
