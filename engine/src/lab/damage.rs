@@ -1,15 +1,23 @@
 //! Every byte flipped and every length cut, one at a time, of every kind of file: a start either
 //! refuses and names the file, or all acknowledged rows and alerts are there. With a salvage it always
 //! starts, and what is missing is exactly what the report tells.
+//!
+//! A start tries every byte and every length of the log, the manifest, the newest checkpoint's index and
+//! the footers of segments. Of data pages, of a checkpoint's slots (which are read one by one besides), of
+//! what lies behind the log's end, and with a salvage, it tries some; `TIDEWATCH_DAMAGE=all` all of them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tidewatch_env::{Disk, OpenMode, SimDisk};
+use tidewatch_metrics::Slot;
 use tidewatch_segments::FileKind;
 
+use crate::checkpoint::{Checkpoint, CheckpointStore};
 use crate::lab::damaged::{Directory, Started, content, segments, start};
+use crate::lab::process::DATA_DIR;
 use crate::lab::stored::StoredRow;
 
 fn directory() -> &'static Directory {
@@ -17,12 +25,27 @@ fn directory() -> &'static Directory {
     DIRECTORY.get_or_init(Directory::new)
 }
 
-/// What becomes of damages, counted.
+/// Whether nothing is left out, however long it takes.
+fn is_all() -> bool {
+    static ALL: OnceLock<bool> = OnceLock::new();
+    *ALL.get_or_init(|| std::env::var("TIDEWATCH_DAMAGE").is_ok_and(|text| text == "all"))
+}
+
+/// What was tried and what became of it, counted.
 #[derive(Debug, Default)]
 struct Outcomes {
+    files: AtomicU64,
+    flips: AtomicU64,
+    cuts: AtomicU64,
     refused: AtomicU64,
     harmless: AtomicU64,
+    salvages: AtomicU64,
+    /// Of them, those that lost no row.
     lossless: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Outcomes {
@@ -42,20 +65,21 @@ impl Outcomes {
                 let names = told.contains(name) || told.contains("the log");
                 assert!(names, "{at}: {told}");
                 assert!(content(disk) == before, "{at}: a refused start changed something");
-                self.refused.fetch_add(1, Ordering::Relaxed);
+                count(&self.refused);
             }
             Ok(Started { shown: Err(told), .. }) => {
                 assert!(told.contains(name), "{at}: {told}");
-                self.refused.fetch_add(1, Ordering::Relaxed);
+                count(&self.refused);
             }
             Ok(Started { shown: Ok(shown), .. }) => {
                 assert!(shown == whole.shown, "{at}: something is missing or wrong, untold");
-                self.harmless.fetch_add(1, Ordering::Relaxed);
+                count(&self.harmless);
             }
         }
     }
 
     fn salvage(&self, disk: &SimDisk, at: &str) {
+        count(&self.salvages);
         let whole = directory();
         let salvaged = start(disk, true).unwrap_or_else(|told| panic!("{at}: {told}"));
         let shown = salvaged.shown.unwrap_or_else(|told| panic!("{at}: {told}"));
@@ -79,7 +103,7 @@ impl Outcomes {
         assert!(found.iter().all(is_there), "{at}: a row was invented");
         assert!(left_out > 0 || found == expected, "{at}: {report}");
         if found.len() == whole.shown.rows.len() {
-            self.lossless.fetch_add(1, Ordering::Relaxed);
+            count(&self.lossless);
         }
     }
 
@@ -105,35 +129,47 @@ struct Places<'a> {
     path: &'a Path,
     from: u64,
     to: u64,
-    /// Every so many bytes one is flipped.
-    flips: u64,
-    /// Of those, every so many are also tried with a salvage, and as the file's end.
-    more: u64,
+    /// Every so many bytes one is flipped, and the file is cut before it.
+    step: u64,
+    /// Of those, every so many are also tried with a salvage.
+    salvaged: u64,
 }
 
 /// Flips bytes and cuts the file.
 fn damage(places: Places<'_>, outcomes: &Outcomes) {
-    let Places { path, from, to, flips, more } = places;
+    let Places { path, from, to, .. } = places;
+    let step = if is_all() { 1 } else { places.step };
+    let salvaged = if is_all() { 1 } else { places.salvaged };
+    count(&outcomes.files);
+    in_turn((to - from).div_ceil(step), |index| {
+        let place = from + index * step;
+        let at = |what: &str| format!("{} at {place}: {what}", path.display());
+        let whole = directory();
+        count(&outcomes.flips);
+        outcomes.start(&whole.flipped(path, place, 1 << (place % 8)), path, &at("a bit"));
+        count(&outcomes.cuts);
+        outcomes.start(&whole.cut(path, place), path, &at("cut"));
+        if index.is_multiple_of(salvaged) {
+            outcomes.try_both(|| whole.flipped(path, place, 0xff), path, &at("a byte"));
+            outcomes.salvage(&whole.cut(path, place), &at("cut"));
+        }
+    });
+}
+
+/// Calls `work` with every number below `count`, on two threads.
+fn in_turn(count: u64, work: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(0);
-    let work = || {
+    let turns = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let place = from + index * flips;
-            if place >= to {
+            if index >= count {
                 return;
             }
-            let at = |what: &str| format!("{} at {place}: {what}", path.display());
-            let whole = directory();
-            outcomes.start(&whole.flipped(path, place, 1 << (place % 8)), path, &at("a bit"));
-            if index.is_multiple_of(more) {
-                outcomes.start(&whole.flipped(path, place, 0xff), path, &at("a byte"));
-                outcomes.salvage(&whole.flipped(path, place, 0xff), &at("a byte"));
-                outcomes.try_both(|| whole.cut(path, place), path, &at("cut"));
-            }
+            work(index);
         }
     };
     std::thread::scope(|scope| {
-        for worker in [scope.spawn(work), scope.spawn(work)] {
+        for worker in [scope.spawn(turns), scope.spawn(turns)] {
             worker.join().unwrap();
         }
     });
@@ -157,10 +193,11 @@ fn damage_of_the_log_is_refused_or_harmless_and_salvaged_to_the_record() {
     let files = directory().log_files();
     assert!(files.len() > 1, "{files:?}");
     let outcomes = Outcomes::default();
-    for (index, (path, to)) in files.iter().enumerate() {
-        let is_last = index + 1 == files.len();
-        let (flips, more) = if is_last { (1, 2) } else { (53, 3) };
-        damage(Places { path, from: 0, to: *to, flips, more }, &outcomes);
+    for (path, end) in &files {
+        damage(Places { path, from: 0, to: *end, step: 1, salvaged: 9 }, &outcomes);
+        // Behind its records a file is filled with zeros.
+        let to = directory().bytes(path);
+        damage(Places { path, from: *end, to, step: 9_973, salvaged: 20 }, &outcomes);
         remove(path, &outcomes);
     }
     outcomes.assert_met(true, true);
@@ -189,13 +226,43 @@ fn a_log_that_ends_before_what_segments_tell_of_is_refused() {
 #[test]
 fn a_damaged_checkpoint_is_harmless() {
     let outcomes = Outcomes::default();
-    for start in ["checkpoint-", "slots-"] {
+    for (start, step, salvaged) in [("checkpoint-", 1, 41), ("slots-", 307, 4)] {
         let path = &directory().files("checkpoints", start).pop().unwrap();
         let to = directory().bytes(path);
-        damage(Places { path, from: 0, to, flips: 307, more: 4 }, &outcomes);
+        damage(Places { path, from: 0, to, step, salvaged }, &outcomes);
         remove(path, &outcomes);
     }
     outcomes.assert_met(false, true);
+}
+
+/// The checkpoints that a start would take, each with the states of all slots.
+fn checkpoints(disk: &SimDisk) -> BTreeMap<u64, Vec<Option<Vec<u8>>>> {
+    let dir = Path::new(DATA_DIR).join("checkpoints");
+    let store = CheckpointStore::new(Arc::new(disk.clone()), dir);
+    let indexes = store.indexes().unwrap().into_iter();
+    let whole = indexes.filter_map(|index| store.open(index).unwrap());
+    let states = |one: &Checkpoint| -> Vec<_> {
+        (0..=u8::MAX).map(|slot| one.slot(Slot(slot)).unwrap()).collect()
+    };
+    whole.map(|one| (one.index.number, states(&one))).collect()
+}
+
+#[test]
+fn a_checkpoint_with_any_byte_flipped_or_at_any_length_is_passed_over_and_no_other() {
+    let whole = checkpoints(&directory().disk);
+    assert!(whole.len() > 1, "there is one to fall back to");
+    let newest = *whole.keys().next_back().unwrap();
+    let others: BTreeMap<_, _> = whole.into_iter().filter(|(number, _)| *number < newest).collect();
+    for start in ["checkpoint-", "slots-"] {
+        let path = &directory().files("checkpoints", start).pop().unwrap();
+        in_turn(directory().bytes(path), |place| {
+            let flipped = directory().flipped(path, place, 1 << (place % 8));
+            assert!(checkpoints(&flipped) == others, "{} at {place}: a bit", path.display());
+            let cut = directory().cut(path, place);
+            assert!(checkpoints(&cut) == others, "{} at {place}: cut", path.display());
+        });
+        println!("{}: {} bytes", path.display(), directory().bytes(path));
+    }
 }
 
 #[test]
@@ -222,11 +289,9 @@ fn damage_of_the_manifest_is_refused_or_harmless_and_salvaged() {
     let deltas = directory().files("segments/manifest", "0");
     assert!(deltas.len() > 3, "{deltas:?}");
     let outcomes = Outcomes::default();
-    for (index, path) in deltas.iter().enumerate() {
-        let is_end = index == 0 || index + 1 == deltas.len();
-        let flips = if is_end { 1 } else { 19 };
+    for path in &deltas {
         let to = directory().bytes(path);
-        damage(Places { path, from: 0, to, flips, more: 5 }, &outcomes);
+        damage(Places { path, from: 0, to, step: 1, salvaged: 15 }, &outcomes);
         remove(path, &outcomes);
     }
     outcomes.assert_met(true, true);
@@ -237,17 +302,16 @@ fn damage_of_segments_is_refused_and_salvaged() {
     let outcomes = Outcomes::default();
     for kind in [FileKind::Samples, FileKind::Series, FileKind::Alerts] {
         let (path, meta) = directory().last_of(kind);
-        let flips = if kind == FileKind::Samples { 1 } else { 17 };
         let path = &path;
         let (from, to) = (meta.footer_offset, meta.bytes);
-        damage(Places { path, from, to, flips, more: 7 }, &outcomes);
-        damage(Places { path, from: 0, to: from, flips: 29, more: 2 }, &outcomes);
+        damage(Places { path, from, to, step: 1, salvaged: 11 }, &outcomes);
+        damage(Places { path, from: 0, to: from, step: 29, salvaged: 2 }, &outcomes);
         remove(path, &outcomes);
     }
     // Those that a checkpoint relies on, and those before which it was made.
     for meta in directory().manifest.files_of(FileKind::Samples) {
         let path = &segments().join(&meta.file);
-        damage(Places { path, from: 0, to: meta.bytes, flips: 451, more: 2 }, &outcomes);
+        damage(Places { path, from: 0, to: meta.bytes, step: 451, salvaged: 2 }, &outcomes);
         remove(path, &outcomes);
     }
     outcomes.assert_met(true, false);
