@@ -5,6 +5,7 @@
 mod clients;
 mod commands;
 mod door;
+mod full_disk;
 mod idempotency;
 mod instruments;
 mod keys;

@@ -309,3 +309,7 @@ fn day(time: EventTime) -> String {
     let text = timestamp_ns_to_datetime(time.nanos()).map(|time| format!("{time:?}Z"));
     text.unwrap_or_else(|| time.nanos().to_string())
 }
+
+#[cfg(test)]
+#[path = "compactor_tests.rs"]
+mod tests;

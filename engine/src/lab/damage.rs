@@ -2,9 +2,10 @@
 //! refuses and names the file, or all acknowledged rows and alerts are there. With a salvage it always
 //! starts, and what is missing is exactly what the report tells.
 //!
-//! A start tries every byte and every length of the log, the manifest, the newest checkpoint's index and
-//! the footers of segments. Of data pages, of a checkpoint's slots (which are read one by one besides), of
-//! what lies behind the log's end, and with a salvage, it tries some; `TIDEWATCH_DAMAGE=all` all of them.
+//! A start tries every byte and every length of the log's last file and of the manifest. Of checkpoints and
+//! segments it tries some: tests of their own see that with any byte of it flipped, or at any length, none
+//! of them is taken by those who read it. Of the rest, and with a salvage, some are tried as well;
+//! `TIDEWATCH_DAMAGE=all` tries all of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tidewatch_env::{Disk, OpenMode, SimDisk};
-use tidewatch_metrics::Slot;
-use tidewatch_segments::FileKind;
+use tidewatch_metrics::{SeriesCatalog, Slot};
+use tidewatch_segments::{
+    EventFile, FileKind, FileMeta, Projection, Segment, SegmentColumns, SegmentsError, read_keys,
+    restore_catalog,
+};
 
 use crate::checkpoint::{Checkpoint, CheckpointStore};
 use crate::lab::damaged::{Directory, Started, content, segments, start};
@@ -193,8 +197,9 @@ fn damage_of_the_log_is_refused_or_harmless_and_salvaged_to_the_record() {
     let files = directory().log_files();
     assert!(files.len() > 1, "{files:?}");
     let outcomes = Outcomes::default();
-    for (path, end) in &files {
-        damage(Places { path, from: 0, to: *end, step: 1, salvaged: 9 }, &outcomes);
+    for (index, (path, end)) in files.iter().enumerate() {
+        let step = if index + 1 == files.len() { 1 } else { 5 };
+        damage(Places { path, from: 0, to: *end, step, salvaged: 15 }, &outcomes);
         // Behind its records a file is filled with zeros.
         let to = directory().bytes(path);
         damage(Places { path, from: *end, to, step: 9_973, salvaged: 20 }, &outcomes);
@@ -226,7 +231,7 @@ fn a_log_that_ends_before_what_segments_tell_of_is_refused() {
 #[test]
 fn a_damaged_checkpoint_is_harmless() {
     let outcomes = Outcomes::default();
-    for (start, step, salvaged) in [("checkpoint-", 1, 41), ("slots-", 307, 4)] {
+    for (start, step, salvaged) in [("checkpoint-", 19, 41), ("slots-", 307, 4)] {
         let path = &directory().files("checkpoints", start).pop().unwrap();
         let to = directory().bytes(path);
         damage(Places { path, from: 0, to, step, salvaged }, &outcomes);
@@ -304,8 +309,8 @@ fn damage_of_segments_is_refused_and_salvaged() {
         let (path, meta) = directory().last_of(kind);
         let path = &path;
         let (from, to) = (meta.footer_offset, meta.bytes);
-        damage(Places { path, from, to, step: 1, salvaged: 11 }, &outcomes);
-        damage(Places { path, from: 0, to: from, step: 29, salvaged: 2 }, &outcomes);
+        damage(Places { path, from, to, step: 7, salvaged: 3 }, &outcomes);
+        damage(Places { path, from: 0, to: from, step: 97, salvaged: 1 }, &outcomes);
         remove(path, &outcomes);
     }
     // Those that a checkpoint relies on, and those before which it was made.
@@ -315,6 +320,48 @@ fn damage_of_segments_is_refused_and_salvaged() {
         remove(path, &outcomes);
     }
     outcomes.assert_met(true, false);
+}
+
+/// Reads a file that the manifest names, as a start or a query does.
+fn read(disk: &SimDisk, meta: &Arc<FileMeta>) -> Result<(), SegmentsError> {
+    let (disk, dir): (Arc<dyn Disk>, _) = (Arc::new(disk.clone()), segments());
+    match meta.kind {
+        FileKind::Samples => {
+            let reader = Segment::open(disk, &dir, Arc::clone(meta)).reader()?;
+            let mut columns = SegmentColumns::default();
+            let mut groups = 0..reader.groups().len();
+            groups.try_for_each(|group| reader.read(group, Projection::ALL, &mut columns).map(drop))
+        }
+        FileKind::Alerts | FileKind::Deliveries => {
+            EventFile::open(disk, &dir, Arc::clone(meta)).read().map(drop)
+        }
+        FileKind::Series => {
+            let catalog = SeriesCatalog::new(1_000);
+            restore_catalog(&*disk, &dir, &directory().manifest, &catalog).map(drop)
+        }
+        FileKind::Keys => read_keys(&*disk, &dir, meta, drop),
+    }
+}
+
+#[test]
+fn a_file_with_any_byte_flipped_or_at_any_length_is_refused_by_whoever_reads_it() {
+    for kind in [FileKind::Samples, FileKind::Series, FileKind::Alerts, FileKind::Deliveries] {
+        let (path, meta) = directory().last_of(kind);
+        let meta = Arc::new(meta);
+        read(&directory().disk, &meta).unwrap();
+        in_turn(meta.bytes, |place| {
+            for (disk, what) in [
+                (directory().flipped(&path, place, 1 << (place % 8)), "a bit"),
+                (directory().cut(&path, place), "cut"),
+            ] {
+                let at = format!("{} at {place}: {what}", path.display());
+                let told = crate::chain(&read(&disk, &meta).expect_err(&at));
+                assert!(told.contains(&meta.file), "{at}: {told}");
+            }
+        });
+        let footer = meta.bytes - meta.footer_offset;
+        println!("{}: {} bytes, {footer} of them its footer", path.display(), meta.bytes);
+    }
 }
 
 #[test]

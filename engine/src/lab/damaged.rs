@@ -1,13 +1,14 @@
 //! A small data directory with files of every kind, and what becomes of it when one is damaged.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arrow::array::AsArray;
 use tidewatch_env::{Clock, Disk, OpenMode, SimClock, SimDisk, read_file};
 use tidewatch_metrics::{Lsn, UnixNanos};
-use tidewatch_segments::{FileKind, FileMeta, Manifest};
+use tidewatch_segments::{EventFile, FileKind, FileMeta, Manifest};
 use tidewatch_wal::{WalHome, WalInstruments, WalReader};
 
 use crate::EngineError;
@@ -26,6 +27,8 @@ use crate::salvage::{Salvage, SalvageReport};
 /// Operations that change the disk, in one start; beyond that it does not come to an end.
 const OPS_MAX: u64 = 2_000;
 const SHARDS: usize = 2;
+/// No file of the directory has more bytes.
+const FILE_BYTES_MAX: u64 = 1 << 24;
 
 /// An undamaged directory, and what is in it.
 pub(super) struct Directory {
@@ -258,16 +261,31 @@ fn show(opened: &Opened, end: Lsn, disk: &SimDisk) -> Result<Shown, EngineError>
     let snapshot = shared.published.snapshot(end).expect("all is applied");
     let mut alerts = Vec::new();
     for file in &snapshot.alerts {
-        for batch in file.read()? {
-            let text = |name| batch.column_by_name(name).expect("a column").as_string::<i32>();
-            let (keys, kinds) = (text("key"), text("transition"));
-            let row = |row| format!("{}:{}", keys.value(row), kinds.value(row));
-            alerts.extend((0..batch.num_rows()).map(row));
-        }
+        alerts.extend(alerts_in(file, disk)?);
     }
     let tail = shared.outbox.tail(snapshot.manifest.events_lsn());
     alerts.extend(tail.alerts.iter().map(|alert| alert.transition.dedupe_key()));
-    Ok(Shown { rows: rows_of(&snapshot, disk, &ReadFiles::default())?, alerts })
+    static READ: OnceLock<ReadFiles> = OnceLock::new();
+    Ok(Shown { rows: rows_of(&snapshot, disk, READ.get_or_init(ReadFiles::default))?, alerts })
+}
+
+/// The transitions of a file; one with the same bytes was read before.
+fn alerts_in(file: &EventFile, disk: &SimDisk) -> Result<Vec<String>, EngineError> {
+    static READ: Mutex<BTreeMap<Vec<u8>, Vec<String>>> = Mutex::new(BTreeMap::new());
+    let bytes = read_file(disk, &segments().join(&file.meta().file), FILE_BYTES_MAX);
+    let bytes = bytes.unwrap_or_default();
+    if let Some(known) = READ.lock().unwrap().get(&bytes) {
+        return Ok(known.clone());
+    }
+    let mut alerts = Vec::new();
+    for batch in file.read()? {
+        let text = |name| batch.column_by_name(name).expect("a column").as_string::<i32>();
+        let (keys, kinds) = (text("key"), text("transition"));
+        let row = |row| format!("{}:{}", keys.value(row), kinds.value(row));
+        alerts.extend((0..batch.num_rows()).map(row));
+    }
+    READ.lock().unwrap().insert(bytes, alerts.clone());
+    Ok(alerts)
 }
 
 /// All files below the data directory but those of salvages, with their bytes.
@@ -276,7 +294,7 @@ pub(super) fn content(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
     for dir in ["wal", "archive", "checkpoints", "segments", "segments/manifest"] {
         let dir = Path::new(DATA_DIR).join(dir);
         for path in disk.list(&dir).unwrap().iter().map(|name| dir.join(name)) {
-            if let Ok(bytes) = read_file(disk, &path, 1 << 24) {
+            if let Ok(bytes) = read_file(disk, &path, FILE_BYTES_MAX) {
                 files.push((path, bytes));
             }
         }
