@@ -1,5 +1,6 @@
 //! Holds an engine against what clients and the receiver know, and against its own log.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,7 +112,10 @@ impl Audit<'_> {
         let ledger = |told: String| Err(Finding::new(Layer::Ledger, told));
         let world = self.machine.world.lock();
         let rows = |request: usize| self.script.requests[request].rows.iter().copied();
-        let mut acked: Vec<SentRow> = world.acks.iter().flat_map(|ack| rows(ack.request)).collect();
+        // A request may have got several answers.
+        let acked: BTreeMap<Lsn, usize> =
+            world.acks.iter().map(|ack| (ack.lsn, ack.request)).collect();
+        let mut acked: Vec<SentRow> = acked.into_values().flat_map(rows).collect();
         acked.retain(|row| !self.script.may_be_deleted(row));
         let mut sent: Vec<SentRow> = world.sent.iter().flat_map(|request| rows(*request)).collect();
         let mut shown: Vec<SentRow> = shown.iter().map(|row| row.sent).collect();
@@ -150,6 +154,10 @@ impl Audit<'_> {
         let later = Sent { numbers: later, is_cut: false, is_full: world.faulted };
         if !self.is_told(&logged[..survived], before) || !self.is_told(&logged[survived..], later) {
             let told = "the log does not hold what was sent, in order and once";
+            return Err(Finding::new(Layer::Ledger, told));
+        }
+        if let Some((first, second)) = replayed.stored_twice() {
+            let told = format!("records {first} and {second} are one request");
             return Err(Finding::new(Layer::Ledger, told));
         }
         for (place, ack) in world.acks.iter().enumerate() {

@@ -117,7 +117,15 @@ impl Campaign {
 
     /// What there is to count before any crash.
     pub(super) fn tally(&self) -> Tally {
-        let mut tally = Tally { scripts: 1, jumps: self.script.jumps(), ..Tally::default() };
+        let keys = &self.world.keys;
+        let mut tally = Tally {
+            scripts: 1,
+            jumps: self.script.jumps(),
+            keys_replayed: keys.replayed,
+            keys_refused: keys.refused,
+            keys_run_out: keys.run_out,
+            ..Tally::default()
+        };
         for (op, number) in self.ops.iter().zip(1..) {
             tally.performed.entry(op.file_op).or_insert((self.seed, number));
         }
@@ -179,6 +187,10 @@ fn check_sent(script: &Script, replayed: &Replayed, world: &World) -> Result<(),
     let logged = replayed.requests();
     if !logged.iter().map(|(_, rows)| rows).eq(sent) {
         return Err(Finding::new(Layer::Ledger, "the log does not hold what was sent"));
+    }
+    if let Some((first, second)) = replayed.stored_twice() {
+        let told = format!("records {first} and {second} are one request");
+        return Err(Finding::new(Layer::Ledger, told));
     }
     match replayed.went_back {
         Some(lsn) => {

@@ -70,6 +70,7 @@ pub(super) fn crash(
     machine.acks_early = plant == Plant::AckBeforeSync;
     machine.alerts_early = plant == Plant::AlertBeforeSync;
     machine.forgets_lsn = plant == Plant::CheckpointWithoutLsn;
+    machine.forgets_keys = plant == Plant::KeysNotPersisted;
     let crashes = Arc::new(Crashes {
         campaign: Arc::clone(campaign),
         wanted,

@@ -66,6 +66,7 @@ impl Directory {
             acks_early: false,
             alerts_early: false,
             forgets_lsn: false,
+            forgets_keys: false,
         };
         let mut process: Option<Process> = None;
         for step in &script.steps {

@@ -17,6 +17,7 @@ pub(super) fn kind_of(path: &Path) -> &'static str {
         ("series-", "series file"),
         ("alerts-", "alerts file"),
         ("deliveries-", "deliveries file"),
+        ("keys-", "keys file"),
         ("0", "manifest file"),
         ("slots-", "slots file"),
         ("checkpoint-", "checkpoint file"),

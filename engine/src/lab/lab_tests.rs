@@ -9,7 +9,7 @@ const POINTS_MIN: u64 = 20_000;
 const SCRIPTS: u64 = 24;
 
 /// Places of the engine's work at which there must be crashes.
-const PLACES: [(&str, FileOp); 39] = [
+const PLACES: [(&str, FileOp); 44] = [
     ("start", ("log file", DiskOp::Sync)),
     ("start", ("log directory", DiskOp::SyncDir)),
     ("append", ("log file", DiskOp::Write)),
@@ -19,6 +19,10 @@ const PLACES: [(&str, FileOp); 39] = [
     ("flush", ("series file", DiskOp::Rename)),
     ("flush", ("alerts file", DiskOp::Write)),
     ("flush", ("deliveries file", DiskOp::Rename)),
+    ("flush", ("keys file", DiskOp::Create)),
+    ("flush", ("keys file", DiskOp::Write)),
+    ("flush", ("keys file", DiskOp::Sync)),
+    ("flush", ("keys file", DiskOp::Rename)),
     ("flush", ("segments directory", DiskOp::SyncDir)),
     ("flush", ("manifest file", DiskOp::Create)),
     ("flush", ("manifest file", DiskOp::Write)),
@@ -43,6 +47,7 @@ const PLACES: [(&str, FileOp); 39] = [
     ("compact", ("merge file", DiskOp::Sync)),
     ("compact", ("samples file", DiskOp::Rename)),
     ("compact", ("samples file", DiskOp::Remove)),
+    ("compact", ("keys file", DiskOp::Remove)),
     ("compact", ("manifest file", DiskOp::Sync)),
     ("compact", ("segments directory", DiskOp::SyncDir)),
     ("outbox", ("log file", DiskOp::Write)),
@@ -85,6 +90,10 @@ fn whatever_becomes_of_an_operation_nothing_promised_is_lost_and_nothing_invente
         assert!(refused.sum::<u64>() > 0, "nothing was refused in {outcome:?}");
     }
     assert!(report.tally.jumps > 0, "no clock has jumped");
+    let Tally { keys_replayed, keys_refused, keys_run_out, .. } = report.tally;
+    for count in [keys_replayed, keys_refused, keys_run_out] {
+        assert!(count > 0, "{keys_replayed} answered as before, {keys_refused}, {keys_run_out}");
+    }
 }
 
 #[test]
@@ -96,7 +105,7 @@ fn every_planted_bug_is_caught() {
         println!("{:<42} {:<12} {failure}", plant.told(), failure.finding.layer.name());
         let layer = failure.finding.layer;
         let is_expected = match plant {
-            Plant::AckBeforeSync => layer == Layer::Ledger,
+            Plant::AckBeforeSync | Plant::KeysNotPersisted => layer == Layer::Ledger,
             Plant::AlertBeforeSync => layer == Layer::Receiver,
             Plant::CheckpointWithoutLsn => layer == Layer::ReplayHash,
             // What follows the lost bytes decides whether the log ends early or has a hole.

@@ -20,6 +20,7 @@ mod damaged;
 mod effort;
 mod faults;
 mod finding;
+mod keys;
 mod kinds;
 mod moment;
 mod outcome;

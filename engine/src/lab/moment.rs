@@ -21,6 +21,9 @@ use crate::record::{LogRecord, decode};
 /// When a recovery that is interrupted takes place.
 const INTERRUPTED: UnixNanos = UnixNanos::new(BEGIN_NANOS + 3_000_000_000_000);
 
+/// Requests that clients have under way at most when a crash comes.
+const GROUP_MAX: usize = 6;
+
 /// How much of the script a recovered engine goes on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
@@ -66,6 +69,9 @@ pub(super) fn crashed(disk: &SimDisk, killed: bool, rng: &mut Rng) -> SimDisk {
 impl Moment {
     /// Starts what is left and checks every promise.
     pub(super) fn check(mut self, known: Known<'_>) -> Result<(), Finding> {
+        if let Some(broken) = self.world.broken.take() {
+            return Err(broken);
+        }
         let mut rng = Rng::from_seed(self.seed);
         if self.damaged {
             damage_newest_checkpoint(&self.image, &mut rng);
@@ -99,7 +105,11 @@ impl Moment {
             let told = format!("up to record {last}: live {live:?}, replayed {proof:?}");
             return Err(Finding::new(Layer::ReplayHash, told));
         }
-        machine.world.lock().promote();
+        let mut world = machine.world.lock();
+        world.promote();
+        world.keys.forget_after(last);
+        drop(world);
+        let again = self.sent_again(known.script, &mut rng);
         let audit = Audit {
             script: known.script,
             machine: &machine,
@@ -113,18 +123,50 @@ impl Moment {
                 live: known.live,
             }),
         };
-        self.go_on(&audit, process)
+        self.go_on(&audit, process, again)
     }
 
-    fn go_on(&self, audit: &Audit<'_>, mut process: Process) -> Result<(), Finding> {
+    /// What clients send again: requests under a key that got no answer, some request of the time before,
+    /// and now and then another one under its key.
+    fn sent_again(&self, script: &Script, rng: &mut Rng) -> Vec<usize> {
+        let World { sent, acks, .. } = &self.world;
+        let key = |number: usize| script.requests.get(number).and_then(|request| request.key);
+        let is_answered = |number: usize| acks.iter().any(|ack| ack.request == number);
+        let last = sent.iter().rev().take(GROUP_MAX).copied();
+        let mut again: Vec<usize> =
+            last.filter(|number| key(*number).is_some() && !is_answered(*number)).collect();
+        let keyed: Vec<usize> =
+            sent.iter().copied().filter(|number| key(*number).is_some()).collect();
+        if keyed.is_empty() {
+            return again;
+        }
+        let earlier = keyed[lot(rng, keyed.len() as u64)];
+        again.push(earlier);
+        if rng.below(4) == 0 {
+            let of_key = 0..script.requests.len();
+            again.extend(of_key.filter(|other| *other != earlier && key(*other) == key(earlier)));
+        }
+        again
+    }
+
+    fn go_on(
+        &self,
+        audit: &Audit<'_>,
+        mut process: Process,
+        mut again: Vec<usize>,
+    ) -> Result<(), Finding> {
         let refused = |error: EngineError| {
             Finding::new(Layer::Conduct, format!("after the recovery: {error:?}"))
         };
+        let requests = |numbers: &[usize]| -> Vec<_> {
+            numbers.iter().map(|number| (*number, &audit.script.requests[*number])).collect()
+        };
         if self.depth == Depth::Brief {
-            let probe = (audit.script.requests.len() - 1, audit.script.probe());
-            process.write(&[probe]).and_then(|()| process.settle()).map_err(refused)?;
+            again.push(audit.script.requests.len() - 1);
+            process.write(&requests(&again)).and_then(|()| process.settle()).map_err(refused)?;
             return audit.running(&mut process).map(drop);
         }
+        process.write(&requests(&again)).map_err(refused)?;
         let steps = audit.script.steps.len();
         let mut player = Player::new(audit.script, audit.machine, false);
         player.process = Some(process);

@@ -22,6 +22,8 @@ pub enum Plant {
     AlertBeforeSync,
     /// Checkpoints do not say how far in the log their states are.
     CheckpointWithoutLsn,
+    /// Neither files nor checkpoints are told of idempotency keys.
+    KeysNotPersisted,
     /// A sync that fails is tried again on the same file, and believed then.
     RetryAfterEio,
 }
@@ -38,6 +40,7 @@ impl Plant {
             ("series file", DiskOp::Sync),
             ("alerts file", DiskOp::Sync),
             ("deliveries file", DiskOp::Sync),
+            ("keys file", DiskOp::Sync),
             ("segments directory", DiskOp::SyncDir),
             ("manifest file", DiskOp::Sync),
             ("manifest directory", DiskOp::SyncDir),
@@ -53,6 +56,7 @@ impl Plant {
             Self::AckBeforeSync,
             Self::AlertBeforeSync,
             Self::CheckpointWithoutLsn,
+            Self::KeysNotPersisted,
             Self::RetryAfterEio,
         ];
         bugs.into_iter().chain(syncs.into_iter().map(Self::Missing))
@@ -69,6 +73,7 @@ impl Plant {
             Self::AckBeforeSync => "answer before the sync".to_owned(),
             Self::AlertBeforeSync => "alert before the sync".to_owned(),
             Self::CheckpointWithoutLsn => "checkpoint without its place in the log".to_owned(),
+            Self::KeysNotPersisted => "idempotency window not persisted".to_owned(),
             Self::RetryAfterEio => "a failed sync is tried again".to_owned(),
         }
     }

@@ -1,12 +1,15 @@
 //! The log of a disk, read once more by operators without heads, segments or outbox.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use tidewatch_env::Disk;
 use tidewatch_metrics::{AlertKey, Lsn, SeriesCatalog, Transition, TransitionKind, UnixNanos};
 use tidewatch_operators::OutputHash;
-use tidewatch_wal::{KIND_CALLER_MIN, WalReader};
+use tidewatch_segments::RequestKey;
+use tidewatch_segments::limits::KEYS_KEPT_NANOS;
+use tidewatch_wal::{KIND_CALLER_MIN, Record, WalReader};
 
 use crate::EngineError;
 use crate::checkpoint::Base;
@@ -17,7 +20,7 @@ use crate::lab::proving::Proof;
 use crate::lab::script::SentRow;
 use crate::lab::stored::StoredRow;
 use crate::lab::world::Arrival;
-use crate::record::{LogRecord, TickRecord};
+use crate::record::{KIND_KEYED_SAMPLES, KIND_TICK, LogRecord, SamplesRecord, TickRecord, decode};
 use crate::replayer::Replayer;
 use crate::shard::ShardRows;
 use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
@@ -34,9 +37,22 @@ pub(super) struct Replayed {
     pub(super) proof: Proof,
     /// In the order of the log.
     pub(super) deletes: Vec<(Lsn, DeleteRecord)>,
+    /// The records with idempotency keys, in the order of the log.
+    keyed: Vec<Keyed>,
     catalog: Arc<SeriesCatalog>,
     /// The first tick that tells an earlier time than the one before.
     pub(super) went_back: Option<Lsn>,
+}
+
+/// A record with an idempotency key.
+#[derive(Debug)]
+struct Keyed {
+    lsn: Lsn,
+    key: Arc<RequestKey>,
+    /// The log's time before it.
+    before: UnixNanos,
+    /// The time of the first tick behind it.
+    time: Option<UnixNanos>,
 }
 
 #[derive(Debug)]
@@ -72,7 +88,7 @@ impl Replayed {
             went_back: None,
             deletes: Vec::new(),
         };
-        let mut logged = Vec::new();
+        let (mut logged, mut keyed) = (Vec::new(), Vec::new());
         let (wal, archive) = (data_dir.join("wal"), data_dir.join("archive"));
         let mut reader =
             WalReader::open_with_archive(Arc::clone(disk), &wal, &archive, Lsn::new(1))?;
@@ -80,7 +96,13 @@ impl Replayed {
             if record.kind < KIND_CALLER_MIN {
                 continue;
             }
+            let before = dispatch.log_time;
             let noted = replayer.replay(record.lsn, record.kind, record.payload, &mut dispatch)?;
+            keyed.extend(Keyed::of(&record, before));
+            if record.kind == KIND_TICK {
+                let fresh = keyed.iter_mut().rev().take_while(|keyed| keyed.time.is_none());
+                fresh.for_each(|keyed| keyed.time = Some(dispatch.log_time));
+            }
             if let Some(LogRecord::Transition(record)) = noted {
                 logged.push((record.transition.key, record.transition.kind));
             }
@@ -93,7 +115,7 @@ impl Replayed {
         seen.rows.sort_unstable();
         let Seen { rows, transitions, catalog } = seen;
         let proof = Proof { state, output };
-        Ok(Self { rows, transitions, logged, proof, deletes, catalog, went_back })
+        Ok(Self { rows, transitions, logged, proof, deletes, keyed, catalog, went_back })
     }
 
     /// The rows of records up to `last`.
@@ -125,12 +147,37 @@ impl Replayed {
         requests.map(|rows| (rows[0].0, rows.iter().map(|(_, row)| row.sent).collect())).collect()
     }
 
+    /// Two records under one key, the later one before the earlier one's key had run out.
+    pub(super) fn stored_twice(&self) -> Option<(Lsn, Lsn)> {
+        let mut last: BTreeMap<(&str, &str), &Keyed> = BTreeMap::new();
+        self.keyed.iter().find_map(|keyed| {
+            let earlier = last.insert((&keyed.key.db, &keyed.key.key), keyed)?;
+            let runs_out = earlier.time.map(|time| time.nanos().saturating_add(KEYS_KEPT_NANOS));
+            let has_run_out = runs_out.is_some_and(|end| keyed.before.nanos() >= end);
+            (!has_run_out).then_some((earlier.lsn, keyed.lsn))
+        })
+    }
+
     /// What sinks must have got, by series.
     pub(super) fn due(&self) -> Vec<Arrival> {
         let due = self.transitions.iter().filter(|t| t.kind.is_delivered() && !t.historical);
         let mut due: Vec<_> = due.map(Arrival::of).collect();
         due.sort_by_key(|arrival| arrival.series);
         due
+    }
+}
+
+impl Keyed {
+    fn of(record: &Record<'_>, before: UnixNanos) -> Option<Self> {
+        if record.kind != KIND_KEYED_SAMPLES {
+            return None;
+        }
+        match decode(record.kind, record.payload)? {
+            LogRecord::Samples(SamplesRecord { key: Some(key), .. }) => {
+                Some(Self { lsn: record.lsn, key, before, time: None })
+            }
+            _ => None,
+        }
     }
 }
 

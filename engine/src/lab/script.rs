@@ -82,6 +82,25 @@ pub(super) struct Request {
     pub(super) rows: Vec<SentRow>,
     pub(super) lines_bad: u64,
     pub(super) durability: Durability,
+    /// The number of its idempotency key, if it has one.
+    pub(super) key: Option<u64>,
+}
+
+impl Request {
+    /// One more line: two samples of a host.
+    fn push(&mut self, host: u64, time: i64, (value, load): (f64, f64)) {
+        writeln!(self.body, "cpu,host=h{host} value={value},load={load} {time}")
+            .expect("writing to memory does not fail");
+        for (field, number) in [("value", value), ("load", load)] {
+            let labels = vec![("host".to_owned(), format!("h{host}"))];
+            self.rows.push(sent_row("cpu", field, labels, (time, number)));
+        }
+    }
+
+    /// Lines that are good.
+    pub(super) fn lines(&self) -> usize {
+        self.rows.len() / METRICS.len()
+    }
 }
 
 /// A sample as a client sends it.
@@ -96,6 +115,8 @@ pub(super) struct SentRow {
 #[derive(Debug)]
 struct Writer {
     rng: Rng,
+    /// Draws all about idempotency keys, if there are any: without them the script is the same.
+    keys: Option<Rng>,
     now: i64,
     /// The last time that each host sent.
     last: BTreeMap<u64, i64>,
@@ -108,6 +129,7 @@ impl Script {
     pub(super) fn new(seed: u64) -> Self {
         let mut writer = Writer {
             rng: Rng::from_seed(seed),
+            keys: Some(Rng::from_seed(seed.rotate_left(17) ^ 0x6b65_7973)),
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
             jumpy: seed % 3 == 1,
@@ -146,6 +168,7 @@ impl Script {
     pub(super) fn small() -> Self {
         let mut writer = Writer {
             rng: Rng::from_seed(5),
+            keys: None,
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
             jumpy: false,
@@ -189,7 +212,9 @@ impl Writer {
         let groups = 5 + self.rng.below(3);
         for group in 0..groups {
             let requests = 1 + self.rng.below(3);
-            let numbers = (0..requests).map(|_| self.request(number * 8 + group)).collect();
+            let mut numbers: Vec<_> =
+                (0..requests).map(|_| self.request(number * 8 + group)).collect();
+            self.send_again(&mut numbers);
             self.step(Step::Write(numbers));
             if self.one_in(2) {
                 self.step(Step::Outbox);
@@ -208,7 +233,9 @@ impl Writer {
             }
             if group == groups - 2 || self.one_in(6) {
                 let requests = self.rng.below(2);
-                let numbers = (0..requests).map(|_| self.request(number * 8 + group)).collect();
+                let mut numbers: Vec<_> =
+                    (0..requests).map(|_| self.request(number * 8 + group)).collect();
+                self.send_again(&mut numbers);
                 self.step(Step::Checkpoint(numbers));
             }
             if self.one_in(8) {
@@ -268,6 +295,7 @@ impl Writer {
                 1 => Durability::Written,
                 _ => Durability::Synced,
             },
+            key: self.key(),
         };
         for _ in 0..4 + self.rng.below(9) {
             let host = self.rng.below((3 + age / 2).min(HOSTS));
@@ -304,11 +332,37 @@ impl Writer {
         let level = if is_high { 150.0 } else { 50.0 };
         let value = level + self.rng.unit_f64();
         let load = self.rng.unit_f64();
-        writeln!(request.body, "cpu,host=h{host} value={value},load={load} {time}")
-            .expect("writing to memory does not fail");
-        for (field, number) in [("value", value), ("load", load)] {
-            let labels = vec![("host".to_owned(), format!("h{host}"))];
-            request.rows.push(sent_row("cpu", field, labels, (time, number)));
+        request.push(host, time, (value, load));
+    }
+
+    /// The key of the next request: one in three has one.
+    fn key(&mut self) -> Option<u64> {
+        let number = u64::try_from(self.script.requests.len()).expect("few");
+        self.keys.as_mut()?.below(3).eq(&0).then_some(number)
+    }
+
+    /// Among `numbers`, clients may send what they have sent before, or something else under its key.
+    fn send_again(&mut self, numbers: &mut Vec<usize>) {
+        let requests = &self.script.requests;
+        let keyed: Vec<usize> =
+            (0..requests.len()).filter(|number| requests[*number].key.is_some()).collect();
+        let (Some(rng), true) = (&mut self.keys, !keyed.is_empty()) else { return };
+        let lot = rng.below(u64::try_from(keyed.len()).expect("few"));
+        let first = keyed[usize::try_from(lot).expect("below a length")];
+        match rng.below(8) {
+            0..=2 => numbers.push(first),
+            // At the same time: one of them waits for the other.
+            3 => numbers.extend([first, first]),
+            4 => {
+                let value = 50.0 + rng.unit_f64();
+                let key = requests[first].key;
+                let mut other = Request { key, ..Request::default() };
+                other.push(1, self.now, (value, value));
+                other.rows.sort_unstable();
+                self.script.requests.push(other);
+                numbers.push(self.script.requests.len() - 1);
+            }
+            _ => {}
         }
     }
 }

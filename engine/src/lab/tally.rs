@@ -21,6 +21,12 @@ pub struct Tally {
     pub jumps: u64,
     /// Requests that were refused for want of space.
     pub refused: u64,
+    /// Requests of those scripts that were answered as when they had been stored.
+    pub keys_replayed: u64,
+    /// Requests of those scripts whose key stood for another one.
+    pub keys_refused: u64,
+    /// Requests of those scripts whose key had run out.
+    pub keys_run_out: u64,
     /// Operations that the engine performs, and the first point where: seed and number.
     pub(super) performed: BTreeMap<FileOp, (u64, u64)>,
     pub(super) tried: BTreeMap<(FileOp, Outcome), u64>,
@@ -39,6 +45,9 @@ impl Tally {
         self.scripts += other.scripts;
         self.jumps += other.jumps;
         self.refused += other.refused;
+        self.keys_replayed += other.keys_replayed;
+        self.keys_refused += other.keys_refused;
+        self.keys_run_out += other.keys_run_out;
         for (file_op, place) in other.performed {
             let known = self.performed.entry(file_op).or_insert(place);
             *known = place.min(*known);
@@ -89,7 +98,10 @@ impl fmt::Display for Tally {
         }
         let Self { points, scripts, jumps, refused, .. } = self;
         write!(f, "\n{points} points, {scripts} scripts, {jumps} jumps of the clock")?;
-        writeln!(f, ", {refused} requests refused for want of space")
+        writeln!(f, ", {refused} requests refused for want of space")?;
+        let Self { keys_replayed, keys_refused, keys_run_out, .. } = self;
+        write!(f, "requests under a key sent again: {keys_replayed} answered as before")?;
+        writeln!(f, ", {keys_refused} refused, {keys_run_out} whose key had run out")
     }
 }
 

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidewatch_metrics::{AlertKey, Lsn, SeriesId, Transition, TransitionKind};
+use tidewatch_metrics::{AlertKey, Lsn, SeriesId, Transition, TransitionKind, UnixNanos};
 use tidewatch_sinks::{Message, body};
 
 use crate::ingest::Durability;
 use crate::lab::finding::{Finding, Layer};
+use crate::lab::keys::KeyLedger;
 use crate::lab::script::Life;
 use crate::{EngineError, ErrorKind};
 
@@ -24,6 +25,8 @@ pub(super) struct World {
     pub(super) sent: Vec<usize>,
     /// Answers that clients got.
     pub(super) acks: Vec<Acked>,
+    /// What they know of their idempotency keys.
+    pub(super) keys: KeyLedger,
     /// Records of deletes that were answered.
     pub(super) deleted: Vec<Lsn>,
     /// What the receiver got, repeats left out.
@@ -83,6 +86,23 @@ impl World {
         }
     }
 
+    /// A record was made of a request; `now` is the log's time.
+    pub(super) fn make(&mut self, request: usize, key: Option<u64>, now: UnixNanos) {
+        self.sent.push(request);
+        if let Some(key) = key {
+            let made = self.keys.make((key, request), now);
+            self.check(Layer::Ledger, made);
+        }
+    }
+
+    /// A client was told that its request is stored.
+    pub(super) fn acknowledge(&mut self, ack: Acked, key: Option<u64>) {
+        self.acks.push(ack);
+        if let Some(key) = key {
+            self.keys.hold((key, ack.request), ack.lsn);
+        }
+    }
+
     pub(super) fn receive(&mut self, message: &Message) {
         let arrival = Arrival::of(&message.transition);
         match self.arrivals.iter().find(|known| known.key == arrival.key) {
@@ -104,6 +124,12 @@ impl World {
             }
         } else {
             self.break_promise(Layer::Conduct, format!("request {request} got {error:?}"));
+        }
+    }
+
+    pub(super) fn check(&mut self, layer: Layer, kept: Result<(), String>) {
+        if let Err(told) = kept {
+            self.break_promise(layer, told);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The engine's process without its threads: every loop is a step that the script calls.
 
+mod clients;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
 use tidewatch_metrics::{Lsn, Slot, UnixNanos};
 use tidewatch_operators::{RuleConfig, RuleSet};
@@ -31,13 +31,14 @@ use crate::dispatch::shard_of;
 use crate::engine::delivery_row;
 use crate::flusher::{FrozenShard, SegmentWriter};
 use crate::hashes::Hashes;
-use crate::ingest::{Durability, Ingest, LineWrite};
+use crate::idempotency::Idempotency;
+use crate::ingest::Ingest;
 use crate::inline::InlineDispatch;
 use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
 use crate::lab::finding::Layer;
 use crate::lab::proving::{Proof, Proving};
 use crate::lab::script::{Life, Request};
-use crate::lab::world::{Acked, SharedWorld, World};
+use crate::lab::world::{SharedWorld, World};
 use crate::opened::Opened;
 use crate::record::{KIND_CHECKPOINT, KIND_OUTPUT_HASH, OutputHashRecord};
 use crate::recovery::{OpenLog, RecoveryState, Replay};
@@ -65,6 +66,8 @@ pub(super) struct Machine {
     pub(super) alerts_early: bool,
     /// Plants a bug: checkpoints do not say how far in the log their states are.
     pub(super) forgets_lsn: bool,
+    /// Plants a bug: neither files nor checkpoints are told of idempotency keys.
+    pub(super) forgets_keys: bool,
 }
 
 /// A process.
@@ -72,6 +75,7 @@ pub(super) struct Machine {
 pub(super) struct Process {
     machine: Machine,
     shared: ShardShared,
+    keys: Arc<Idempotency>,
     committer: Committer<Proving>,
     preallocator: Option<Preallocator>,
     ingest: Ingest,
@@ -124,31 +128,30 @@ impl Process {
         let hashes = Arc::new(Hashes::new(config.shards));
         let shards = std::mem::take(&mut opened.shards);
         let inner = InlineDispatch { shards, hashes: Arc::clone(&hashes), frozen: Vec::new() };
-        let early = (Arc::clone(&shared.outbox), machine.world.clone());
-        let early = machine.alerts_early.then_some(early);
+        let tells = || (Arc::clone(&shared.outbox), machine.world.clone());
+        let early = machine.alerts_early.then(tells);
         let from = opened.base.covered().iter().copied().max().unwrap_or_default();
         let mut dispatch = Proving { inner, proofs: Vec::new(), from, each, early };
         let log = open_log(machine, &config, &opened)?;
         let due = replay(machine, &config, &opened, &log, &mut dispatch)?;
         let OpenLog { mut wal, position, start, .. } = log;
-        let archive = ArchiveInstruments::default();
-        let disk = Arc::clone(&machine.disk);
+        let (disk, archive) = (Arc::clone(&machine.disk), ArchiveInstruments::default());
         let archiver = Archiver::open(disk, &config, Arc::default(), archive)?;
         let (sender, queue) = bounded(QUEUE_MAX);
         send_hashes(due, &sender);
-        let preallocator = wal.take_preallocator();
         let keys = opened.keys;
         let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
+        let kept = machine.kept(&config, &keys);
         Ok(Self {
+            preallocator: wal.take_preallocator(),
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                (&shared, &keys),
+                (&shared, &kept),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
             )?,
-            preallocator,
             ingest: Ingest::new(
                 Arc::clone(&shared.catalog),
                 sender.clone(),
@@ -166,7 +169,7 @@ impl Process {
             writer: SegmentWriter::new(
                 &config,
                 &machine.disk,
-                (&shared, &keys),
+                (&shared, &kept),
                 &Arc::default(),
                 SegmentsInstruments::default(),
             ),
@@ -182,47 +185,9 @@ impl Process {
             rng: Rng::from_seed(machine.seed),
             machine: machine.clone(),
             shared,
+            keys,
             _data_dir: data_dir,
         })
-    }
-
-    /// Clients send these requests at the same time; they make one group of the log.
-    pub(super) fn write(&mut self, requests: &[(usize, &Request)]) -> Result<(), EngineError> {
-        self.machine.phase("append");
-        for (number, request) in requests {
-            self.send(*number, request)?;
-        }
-        self.commit()
-    }
-
-    fn send(&mut self, number: usize, request: &Request) -> Result<(), EngineError> {
-        let level = request.durability;
-        let early = self.machine.acks_early && level == Durability::Synced;
-        let world = self.machine.world.clone();
-        let done = Box::new(move |ack: Result<crate::Ack, EngineError>| match ack {
-            Ok(crate::Ack { lsn }) => {
-                world.lock().acks.push(Acked { request: number, lsn, level });
-            }
-            Err(error) => world.lock().refuse(number, &error),
-        });
-        let write = LineWrite {
-            db: "default",
-            body: request.body.as_bytes(),
-            precision: Precision::Nanoseconds,
-            durability: if early { Durability::Written } else { level },
-            permit: self.ingest.admit(u64::try_from(request.body.len()).unwrap_or(u64::MAX))?,
-            client: None,
-            claim: None,
-        };
-        let report = self.ingest.write_lines(write, done)?;
-        let mut world = self.machine.world.lock();
-        if report.lines_rejected != request.lines_bad {
-            world.break_promise(Layer::Ledger, format!("request {number}: {report:?}"));
-        }
-        if report.appended {
-            world.sent.push(number);
-        }
-        Ok(())
     }
 
     /// The committer takes all that waits for it as one group.
@@ -498,7 +463,13 @@ impl Machine {
             acks_early: false,
             alerts_early: false,
             forgets_lsn: false,
+            forgets_keys: false,
         }
+    }
+
+    /// The keys of which files and checkpoints are told.
+    fn kept(&self, config: &EngineConfig, keys: &Arc<Idempotency>) -> Arc<Idempotency> {
+        if self.forgets_keys { Idempotency::new(config.keys) } else { Arc::clone(keys) }
     }
 
     /// Somebody sets the clock; no time passes.
