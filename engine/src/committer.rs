@@ -18,6 +18,7 @@ use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
 use crate::progress::Progress;
 use crate::record::{KIND_TICK, TickRecord};
 use crate::shard::ShardRows;
+use crate::sources::SourceClaim;
 use crate::turn::Turn;
 use crate::{EngineError, ErrorKind};
 
@@ -43,6 +44,8 @@ pub struct Append {
     pub claim: Option<Claim>,
     /// The turn that it keeps, if it may not change places with others.
     pub turn: Option<Turn>,
+    /// The right to store messages of a source, if its samples come from one.
+    pub source: Option<SourceClaim>,
     /// When it is answered.
     pub durability: Durability,
     /// How it is answered.
@@ -121,6 +124,7 @@ impl Append {
             permit: None,
             claim: None,
             turn: None,
+            source: None,
             durability: Durability::Synced,
             done: Some(done),
         }
@@ -133,7 +137,7 @@ impl Append {
     }
 
     fn refuse(self, error: EngineError) {
-        drop(self.claim);
+        drop((self.claim, self.source));
         if let Some(turn) = self.turn {
             turn.end();
         }
@@ -168,6 +172,8 @@ pub struct Committer<D> {
     keys: Arc<Idempotency>,
     /// Claims of the group in hand.
     claims: Vec<(Lsn, Claim)>,
+    /// Messages of sources in the group in hand.
+    sources: Vec<SourceClaim>,
     /// Whether there is a tick behind them.
     ticked: bool,
 }
@@ -207,6 +213,7 @@ impl<D: Dispatch> Committer<D> {
             waiting: Vec::new(),
             keys,
             claims: Vec::new(),
+            sources: Vec::new(),
             ticked: false,
         }
     }
@@ -327,6 +334,7 @@ impl<D: Dispatch> Committer<D> {
         if let Some(claim) = append.claim {
             self.claims.push((lsn, claim));
         }
+        self.sources.extend(append.source);
         if !append.parts.is_empty() {
             self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
         } else if let Some(delete) = &append.delete {
@@ -382,11 +390,12 @@ impl<D: Dispatch> Committer<D> {
         Ok(lsn)
     }
 
-    /// The group is durable: its keys stand for its records.
+    /// The group is durable: its keys stand for its records, and its messages are stored.
     fn hold_keys(&mut self) {
         for (lsn, claim) in self.claims.drain(..) {
             claim.hold(lsn);
         }
+        self.sources.drain(..).for_each(SourceClaim::hold);
         // ORDER: a group's tick stands behind its records in the log.
         if std::mem::take(&mut self.ticked) {
             self.keys.tick(self.position.tick);

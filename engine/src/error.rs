@@ -15,7 +15,7 @@ pub enum ErrorKind {
     TooLarge,
     /// Send it again later.
     Unavailable,
-    /// Send it under another key.
+    /// Send it under another key, or without what is stored already.
     Conflict,
     /// Send it again when there is space.
     Full,
@@ -116,6 +116,39 @@ pub enum EngineError {
     /// The first request with the idempotency key has no outcome yet.
     #[error("a request with this idempotency key is in hand; try again after 1 s")]
     KeyInHand,
+    /// A source or a topic has no name, or too long a one.
+    #[error("a source has a name of 1 to {source_max} bytes, and a topic one of 1 to {topic_max}")]
+    BadSource {
+        /// Bytes of a source's name.
+        source_max: usize,
+        /// Bytes of a topic's name.
+        topic_max: usize,
+    },
+    /// There are no such messages.
+    #[error("there are no messages from offset {first} to {last}")]
+    BadOffsets {
+        /// The first offset.
+        first: u64,
+        /// The last offset.
+        last: u64,
+    },
+    /// Messages of a source are stored already.
+    #[error("the messages from offset {first} to {} are stored already; go on at {next}", next - 1)]
+    OffsetsStored {
+        /// The first of the messages.
+        first: u64,
+        /// The first one of the partition that is not stored.
+        next: u64,
+    },
+    /// An earlier batch of the partition has no outcome yet.
+    #[error("a batch of this partition is in hand; send the next one when it is answered")]
+    SourceInHand,
+    /// There are too many partitions.
+    #[error("the offsets of {limit} partitions are kept, and this one is one too many; read fewer")]
+    TooManySources {
+        /// Partitions whose offsets are kept.
+        limit: usize,
+    },
     /// The file system refused an operation.
     #[error("could not {action} \"{}\"", path.display())]
     Io {
@@ -144,7 +177,11 @@ impl EngineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } => ErrorKind::InUse,
-            Self::Overloaded { .. } | Self::OutOfTurn | Self::Late | Self::KeyInHand => {
+            Self::Overloaded { .. }
+            | Self::OutOfTurn
+            | Self::Late
+            | Self::KeyInHand
+            | Self::SourceInHand => {
                 ErrorKind::Unavailable
             }
             Self::Wal(error) => match error.as_ref() {
@@ -162,8 +199,12 @@ impl EngineError {
             | Self::BadCheckpoint { .. }
             | Self::NoCheckpoint { .. }
             | Self::NewerFormat { .. } => ErrorKind::Corrupt,
-            Self::Database(_) | Self::BadKey => ErrorKind::Invalid,
-            Self::KeyReused => ErrorKind::Conflict,
+            Self::Database(_)
+            | Self::BadKey
+            | Self::BadSource { .. }
+            | Self::BadOffsets { .. }
+            | Self::TooManySources { .. } => ErrorKind::Invalid,
+            Self::KeyReused | Self::OffsetsStored { .. } => ErrorKind::Conflict,
             Self::Body(_) => ErrorKind::TooLarge,
             Self::Closed => ErrorKind::Closed,
             Self::Segments(error) => match error.as_ref() {

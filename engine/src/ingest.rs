@@ -18,7 +18,8 @@ use crate::dispatch::shard_of;
 use crate::idempotency::{Claim, StoredAnswer};
 use crate::lane::{Lane, Lanes};
 use crate::line_cache::{Registrations, Source};
-use crate::record::{KIND_KEYED_SAMPLES, KIND_SAMPLES, encode_samples};
+use crate::record::{SamplesHead, encode_samples};
+use crate::sources::SourceClaim;
 
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,21 @@ pub struct LineWrite<'a> {
     pub client: Option<IpAddr>,
     /// The right to its idempotency key, if it has one.
     pub claim: Option<Claim>,
+}
+
+/// Messages of a source, as one body of line protocol. It is answered when it is synced.
+#[derive(Debug)]
+pub struct SourceWrite<'a> {
+    /// The database.
+    pub db: &'a str,
+    /// The messages' lines; none is fine.
+    pub body: &'a [u8],
+    /// The unit of its times.
+    pub precision: Precision,
+    /// Covers the body.
+    pub permit: Permit,
+    /// The right to store these messages, and none of them before.
+    pub claim: SourceClaim,
 }
 
 /// What became of a body's lines.
@@ -126,6 +142,7 @@ struct Routed {
     parts: Vec<SampleBatch>,
     fresh: Registrations,
     received: UnixNanos,
+    source: Option<SourceClaim>,
 }
 
 impl Ingest {
@@ -185,17 +202,35 @@ impl Ingest {
     /// What refuses the body as a whole; `done` is not called then.
     pub fn write_lines(&self, write: LineWrite<'_>, done: Done) -> Result<LineReport, EngineError> {
         check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
-        let received = self.clock.now();
-        self.conduct(&mut self.lanes.take(), write, received, done)
+        self.conduct(&mut self.lanes.take(), write, None, done)
+    }
+
+    /// Takes messages of a source as [`Ingest::write_lines`] takes a body, except that there is always a
+    /// record, also without any good line: it says how far the partition is stored.
+    ///
+    /// # Errors
+    /// What refuses the body as a whole; `done` is not called then, and nothing of it is stored.
+    pub fn write_source(
+        &self,
+        write: SourceWrite<'_>,
+        done: Done,
+    ) -> Result<LineReport, EngineError> {
+        check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
+        let SourceWrite { db, body, precision, permit, claim } = write;
+        let durability = Durability::Synced;
+        let write =
+            LineWrite { db, body, precision, durability, permit, client: None, claim: None };
+        self.conduct(&mut self.lanes.take(), write, Some(claim), done)
     }
 
     fn conduct(
         &self,
         lane: &mut Lane,
         write: LineWrite<'_>,
-        received: UnixNanos,
+        source: Option<SourceClaim>,
         done: Done,
     ) -> Result<LineReport, EngineError> {
+        let received = self.clock.now();
         lane.lines.clear();
         decode(write.body, &self.options(&write, received), &mut lane.lines)
             .map_err(EngineError::Body)?;
@@ -211,10 +246,10 @@ impl Ingest {
         fresh.sort_by_key(|(series, _)| *series);
         fresh.dedup_by_key(|(series, _)| *series);
         self.cardinality.observe(write.client, fresh.len(), &lane.refusals);
-        if parts.iter().all(SampleBatch::is_empty) {
+        if source.is_none() && parts.iter().all(SampleBatch::is_empty) {
             return Ok(report);
         }
-        let routed = Routed { parts, fresh, received };
+        let routed = Routed { parts, fresh, received, source };
         self.append(routed, write, &mut report, done)?;
         report.appended = true;
         Ok(report)
@@ -273,7 +308,7 @@ impl Ingest {
         report: &mut LineReport,
         done: Done,
     ) -> Result<(), EngineError> {
-        let Routed { parts, fresh, received } = routed;
+        let Routed { parts, fresh, received, source } = routed;
         let key = write.claim.as_mut().map(|claim| {
             StoredAnswer::fit(report);
             claim.seal(StoredAnswer::encode(report, write.durability))
@@ -283,11 +318,17 @@ impl Ingest {
             .map(|(series, entry)| (*series, entry.measurement_bytes, &*entry.canonical))
             .collect();
         let columns: Vec<_> = parts.iter().filter(|part| !part.is_empty()).collect();
-        let payload = encode_samples(key.as_deref(), received, &registrations, &columns);
+        let head = match (&key, &source) {
+            (Some(key), _) => SamplesHead::Key(key),
+            (None, Some(claim)) => SamplesHead::Source(claim.offsets()),
+            (None, None) => SamplesHead::Plain,
+        };
+        let kind = head.kind();
+        let payload = encode_samples(head, received, &registrations, &columns);
         let held = parts.iter().map(SampleBatch::bytes).sum::<usize>() + payload.len();
         write.permit.cover(u64::try_from(held).unwrap_or(u64::MAX));
         let append = Append {
-            kind: if key.is_some() { KIND_KEYED_SAMPLES } else { KIND_SAMPLES },
+            kind,
             payload_crc: Some(tidewatch_wal::payload_crc(&[&payload])),
             payload,
             registered: fresh.into_iter().map(|(_, entry)| entry).collect(),
@@ -297,6 +338,7 @@ impl Ingest {
             permit: Some(Arc::new(write.permit)),
             claim: write.claim,
             turn: None,
+            source,
             durability: write.durability,
             done: (write.durability != Durability::Accepted).then_some(done),
         };

@@ -40,6 +40,7 @@ mod salvage;
 mod segment_sums;
 mod series_bytes;
 pub mod shard;
+mod sources;
 mod stopped;
 mod threads;
 mod turn;
@@ -61,7 +62,9 @@ pub use error::{EngineError, ErrorKind, chain};
 pub use idempotency::{
     Claim, Claimed, Idempotency, IdempotencyKey, KeyLimits, StoredAnswer, Wake, request_hash,
 };
-pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine};
+pub use ingest::{
+    Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine, SourceWrite,
+};
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
 pub use retention::RetentionRules;
@@ -69,6 +72,7 @@ pub use salvage::{
     CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostRows, LostSegment,
     MissingRecords, SalvageReport,
 };
+pub use sources::{SourceClaim, SourceOffsets, SourcePartition, Sources, StoredOffsets};
 pub use stopped::Stopped;
 pub use turn::Turn;
 pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

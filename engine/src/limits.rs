@@ -18,6 +18,8 @@ pub const OUTBOX_MESSAGES_MAX: usize = 100_000;
 pub const LANE_SAMPLES_KEPT_MAX: usize = 65_536;
 /// Clients whose series are counted.
 pub const CLIENTS_COUNTED_MAX: usize = 256;
+/// Partitions of sources whose offsets are kept; a checkpoint has all of them.
+pub const SOURCE_PARTITIONS_MAX: usize = 16_384;
 /// Log time moves on after this, while samples arrive.
 pub const TICK_NANOS: i64 = 1_000_000_000;
 /// Samples after which a tick asks for an output hash.

@@ -20,6 +20,7 @@ use crate::progress::Progress;
 use crate::replayer::rules_of;
 use crate::series_bytes::series_costs;
 use crate::shard::{Shard, ShardShared};
+use crate::sources::Sources;
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// The parts that exist before the log is read.
@@ -29,6 +30,8 @@ pub(crate) struct Opened {
     pub(crate) shared: ShardShared,
     /// Idempotency keys, of which none is known before the log is opened.
     pub(crate) keys: Arc<Idempotency>,
+    /// How far sources are stored, as the checkpoint knows it before the log is opened.
+    pub(crate) sources: Arc<Sources>,
     /// Where replay begins.
     pub(crate) base: Base,
     /// The sinks as the checkpoint knows them.
@@ -90,6 +93,7 @@ impl Opened {
             shards: shards.collect(),
             shared: shared.clone(),
             keys: Idempotency::new(config.keys),
+            sources: Arc::default(),
             base: Base::first(),
             sinks: Vec::new(),
             checkpoints,
@@ -112,6 +116,7 @@ impl Opened {
                     let from = self.base.replay_from;
                     info!(number, replay_from = %from, "starting from a checkpoint");
                     self.sinks = checkpoint.index.outbox.sinks.clone();
+                    self.sources.restore(&checkpoint.index.offsets);
                     let outbox = checkpoint.index.outbox;
                     self.shared.outbox.restore_checkpoint(outbox, self.base.covered());
                     return Ok(());

@@ -18,6 +18,7 @@
 //! 22 checkpoint    number u64, 256 x: slot's LSN u64, state hash u64, output hash 3 x u64
 //! 23 delete        received i64, database text, metric text, from i64, to i64
 //! 24 keyed samples  db text, key text, request u128, u32 length, answer, then as 16
+//! 25 sourced samples  source text, topic text, partition u32, topic id u128, first u64, last u64, then as 16
 //! ```
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use tidewatch_segments::{DeliveryRow, RequestKey};
 use crate::checkpoint::CheckpointRecord;
 use crate::deletes::DeleteRecord;
 use crate::idempotency::{StoredAnswer, is_key};
+use crate::sources::SourceOffsets;
 
 /// Samples of one request.
 pub const KIND_SAMPLES: u8 = 16;
@@ -52,11 +54,13 @@ pub const KIND_CHECKPOINT: u8 = 22;
 pub const KIND_DELETE: u8 = 23;
 /// Samples of one request with its idempotency key.
 pub const KIND_KEYED_SAMPLES: u8 = 24;
+/// Samples of consecutive messages of a source's partition, with their offsets.
+pub const KIND_SOURCED_SAMPLES: u8 = 25;
 
 /// A record, decoded.
 #[derive(Debug)]
 pub enum LogRecord {
-    /// Samples of one request, with its idempotency key or without.
+    /// Samples of one request, with its idempotency key or without, or of messages of a source.
     Samples(SamplesRecord),
     /// A start and its configuration.
     Start(StartRecord),
@@ -79,6 +83,8 @@ pub enum LogRecord {
 pub struct SamplesRecord {
     /// The request's idempotency key, if it had one.
     pub key: Option<Arc<RequestKey>>,
+    /// The messages that the samples come from, if they come from a source.
+    pub source: Option<SourceOffsets>,
     /// When the request was received.
     pub received: UnixNanos,
     /// Series that are new to the log.
@@ -135,27 +141,56 @@ pub struct OutputHashRecord {
     pub hash: OutputHash,
 }
 
-/// Writes a samples record, with `key` a keyed one; `registrations` are the new series with their
-/// entries' bytes.
+/// What a record of samples begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplesHead<'a> {
+    /// Nothing.
+    Plain,
+    /// An idempotency key.
+    Key(&'a RequestKey),
+    /// Offsets of messages.
+    Source(&'a SourceOffsets),
+}
+
+impl SamplesHead<'_> {
+    /// The kind of the record.
+    #[must_use]
+    pub fn kind(self) -> u8 {
+        match self {
+            Self::Plain => KIND_SAMPLES,
+            Self::Key(_) => KIND_KEYED_SAMPLES,
+            Self::Source(_) => KIND_SOURCED_SAMPLES,
+        }
+    }
+}
+
+/// Writes a samples record of `head`'s kind; `registrations` are the new series with their entries' bytes.
 ///
 /// # Panics
 /// With a name longer than the data model allows.
 #[must_use]
 pub fn encode_samples(
-    key: Option<&RequestKey>,
+    head: SamplesHead<'_>,
     received: UnixNanos,
     registrations: &[(SeriesRef, usize, &[u8])],
     parts: &[&SampleBatch],
 ) -> Vec<u8> {
     let rows: usize = parts.iter().map(|part| part.len()).sum();
     let names: usize = registrations.iter().map(|(_, _, bytes)| bytes.len() + 16).sum();
-    let keyed = key.map_or(0, |key| 64 + key.db.len() + key.key.len() + key.answer.len());
+    let keyed = match head {
+        SamplesHead::Key(key) => 64 + key.db.len() + key.key.len() + key.answer.len(),
+        SamplesHead::Plain | SamplesHead::Source(_) => 0,
+    };
     let mut out = FieldWriter::with_capacity(64 + keyed + names + rows * 24);
-    if let Some(key) = key {
-        out.text(&key.db);
-        out.text(&key.key);
-        out.u128(key.request);
-        out.blob(&key.answer);
+    match head {
+        SamplesHead::Plain => {}
+        SamplesHead::Key(key) => {
+            out.text(&key.db);
+            out.text(&key.key);
+            out.u128(key.request);
+            out.blob(&key.answer);
+        }
+        SamplesHead::Source(offsets) => offsets.put(&mut out),
     }
     out.i64(received.nanos());
     out.count(registrations.len());
@@ -384,10 +419,16 @@ impl OutputHashRecord {
 pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
     let mut fields = FieldReader::new(payload);
     let record = match kind {
-        KIND_SAMPLES => LogRecord::Samples(take_samples(&mut fields, None)?),
+        KIND_SAMPLES => LogRecord::Samples(take_samples(&mut fields)?),
         KIND_KEYED_SAMPLES => {
             let key = take_key(&mut fields)?;
-            LogRecord::Samples(take_samples(&mut fields, Some(Arc::new(key)))?)
+            let samples = take_samples(&mut fields)?;
+            LogRecord::Samples(SamplesRecord { key: Some(Arc::new(key)), ..samples })
+        }
+        KIND_SOURCED_SAMPLES => {
+            let source = SourceOffsets::take(&mut fields)?;
+            let samples = take_samples(&mut fields)?;
+            LogRecord::Samples(SamplesRecord { source: Some(source), ..samples })
         }
         KIND_START => LogRecord::Start(StartRecord::decode(&mut fields)?),
         KIND_TICK => LogRecord::Tick(TickRecord {
@@ -421,10 +462,7 @@ fn take_key(fields: &mut FieldReader<'_>) -> Option<RequestKey> {
     is_good.then_some(key)
 }
 
-fn take_samples(
-    fields: &mut FieldReader<'_>,
-    key: Option<Arc<RequestKey>>,
-) -> Option<SamplesRecord> {
+fn take_samples(fields: &mut FieldReader<'_>) -> Option<SamplesRecord> {
     let received = UnixNanos::new(fields.i64()?);
     let mut registrations = Vec::new();
     for _ in 0..fields.count()? {
@@ -437,7 +475,7 @@ fn take_samples(
     for _ in 0..fields.count()? {
         parts.push(take_part(fields)?);
     }
-    Some(SamplesRecord { key, received, registrations, parts })
+    Some(SamplesRecord { key: None, source: None, received, registrations, parts })
 }
 
 fn take_part(fields: &mut FieldReader<'_>) -> Option<SampleBatch> {

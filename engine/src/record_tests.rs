@@ -106,9 +106,9 @@ fn a_keyed_record_is_its_key_and_then_what_the_samples_are_without_one() {
     };
     let mut part = SampleBatch::default();
     part.push(SeriesRef(1), EventTime::new(2), 0.5);
-    let encode = |key: Option<&RequestKey>| encode_samples(key, UnixNanos::new(9), &[], &[&part]);
-    let bytes = encode(Some(&key));
-    assert!(bytes.ends_with(&encode(None)));
+    let encode = |head| encode_samples(head, UnixNanos::new(9), &[], &[&part]);
+    let bytes = encode(SamplesHead::Key(&key));
+    assert!(bytes.ends_with(&encode(SamplesHead::Plain)));
     let Some(LogRecord::Samples(back)) = decode(KIND_KEYED_SAMPLES, &bytes) else { panic!() };
     assert_eq!(back.key.as_deref(), Some(&key));
     assert_eq!((back.received, back.parts[0].values()), (UnixNanos::new(9), &[0.5][..]));
@@ -118,8 +118,33 @@ fn a_keyed_record_is_its_key_and_then_what_the_samples_are_without_one() {
     let keys = ["", "a b"].map(|text| RequestKey { key: text.into(), ..key.clone() });
     let answer = RequestKey { answer: [7].into(), ..key };
     for bad in keys.iter().chain([&answer]) {
-        assert!(decode(KIND_KEYED_SAMPLES, &encode(Some(bad))).is_none(), "{bad:?}");
+        assert!(decode(KIND_KEYED_SAMPLES, &encode(SamplesHead::Key(bad))).is_none(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_sourced_record_is_its_offsets_and_then_what_the_samples_are_without_them() {
+    let partition = crate::SourcePartition::new("k", "metrics", 258).unwrap();
+    let source = SourceOffsets::new(partition, 1 << 100 | 5, (7, 9)).unwrap();
+    let mut part = SampleBatch::default();
+    part.push(SeriesRef(1), EventTime::new(2), 0.5);
+    let encode = |head| encode_samples(head, UnixNanos::new(9), &[], &[&part]);
+    let bytes = encode(SamplesHead::Source(&source));
+    let plain = encode(SamplesHead::Plain);
+    // Records outlive a release.
+    let head = b"\x01\0\0\0k\x07\0\0\0metrics\x02\x01\0\0\
+        \x05\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0";
+    assert_eq!(bytes, [&head[..], &plain].concat());
+    let Some(LogRecord::Samples(back)) = decode(KIND_SOURCED_SAMPLES, &bytes) else { panic!() };
+    assert_eq!(back.source.as_ref(), Some(&source));
+    assert_eq!((back.received, back.parts[0].values()), (UnixNanos::new(9), &[0.5][..]));
+    for cut in 0..bytes.len() {
+        assert!(decode(KIND_SOURCED_SAMPLES, &bytes[..cut]).is_none(), "cut at {cut}");
+    }
+    // Its last offset is before the first one.
+    let mut bad = bytes;
+    bad[head.len() - 8] = 6;
+    assert!(decode(KIND_SOURCED_SAMPLES, &bad).is_none());
 }
 
 proptest! {
@@ -135,7 +160,12 @@ proptest! {
         let key = SeriesKey::new("d", "m", "f", vec![]).unwrap();
         let canonical = key.canonical();
         let fresh = [(SeriesRef(3), key.measurement_bytes(), &*canonical)];
-        let bytes = encode_samples(None, UnixNanos::new(received), &fresh, &[&part, &part]);
+        let bytes = encode_samples(
+            SamplesHead::Plain,
+            UnixNanos::new(received),
+            &fresh,
+            &[&part, &part],
+        );
         let Some(LogRecord::Samples(back)) = decode(KIND_SAMPLES, &bytes) else {
             return Err(TestCaseError::fail("samples are decoded as such"));
         };
@@ -153,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn foreign_payloads_never_panic(kind in 15_u8..26, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn foreign_payloads_never_panic(kind in 15_u8..27, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
         drop(decode(kind, &payload));
     }
 }

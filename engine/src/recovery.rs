@@ -21,6 +21,7 @@ use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::record::{KIND_SAMPLES, KIND_START, LogRecord, OutputHashRecord, StartRecord, decode};
 use crate::replayer::{Replayer, register, rules_of};
+use crate::sources::Sources;
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// Records after which the shards are told how far replay has come.
@@ -105,6 +106,7 @@ struct Scan<'a> {
     base: &'a Base,
     catalog: &'a SeriesCatalog,
     keys: &'a Idempotency,
+    sources: &'a Sources,
     /// The last record whose key is in a file.
     filed: Lsn,
     position: LogPosition,
@@ -121,6 +123,7 @@ impl<'a> Scan<'a> {
             base: &opened.base,
             catalog: &opened.shared.catalog,
             keys: &opened.keys,
+            sources: &opened.sources,
             filed,
             position: opened.base.position.1,
             sinks_since: sinks.collect(),
@@ -147,6 +150,10 @@ impl<'a> Scan<'a> {
                 let known = |series: SeriesRef| is_known(&self.known, series);
                 self.unknown.count(lsn, &samples.parts, known);
                 self.position.pass_samples(lsn, &samples, self.base);
+                // The checkpoint has those of records up to its position.
+                if let Some(offsets) = samples.source.filter(|_| lsn > self.base.position.0) {
+                    self.sources.hold(&offsets);
+                }
                 if let Some(key) = samples.key.filter(|_| lsn > self.filed) {
                     self.keys.restore(lsn, key);
                 }

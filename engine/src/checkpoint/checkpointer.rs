@@ -19,6 +19,7 @@ use crate::instruments::CheckpointInstruments;
 use crate::outbox::Outbox;
 use crate::record::StartRecord;
 use crate::shard::ShardShared;
+use crate::sources::Sources;
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// Checkpoints to start from that are kept: a damaged one falls back to the one before it.
@@ -65,6 +66,7 @@ pub(crate) struct Checkpointer {
     store: CheckpointStore,
     outbox: Arc<Outbox>,
     keys: Arc<Idempotency>,
+    sources: Arc<Sources>,
     published: Arc<Published>,
     deletes: Arc<Deletes>,
     instruments: CheckpointInstruments,
@@ -117,19 +119,21 @@ impl Checkpointer {
     /// Goes on after the checkpoints that a start found, oldest first.
     pub(crate) fn new(
         store: CheckpointStore,
-        (shared, keys): (&ShardShared, &Arc<Idempotency>),
+        (shared, keys, sources): (&ShardShared, &Arc<Idempotency>, &Arc<Sources>),
         start: (Lsn, StartRecord),
         (archiver, kept): (Archiver, Vec<Kept>),
         instruments: CheckpointInstruments,
     ) -> Result<Self, EngineError> {
         store.settle()?;
         let (outbox, keys) = (Arc::clone(&shared.outbox), Arc::clone(keys));
+        let sources = Arc::clone(sources);
         let (published, deletes) = (Arc::clone(&shared.published), Arc::clone(&shared.deletes));
         let next = store.numbers()?.last().map_or(1, |last| last + 1);
         Ok(Self {
             store,
             outbox,
             keys,
+            sources,
             published,
             deletes,
             instruments,
@@ -195,6 +199,8 @@ impl Checkpointer {
             start: self.start.clone(),
             outbox,
             manifest: manifest.number(),
+            // All up to the position are known; a start reads the later ones once more.
+            offsets: self.sources.offsets(),
         };
         // Of records up to the position the outbox was told before it was asked for here.
         index.outbox.lsn = index.outbox.lsn.max(position.0);

@@ -12,6 +12,7 @@
 //!   undelivered transitions u32, each: lsn u64, times 3 x i64, the transition (as in its record)
 //!   sinks u32, each: name text, since lsn u64, undelivered u32, each: index in the list above u32
 //!   manifest u64 (since format 2)
+//!   offsets u32 (since format 3), each: source text, topic text, partition u32, topic id u128, next u64
 //! ```
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
@@ -22,9 +23,12 @@ use tidewatch_sinks::Message;
 
 use crate::committer::LogPosition;
 use crate::record::{KIND_START, LogRecord, StartRecord, decode, put_told, take_told};
+use crate::sources::StoredOffsets;
 
 /// The format of checkpoints that this release writes.
-pub(crate) const CHECKPOINT_FORMAT: u32 = 2;
+pub(crate) const CHECKPOINT_FORMAT: u32 = 3;
+/// The first format that tells how far sources are stored.
+const FORMAT_WITH_OFFSETS: u32 = 3;
 /// The format that does not tell the version of the manifest.
 const FORMAT_WITHOUT_MANIFEST: u32 = 1;
 const MAGIC: &[u8; 8] = b"TWCHKPT\0";
@@ -49,6 +53,8 @@ pub(crate) struct CheckpointIndex {
     /// The version of the manifest that names all files that the checkpoint relies on; 0 where an
     /// earlier release did not tell.
     pub(crate) manifest: u64,
+    /// How far sources are stored by records up to the position, or later ones.
+    pub(crate) offsets: Vec<StoredOffsets>,
 }
 
 /// One slot's state.
@@ -124,6 +130,8 @@ impl CheckpointIndex {
         payload.blob(&self.start.1.encode());
         self.outbox.put(&mut payload);
         payload.u64(self.manifest);
+        payload.count(self.offsets.len());
+        self.offsets.iter().for_each(|stored| stored.put(&mut payload));
         let mut out = FieldWriter::default();
         out.u64(u64::from_le_bytes(*MAGIC));
         out.u32(CHECKPOINT_FORMAT);
@@ -167,6 +175,12 @@ impl CheckpointIndex {
         let LogRecord::Start(start) = decode(KIND_START, fields.blob()?)? else { return None };
         let outbox = OutboxEntry::take(fields)?;
         let manifest = if format == FORMAT_WITHOUT_MANIFEST { 0 } else { fields.u64()? };
+        let mut offsets = Vec::new();
+        if format >= FORMAT_WITH_OFFSETS {
+            for _ in 0..fields.count()? {
+                offsets.push(StoredOffsets::take(fields)?);
+            }
+        }
         fields.end()?;
         Some(Self {
             number,
@@ -177,6 +191,7 @@ impl CheckpointIndex {
             start: (start_lsn, start),
             outbox,
             manifest,
+            offsets,
         })
     }
 }

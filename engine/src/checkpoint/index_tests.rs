@@ -46,7 +46,18 @@ pub(crate) fn index(number: u64) -> CheckpointIndex {
             ],
         },
         manifest: 12,
+        offsets: vec![
+            stored("kafka", 0, 1 << 100 | 5),
+            stored("kafka", 1, 1 << 100 | 5),
+            stored("other", 0, 0),
+        ],
     }
+}
+
+fn stored(source: &str, partition: u32, topic_id: u128) -> StoredOffsets {
+    let next_offset = 7 + u64::from(partition);
+    let partition = crate::SourcePartition::new(source, "metrics", partition).unwrap();
+    StoredOffsets { partition, topic_id, next_offset }
 }
 
 /// The state of a slot that [`index`] tells of: three bytes.
@@ -78,8 +89,8 @@ fn every_cut_and_every_flip_is_found() {
 fn an_index_of_a_later_format_is_told() {
     let mut bytes = index(3).encode();
     bytes.truncate(bytes.len() - 4);
-    bytes[8] = 3;
+    bytes[8] = 4;
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(3)));
+    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(4)));
 }

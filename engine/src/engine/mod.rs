@@ -38,6 +38,7 @@ use crate::progress::Progress;
 use crate::record::KIND_DELETE;
 use crate::recovery::{RecoveryState, Replay};
 use crate::salvage::{Salvage, SalvageReport};
+use crate::sources::{Sources, StoredOffsets};
 use crate::threads::{ChannelDispatch, Gate, Notary, PanicGuard, ShardMessage, join};
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
@@ -83,6 +84,7 @@ pub struct Engine {
     progress: Arc<Progress>,
     outbox: Arc<Outbox>,
     keys: Arc<Idempotency>,
+    sources: Arc<Sources>,
     hashes: Arc<Hashes>,
     flusher: Arc<Flusher>,
     deletes: Arc<Deletes>,
@@ -157,6 +159,7 @@ impl Engine {
             progress: Arc::clone(&opened.shared.progress),
             outbox: Arc::clone(&opened.shared.outbox),
             keys: Arc::clone(&opened.keys),
+            sources: Arc::clone(&opened.sources),
             hashes: Arc::new(Hashes::new(config.shards)),
             flusher: Arc::new(Flusher::new(Arc::clone(&home.clock), config.shards)),
             deletes: Arc::clone(&opened.shared.deletes),
@@ -209,6 +212,18 @@ impl Engine {
     #[must_use]
     pub fn idempotency(&self) -> &Arc<Idempotency> {
         &self.keys
+    }
+
+    /// Gives the right to store messages of a source.
+    #[must_use]
+    pub fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
+    /// How far the partitions of sources are stored, durably: whoever reads one goes on from there.
+    #[must_use]
+    pub fn offsets(&self) -> Vec<StoredOffsets> {
+        self.sources.offsets()
     }
 
     /// What the start had to leave out, if it was told to salvage and there was damage.

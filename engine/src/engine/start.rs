@@ -105,7 +105,7 @@ impl Engine {
         let archiver = Archiver::open(disk, config, budget, self.instruments.archive.clone())?;
         let checkpointer = Checkpointer::new(
             opened.store,
-            (&opened.shared, &self.keys),
+            (&opened.shared, &self.keys, &self.sources),
             log.start.clone(),
             (archiver, opened.checkpoints),
             self.instruments.checkpoints.clone(),

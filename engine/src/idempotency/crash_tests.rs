@@ -105,7 +105,7 @@ impl Node {
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                (&shared, &keys),
+                (&shared, &keys, &opened.sources),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),

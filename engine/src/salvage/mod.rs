@@ -20,7 +20,7 @@ use crate::checkpoint::{CheckpointIndex, CheckpointStore};
 use crate::config::EngineConfig;
 use crate::left_out::LeftOut;
 use crate::opened::{Opened, durable_lsn};
-use crate::record::{KIND_KEYED_SAMPLES, KIND_SAMPLES, LogRecord, decode};
+use crate::record::{KIND_KEYED_SAMPLES, KIND_SAMPLES, KIND_SOURCED_SAMPLES, LogRecord, decode};
 use crate::replayer::register;
 use crate::salvage::choice::Choice;
 
@@ -236,7 +236,7 @@ fn names_in_log(config: &EngineConfig, disk: &Arc<dyn Disk>) -> Result<SeriesCat
 
 fn take_names(mut log: WalReader, names: &SeriesCatalog) -> Result<(), EngineError> {
     while let Some(record) = log.next_record()? {
-        if matches!(record.kind, KIND_SAMPLES | KIND_KEYED_SAMPLES)
+        if matches!(record.kind, KIND_SAMPLES | KIND_KEYED_SAMPLES | KIND_SOURCED_SAMPLES)
             && let Some(LogRecord::Samples(samples)) = decode(record.kind, record.payload)
         {
             register(names, record.lsn, &samples)?;

@@ -147,7 +147,7 @@ impl Process {
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                (&shared, &kept),
+                (&shared, &kept, &opened.sources),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
