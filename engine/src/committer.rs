@@ -45,7 +45,7 @@ pub struct Append {
     /// The turn that it keeps, if it may not change places with others.
     pub turn: Option<Turn>,
     /// The right to store messages of a source, if its samples come from one.
-    pub source: Option<SourceClaim>,
+    pub source: Option<Box<SourceClaim>>,
     /// When it is answered.
     pub durability: Durability,
     /// How it is answered.
@@ -334,7 +334,7 @@ impl<D: Dispatch> Committer<D> {
         if let Some(claim) = append.claim {
             self.claims.push((lsn, claim));
         }
-        self.sources.extend(append.source);
+        self.sources.extend(append.source.map(|claim| *claim));
         if !append.parts.is_empty() {
             self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
         } else if let Some(delete) = &append.delete {

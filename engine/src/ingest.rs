@@ -338,7 +338,7 @@ impl Ingest {
             permit: Some(Arc::new(write.permit)),
             claim: write.claim,
             turn: None,
-            source,
+            source: source.map(Box::new),
             durability: write.durability,
             done: (write.durability != Durability::Accepted).then_some(done),
         };

@@ -106,7 +106,7 @@ fn a_keyed_record_is_its_key_and_then_what_the_samples_are_without_one() {
     };
     let mut part = SampleBatch::default();
     part.push(SeriesRef(1), EventTime::new(2), 0.5);
-    let encode = |head| encode_samples(head, UnixNanos::new(9), &[], &[&part]);
+    let encode = |head: SamplesHead<'_>| encode_samples(head, UnixNanos::new(9), &[], &[&part]);
     let bytes = encode(SamplesHead::Key(&key));
     assert!(bytes.ends_with(&encode(SamplesHead::Plain)));
     let Some(LogRecord::Samples(back)) = decode(KIND_KEYED_SAMPLES, &bytes) else { panic!() };
@@ -128,7 +128,7 @@ fn a_sourced_record_is_its_offsets_and_then_what_the_samples_are_without_them() 
     let source = SourceOffsets::new(partition, 1 << 100 | 5, (7, 9)).unwrap();
     let mut part = SampleBatch::default();
     part.push(SeriesRef(1), EventTime::new(2), 0.5);
-    let encode = |head| encode_samples(head, UnixNanos::new(9), &[], &[&part]);
+    let encode = |head: SamplesHead<'_>| encode_samples(head, UnixNanos::new(9), &[], &[&part]);
     let bytes = encode(SamplesHead::Source(&source));
     let plain = encode(SamplesHead::Plain);
     // Records outlive a release.

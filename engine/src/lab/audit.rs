@@ -11,6 +11,7 @@ use tidewatch_wal::WalError;
 
 use crate::EngineError;
 use crate::ingest::Durability;
+use crate::lab::feed;
 use crate::lab::finding::{Finding, Layer};
 use crate::lab::process::{DATA_DIR, Machine, Process};
 use crate::lab::replayed::Replayed;
@@ -76,6 +77,7 @@ impl Audit<'_> {
             Some(replayed) => self.check_all(process, replayed, &shown)?,
             None => self.check_sent(&shown)?,
         }
+        self.check_messages(process, &shown)?;
         let broken = self.machine.world.lock().broken.take();
         broken.map_or(Ok(replayed), Err)
     }
@@ -118,7 +120,8 @@ impl Audit<'_> {
         let mut acked: Vec<SentRow> = acked.into_values().flat_map(rows).collect();
         acked.retain(|row| !self.script.may_be_deleted(row));
         let mut sent: Vec<SentRow> = world.sent.iter().flat_map(|request| rows(*request)).collect();
-        let mut shown: Vec<SentRow> = shown.iter().map(|row| row.sent).collect();
+        let requests = shown.iter().map(|row| row.sent).filter(|row| !feed::has(row.series));
+        let mut shown: Vec<SentRow> = requests.collect();
         for rows in [&mut acked, &mut sent, &mut shown] {
             rows.sort_unstable();
         }
@@ -127,6 +130,28 @@ impl Audit<'_> {
         }
         if !is_part_of(&shown, &sent) {
             return ledger(format!("{} rows are shown of {} sent", shown.len(), sent.len()));
+        }
+        Ok(())
+    }
+
+    /// Every message before the one with which the engine goes on is shown once, and no other.
+    fn check_messages(&self, process: &Process, shown: &[StoredRow]) -> Result<(), Finding> {
+        let ledger = |told: String| Err(Finding::new(Layer::Ledger, told));
+        let next = process.next_offset();
+        let fed = self.machine.world.lock().fed.iter().map(|fed| fed.next).max().unwrap_or(0);
+        if next < fed {
+            return ledger(format!(
+                "messages up to {fed} were stored, and the engine is at {next}"
+            ));
+        }
+        let messages = shown.iter().map(|row| row.sent).filter(|row| feed::has(row.series));
+        let mut messages: Vec<SentRow> = messages.collect();
+        let mut expected: Vec<SentRow> = (0..next).filter_map(feed::row).collect();
+        messages.sort_unstable();
+        expected.sort_unstable();
+        if messages != expected {
+            let (shown, expected) = (messages.len(), expected.len());
+            return ledger(format!("of {expected} messages before {next} {shown} rows are shown"));
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 use crate::lab::finding::{Finding, Layer};
 use crate::lab::moment::Known;
 use crate::lab::outcome::Outcome;
+use crate::lab::plant::Plant;
 use crate::lab::process::{DATA_DIR, Machine};
 use crate::lab::replayed::Replayed;
 use crate::lab::run::{Player, Proofs};
@@ -69,11 +70,18 @@ pub struct Failure {
 impl Campaign {
     /// Plays the script of `seed` once without a fault.
     pub(super) fn new(seed: u64) -> Result<Self, Failure> {
-        let script = Script::new(seed);
-        Self::play(seed, script).map_err(|finding| Failure { seed, point: None, finding })
+        Self::planted(seed, Plant::Nothing)
     }
 
-    fn play(seed: u64, script: Script) -> Result<Self, Finding> {
+    /// As [`Campaign::new`], with a bug that changes the log even if nothing goes wrong: without it, every
+    /// crash would find another log than the one that it is compared with.
+    pub(super) fn planted(seed: u64, plant: Plant) -> Result<Self, Failure> {
+        let script = Script::new(seed);
+        let played = Self::play(seed, script, plant);
+        played.map_err(|finding| Failure { seed, point: None, finding })
+    }
+
+    fn play(seed: u64, script: Script, plant: Plant) -> Result<Self, Finding> {
         let disk = SimDisk::new(seed);
         let mut machine = Machine::new(
             Arc::new(disk.clone()),
@@ -81,6 +89,7 @@ impl Campaign {
             World::default(),
             seed,
         );
+        machine.plant_offsets(plant);
         let ops = Arc::new(Mutex::new(Vec::new()));
         let witness = recorder(&ops, &machine.world);
         machine.disk = Arc::new(Tape::new(disk.clone(), witness, BadSyncs::default()));
@@ -121,6 +130,7 @@ impl Campaign {
         let mut tally = Tally {
             scripts: 1,
             jumps: self.script.jumps(),
+            messages: self.world.fed.last().map_or(0, |fed| fed.next),
             keys_replayed: keys.replayed,
             keys_refused: keys.refused,
             keys_run_out: keys.run_out,

@@ -71,6 +71,7 @@ pub(super) fn crash(
     machine.alerts_early = plant == Plant::AlertBeforeSync;
     machine.forgets_lsn = plant == Plant::CheckpointWithoutLsn;
     machine.forgets_keys = plant == Plant::KeysNotPersisted;
+    machine.plant_offsets(plant);
     let crashes = Arc::new(Crashes {
         campaign: Arc::clone(campaign),
         wanted,

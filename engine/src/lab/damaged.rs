@@ -67,6 +67,8 @@ impl Directory {
             alerts_early: false,
             forgets_lsn: false,
             forgets_keys: false,
+            forgets_offsets: false,
+            offsets_first: false,
         };
         let mut process: Option<Process> = None;
         for step in &script.steps {
@@ -88,6 +90,7 @@ impl Directory {
                 Step::Hash => process.hash().unwrap(),
                 Step::Pass(time) => machine.clock.advance(*time),
                 Step::Preallocate => process.preallocate(),
+                Step::Read(count) => process.read(*count).unwrap(),
                 Step::Jump(nanos) => machine.jump(*nanos),
                 Step::Compact => process.compact().unwrap(),
                 Step::Delete(number) => process.delete(&script.deletes[*number]).unwrap(),

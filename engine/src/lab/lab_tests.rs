@@ -9,12 +9,14 @@ const POINTS_MIN: u64 = 20_000;
 const SCRIPTS: u64 = 24;
 
 /// Places of the engine's work at which there must be crashes.
-const PLACES: [(&str, FileOp); 44] = [
+const PLACES: [(&str, FileOp); 46] = [
     ("start", ("log file", DiskOp::Sync)),
     ("start", ("log directory", DiskOp::SyncDir)),
     ("append", ("log file", DiskOp::Write)),
     ("append", ("log file", DiskOp::Sync)),
     ("append", ("log file", DiskOp::Rename)),
+    ("read", ("log file", DiskOp::Write)),
+    ("read", ("log file", DiskOp::Sync)),
     ("flush", ("samples file", DiskOp::Sync)),
     ("flush", ("series file", DiskOp::Rename)),
     ("flush", ("alerts file", DiskOp::Write)),
@@ -90,6 +92,7 @@ fn whatever_becomes_of_an_operation_nothing_promised_is_lost_and_nothing_invente
         assert!(refused.sum::<u64>() > 0, "nothing was refused in {outcome:?}");
     }
     assert!(report.tally.jumps > 0, "no clock has jumped");
+    assert!(report.tally.messages > 0, "no message was stored");
     let Tally { keys_replayed, keys_refused, keys_run_out, .. } = report.tally;
     for count in [keys_replayed, keys_refused, keys_run_out] {
         assert!(count > 0, "{keys_replayed} answered as before, {keys_refused}, {keys_run_out}");
@@ -105,7 +108,10 @@ fn every_planted_bug_is_caught() {
         println!("{:<42} {:<12} {failure}", plant.told(), failure.finding.layer.name());
         let layer = failure.finding.layer;
         let is_expected = match plant {
-            Plant::AckBeforeSync | Plant::KeysNotPersisted => layer == Layer::Ledger,
+            Plant::AckBeforeSync
+            | Plant::KeysNotPersisted
+            | Plant::OffsetsNotPersisted
+            | Plant::OffsetsBeforeData => layer == Layer::Ledger,
             Plant::AlertBeforeSync => layer == Layer::Receiver,
             Plant::CheckpointWithoutLsn => layer == Layer::ReplayHash,
             // What follows the lost bytes decides whether the log ends early or has a hole.

@@ -23,6 +23,8 @@ const INTERRUPTED: UnixNanos = UnixNanos::new(BEGIN_NANOS + 3_000_000_000_000);
 
 /// Requests that clients have under way at most when a crash comes.
 const GROUP_MAX: usize = 6;
+/// Messages that a recovered engine reads.
+const MESSAGES: u64 = 2;
 
 /// How much of the script a recovered engine goes on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,10 +165,12 @@ impl Moment {
         };
         if self.depth == Depth::Brief {
             again.push(audit.script.requests.len() - 1);
-            process.write(&requests(&again)).and_then(|()| process.settle()).map_err(refused)?;
+            let written = process.write(&requests(&again)).and_then(|()| process.read(MESSAGES));
+            written.and_then(|()| process.settle()).map_err(refused)?;
             return audit.running(&mut process).map(drop);
         }
-        process.write(&requests(&again)).map_err(refused)?;
+        let written = process.write(&requests(&again)).and_then(|()| process.read(MESSAGES));
+        written.map_err(refused)?;
         let steps = audit.script.steps.len();
         let mut player = Player::new(audit.script, audit.machine, false);
         player.process = Some(process);

@@ -24,6 +24,10 @@ pub enum Plant {
     CheckpointWithoutLsn,
     /// Neither files nor checkpoints are told of idempotency keys.
     KeysNotPersisted,
+    /// Checkpoints do not say how far sources are stored.
+    OffsetsNotPersisted,
+    /// Offsets of messages have a record of their own, before that of the samples.
+    OffsetsBeforeData,
     /// A sync that fails is tried again on the same file, and believed then.
     RetryAfterEio,
 }
@@ -57,6 +61,8 @@ impl Plant {
             Self::AlertBeforeSync,
             Self::CheckpointWithoutLsn,
             Self::KeysNotPersisted,
+            Self::OffsetsNotPersisted,
+            Self::OffsetsBeforeData,
             Self::RetryAfterEio,
         ];
         bugs.into_iter().chain(syncs.into_iter().map(Self::Missing))
@@ -74,6 +80,8 @@ impl Plant {
             Self::AlertBeforeSync => "alert before the sync".to_owned(),
             Self::CheckpointWithoutLsn => "checkpoint without its place in the log".to_owned(),
             Self::KeysNotPersisted => "idempotency window not persisted".to_owned(),
+            Self::OffsetsNotPersisted => "source offsets not persisted".to_owned(),
+            Self::OffsetsBeforeData => "offsets before data".to_owned(),
             Self::RetryAfterEio => "a failed sync is tried again".to_owned(),
         }
     }

@@ -16,6 +16,7 @@ use crate::checkpoint::Base;
 use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::hashes::added;
+use crate::lab::feed;
 use crate::lab::proving::Proof;
 use crate::lab::script::SentRow;
 use crate::lab::stored::StoredRow;
@@ -141,9 +142,10 @@ impl Replayed {
         visible
     }
 
-    /// What each request stored, in the order of the log.
+    /// What each request stored, in the order of the log; messages are no requests.
     pub(super) fn requests(&self) -> Vec<(Lsn, Vec<SentRow>)> {
-        let requests = self.rows.chunk_by(|a, b| a.0 == b.0);
+        let records = self.rows.chunk_by(|a, b| a.0 == b.0);
+        let requests = records.filter(|rows| !feed::has(rows[0].1.sent.series));
         requests.map(|rows| (rows[0].0, rows.iter().map(|(_, row)| row.sent).collect())).collect()
     }
 

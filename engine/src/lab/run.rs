@@ -100,6 +100,7 @@ impl<'a> Player<'a> {
             Step::Write(numbers) => self.process().write(&requests(numbers))?,
             Step::Pass(time) => machine.clock.advance(*time),
             Step::Jump(nanos) => machine.jump(*nanos),
+            Step::Read(count) => self.process().read(*count)?,
             Step::Flush => self.process().flush()?,
             Step::Compact => self.process().compact()?,
             Step::Delete(number) => self.process().delete(&script.deletes[*number])?,

@@ -93,7 +93,7 @@ pub fn repeat(seed: u64, point: Option<(u64, Outcome)>) -> Result<Tally, Failure
 #[must_use]
 pub fn find(plant: Plant, seed: u64, scripts: u64) -> Option<Failure> {
     (seed..seed.saturating_add(scripts)).find_map(|seed| {
-        let campaign = match Campaign::new(seed) {
+        let campaign = match Campaign::planted(seed, plant) {
             Ok(campaign) => Arc::new(campaign),
             Err(failure) => return Some(failure),
         };

@@ -45,6 +45,8 @@ pub(super) enum Step {
     Start(Life),
     /// Clients send these requests at the same time.
     Write(Vec<usize>),
+    /// So many messages of the partition are read.
+    Read(u64),
     /// Time passes.
     Pass(Duration),
     /// The clock is set forth or back by so many nanoseconds; no time passes.
@@ -117,6 +119,8 @@ struct Writer {
     rng: Rng,
     /// Draws all about idempotency keys, if there are any: without them the script is the same.
     keys: Option<Rng>,
+    /// Draws when messages are read, if they are.
+    feed: Option<Rng>,
     now: i64,
     /// The last time that each host sent.
     last: BTreeMap<u64, i64>,
@@ -130,6 +134,7 @@ impl Script {
         let mut writer = Writer {
             rng: Rng::from_seed(seed),
             keys: Some(Rng::from_seed(seed.rotate_left(17) ^ 0x6b65_7973)),
+            feed: Some(Rng::from_seed(seed.rotate_left(29) ^ 0x6665_6564)),
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
             jumpy: seed % 3 == 1,
@@ -169,6 +174,7 @@ impl Script {
         let mut writer = Writer {
             rng: Rng::from_seed(5),
             keys: None,
+            feed: None,
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
             jumpy: false,
@@ -216,6 +222,7 @@ impl Writer {
                 (0..requests).map(|_| self.request(number * 8 + group)).collect();
             self.send_again(&mut numbers);
             self.step(Step::Write(numbers));
+            self.read();
             if self.one_in(2) {
                 self.step(Step::Outbox);
             }
@@ -335,6 +342,14 @@ impl Writer {
         request.push(host, time, (value, load));
     }
 
+    /// One time in three, messages of the partition are read.
+    fn read(&mut self) {
+        let lot = self.feed.as_mut().map(|rng| (rng.below(3), 1 + rng.below(5)));
+        if let Some((0, count)) = lot {
+            self.step(Step::Read(count));
+        }
+    }
+
     /// The key of the next request: one in three has one.
     fn key(&mut self) -> Option<u64> {
         let number = u64::try_from(self.script.requests.len()).expect("few");
@@ -381,7 +396,7 @@ fn sent_metric(series: SeriesId) -> &'static str {
     known.get(&series).copied().unwrap_or_default()
 }
 
-fn sent_row(
+pub(super) fn sent_row(
     measurement: &str,
     field: &str,
     labels: Vec<(String, String)>,

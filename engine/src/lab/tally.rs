@@ -21,6 +21,8 @@ pub struct Tally {
     pub jumps: u64,
     /// Requests that were refused for want of space.
     pub refused: u64,
+    /// Messages of a partition that those scripts stored.
+    pub messages: u64,
     /// Requests of those scripts that were answered as when they had been stored.
     pub keys_replayed: u64,
     /// Requests of those scripts whose key stood for another one.
@@ -45,6 +47,7 @@ impl Tally {
         self.scripts += other.scripts;
         self.jumps += other.jumps;
         self.refused += other.refused;
+        self.messages += other.messages;
         self.keys_replayed += other.keys_replayed;
         self.keys_refused += other.keys_refused;
         self.keys_run_out += other.keys_run_out;
@@ -99,7 +102,8 @@ impl fmt::Display for Tally {
         let Self { points, scripts, jumps, refused, .. } = self;
         write!(f, "\n{points} points, {scripts} scripts, {jumps} jumps of the clock")?;
         writeln!(f, ", {refused} requests refused for want of space")?;
-        let Self { keys_replayed, keys_refused, keys_run_out, .. } = self;
+        let Self { messages, keys_replayed, keys_refused, keys_run_out, .. } = self;
+        write!(f, "{messages} messages read; ")?;
         write!(f, "requests under a key sent again: {keys_replayed} answered as before")?;
         writeln!(f, ", {keys_refused} refused, {keys_run_out} whose key had run out")
     }

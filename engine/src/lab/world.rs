@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) acks: Vec<Acked>,
     /// What they know of their idempotency keys.
     pub(super) keys: KeyLedger,
+    /// Answers that the reader of the partition got.
+    pub(super) fed: Vec<Fed>,
     /// Records of deletes that were answered.
     pub(super) deleted: Vec<Lsn>,
     /// What the receiver got, repeats left out.
@@ -47,6 +49,14 @@ pub(super) struct Acked {
     pub(super) request: usize,
     pub(super) lsn: Lsn,
     pub(super) level: Durability,
+}
+
+/// Messages are stored, as their reader was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fed {
+    pub(super) lsn: Lsn,
+    /// The offset after the last one.
+    pub(super) next: u64,
 }
 
 /// An alert as its receiver knows it.
@@ -76,7 +86,8 @@ impl World {
     pub(super) fn promised(&self, killed: bool) -> Lsn {
         let counts = |ack: &&Acked| killed || ack.level == Durability::Synced;
         let acks = self.acks.iter().filter(counts).map(|ack| ack.lsn);
-        acks.chain(self.deleted.iter().copied()).max().unwrap_or_default()
+        let fed = self.fed.iter().map(|fed| fed.lsn);
+        acks.chain(fed).chain(self.deleted.iter().copied()).max().unwrap_or_default()
     }
 
     /// A recovery has shown all that was written, so from here on no crash may take it back.
@@ -124,6 +135,15 @@ impl World {
             }
         } else {
             self.break_promise(Layer::Conduct, format!("request {request} got {error:?}"));
+        }
+    }
+
+    /// The reader was told that its messages were not stored: it reads them again.
+    pub(super) fn refuse_messages(&mut self, error: &EngineError) {
+        if error.kind() == ErrorKind::Full && self.faulted {
+            self.refused += 1;
+        } else {
+            self.break_promise(Layer::Conduct, format!("messages got {error:?}"));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The engine's process without its threads: every loop is a step that the script calls.
 
 mod clients;
+mod reader;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use crate::ingest::Ingest;
 use crate::inline::InlineDispatch;
 use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
 use crate::lab::finding::Layer;
+use crate::lab::plant::Plant;
 use crate::lab::proving::{Proof, Proving};
 use crate::lab::script::{Life, Request};
 use crate::lab::world::{SharedWorld, World};
@@ -43,6 +45,7 @@ use crate::opened::Opened;
 use crate::record::{KIND_CHECKPOINT, KIND_OUTPUT_HASH, OutputHashRecord};
 use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::ShardShared;
+use crate::sources::Sources;
 use crate::threads::Notary;
 
 pub(super) const DATA_DIR: &str = "/data";
@@ -68,6 +71,10 @@ pub(super) struct Machine {
     pub(super) forgets_lsn: bool,
     /// Plants a bug: neither files nor checkpoints are told of idempotency keys.
     pub(super) forgets_keys: bool,
+    /// Plants a bug: checkpoints do not say how far sources are stored.
+    pub(super) forgets_offsets: bool,
+    /// Plants a bug: offsets are stored in a record of their own, before that of their samples.
+    pub(super) offsets_first: bool,
 }
 
 /// A process.
@@ -76,6 +83,9 @@ pub(super) struct Process {
     machine: Machine,
     shared: ShardShared,
     keys: Arc<Idempotency>,
+    sources: Arc<Sources>,
+    /// The next message to read.
+    read_to: u64,
     committer: Committer<Proving>,
     preallocator: Option<Preallocator>,
     ingest: Ingest,
@@ -139,26 +149,20 @@ impl Process {
         let archiver = Archiver::open(disk, &config, Arc::default(), archive)?;
         let (sender, queue) = bounded(QUEUE_MAX);
         send_hashes(due, &sender);
-        let keys = opened.keys;
+        let (keys, sources) = (opened.keys, opened.sources);
         let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
-        let kept = machine.kept(&config, &keys);
+        let kept = machine.kept(&config, (&keys, &sources));
         Ok(Self {
             preallocator: wal.take_preallocator(),
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
                 opened.store,
-                (&shared, &kept, &opened.sources),
+                (&shared, &kept.0, &kept.1),
                 start,
                 (archiver, opened.checkpoints),
                 CheckpointInstruments::default(),
             )?,
-            ingest: Ingest::new(
-                Arc::clone(&shared.catalog),
-                sender.clone(),
-                Arc::clone(&clock),
-                config.shards,
-                config.ingest.clone(),
-            ),
+            ingest: door(&config, &shared, &sender),
             queue,
             notary: Notary {
                 outbox: Arc::clone(&shared.outbox),
@@ -169,7 +173,7 @@ impl Process {
             writer: SegmentWriter::new(
                 &config,
                 &machine.disk,
-                (&shared, &kept),
+                (&shared, &kept.0),
                 &Arc::default(),
                 SegmentsInstruments::default(),
             ),
@@ -186,6 +190,8 @@ impl Process {
             machine: machine.clone(),
             shared,
             keys,
+            read_to: reader::next_of(&sources),
+            sources,
             _data_dir: data_dir,
         })
     }
@@ -464,12 +470,26 @@ impl Machine {
             alerts_early: false,
             forgets_lsn: false,
             forgets_keys: false,
+            forgets_offsets: false,
+            offsets_first: false,
         }
     }
 
-    /// The keys of which files and checkpoints are told.
-    fn kept(&self, config: &EngineConfig, keys: &Arc<Idempotency>) -> Arc<Idempotency> {
-        if self.forgets_keys { Idempotency::new(config.keys) } else { Arc::clone(keys) }
+    /// Plants a bug, if it is one of those about offsets.
+    pub(super) fn plant_offsets(&mut self, plant: Plant) {
+        self.forgets_offsets = plant == Plant::OffsetsNotPersisted;
+        self.offsets_first = plant == Plant::OffsetsBeforeData;
+    }
+
+    /// The keys and the offsets of which files and checkpoints are told.
+    fn kept(
+        &self,
+        config: &EngineConfig,
+        (keys, sources): (&Arc<Idempotency>, &Arc<Sources>),
+    ) -> (Arc<Idempotency>, Arc<Sources>) {
+        let none = || Idempotency::new(config.keys);
+        let keys = if self.forgets_keys { none() } else { Arc::clone(keys) };
+        (keys, if self.forgets_offsets { Arc::default() } else { Arc::clone(sources) })
     }
 
     /// Somebody sets the clock; no time passes.
@@ -496,6 +516,11 @@ fn replay(
     replay.run(Lsn::new(start.get() - 1), dispatch)?;
     replay.run(start, dispatch)?;
     Ok(replay.finish(start))
+}
+
+fn door(config: &EngineConfig, shared: &ShardShared, queue: &Sender<CommitterMessage>) -> Ingest {
+    let (catalog, clock) = (Arc::clone(&shared.catalog), Arc::clone(&shared.clock));
+    Ingest::new(catalog, queue.clone(), clock, config.shards, config.ingest.clone())
 }
 
 /// Appends again what replay did not find in the log, as the engine's start does.
