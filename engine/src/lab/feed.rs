@@ -55,3 +55,7 @@ fn content(offset: u64) -> Option<(i64, f64)> {
     (offset % 11 != 4)
         .then(|| (BEGIN_NANOS + i64::from(number) * STEP, 50.0 + f64::from(number) / 1_024.0))
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;
