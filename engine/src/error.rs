@@ -181,9 +181,7 @@ impl EngineError {
             | Self::OutOfTurn
             | Self::Late
             | Self::KeyInHand
-            | Self::SourceInHand => {
-                ErrorKind::Unavailable
-            }
+            | Self::SourceInHand => ErrorKind::Unavailable,
             Self::Wal(error) => match error.as_ref() {
                 WalError::Full { .. } => ErrorKind::Full,
                 WalError::TooLarge { .. } => ErrorKind::TooLarge,
