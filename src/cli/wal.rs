@@ -214,6 +214,15 @@ fn describe(record: &LogRecord, document: &mut Value) {
                 "first": first.collect::<Vec<_>>(),
                 "registered": registered.collect::<Vec<_>>(),
             });
+            if let Some(source) = &samples.source {
+                let partition = source.partition();
+                document["source"] = json!({
+                    "source": partition.source(), "topic": partition.topic(),
+                    "partition": partition.partition(),
+                    "topic_id": format!("{:032x}", source.topic_id()),
+                    "first": source.first(), "last": source.last(),
+                });
+            }
             if let Some(key) = &samples.key {
                 document["idempotency_key"] = json!({
                     "db": *key.db, "key": *key.key, "request": format!("{:032x}", key.request),
