@@ -32,25 +32,31 @@ impl Process {
         requests: &[(usize, &Request)],
     ) -> Result<(), EngineError> {
         self.machine.phase("append");
-        let woken = Arc::new(AtomicUsize::new(0));
-        let mut waiting = Vec::new();
-        for (number, request) in requests {
-            if matches!(self.send((*number, request), &woken)?, Sent::Waits) {
-                waiting.push((*number, *request));
+        let mut sent = requests.to_vec();
+        loop {
+            let woken = Arc::new(AtomicUsize::new(0));
+            let mut waiting = Vec::new();
+            for (number, request) in &sent {
+                if matches!(self.send((*number, request), &woken)?, Sent::Waits) {
+                    waiting.push((*number, *request));
+                }
             }
-        }
-        self.commit()?;
-        if woken.load(Ordering::Relaxed) != waiting.len() {
-            let told = format!("of {} clients that wait {woken:?} are woken", waiting.len());
-            self.machine.world.lock().break_promise(Layer::Conduct, told);
-        }
-        for (number, request) in waiting {
-            if matches!(self.send((number, request), &woken)?, Sent::Waits) {
-                let told = format!("request {number} waits for one that has come to its end");
+            self.commit()?;
+            if woken.load(Ordering::Relaxed) != waiting.len() {
+                let told = format!("of {} clients that wait {woken:?} are woken", waiting.len());
                 self.machine.world.lock().break_promise(Layer::Conduct, told);
             }
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            // Where a full disk refuses the first of them, the next is the first.
+            if waiting.len() == sent.len() {
+                let told = format!("{waiting:?} wait for one that has come to its end");
+                self.machine.world.lock().break_promise(Layer::Conduct, told);
+                return Ok(());
+            }
+            sent = waiting;
         }
-        self.commit()
     }
 
     fn send(
