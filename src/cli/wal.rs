@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidewatch_engine::record::{LogRecord, decode};
+use tidewatch_engine::record::{LogRecord, SamplesRecord, decode};
 use tidewatch_env::RealDisk;
 use tidewatch_metrics::Lsn;
 use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, StatedGap, WalError, WalReader};
@@ -196,39 +196,7 @@ fn dump(dir: &Path, from: Lsn, limit: u64, out: &mut dyn Write) -> Result<(), Cl
 
 fn describe(record: &LogRecord, document: &mut Value) {
     match record {
-        LogRecord::Samples(samples) => {
-            let rows = samples
-                .parts
-                .iter()
-                .flat_map(|part| part.series().iter().zip(part.times()).zip(part.values()));
-            let first = rows.clone().take(SAMPLES_SHOWN).map(|((series, time), value)| {
-                json!({ "series": series.0, "time": time.nanos(), "value": value })
-            });
-            let registered = samples.registrations.iter().map(|(series, key)| {
-                json!({ "series": series.0, "db": key.db(), "metric": key.metric(),
-                        "labels": key.labels() })
-            });
-            document["samples"] = json!({
-                "received": samples.received.nanos(),
-                "rows": rows.count(),
-                "first": first.collect::<Vec<_>>(),
-                "registered": registered.collect::<Vec<_>>(),
-            });
-            if let Some(source) = &samples.source {
-                let partition = source.partition();
-                document["source"] = json!({
-                    "source": partition.source(), "topic": partition.topic(),
-                    "partition": partition.partition(),
-                    "topic_id": format!("{:032x}", source.topic_id()),
-                    "first": source.first(), "last": source.last(),
-                });
-            }
-            if let Some(key) = &samples.key {
-                document["idempotency_key"] = json!({
-                    "db": *key.db, "key": *key.key, "request": format!("{:032x}", key.request),
-                });
-            }
-        }
+        LogRecord::Samples(samples) => describe_samples(samples, document),
         LogRecord::Start(start) => {
             document["start"] = json!({
                 "version": start.version, "operators": start.operators,
@@ -270,6 +238,40 @@ fn describe(record: &LogRecord, document: &mut Value) {
                 "severities": record.hash.severities, "alerts": record.hash.alerts,
             });
         }
+    }
+}
+
+fn describe_samples(samples: &SamplesRecord, document: &mut Value) {
+    let rows = samples
+        .parts
+        .iter()
+        .flat_map(|part| part.series().iter().zip(part.times()).zip(part.values()));
+    let first = rows.clone().take(SAMPLES_SHOWN).map(|((series, time), value)| {
+        json!({ "series": series.0, "time": time.nanos(), "value": value })
+    });
+    let registered = samples.registrations.iter().map(|(series, key)| {
+        json!({ "series": series.0, "db": key.db(), "metric": key.metric(),
+                "labels": key.labels() })
+    });
+    document["samples"] = json!({
+        "received": samples.received.nanos(),
+        "rows": rows.count(),
+        "first": first.collect::<Vec<_>>(),
+        "registered": registered.collect::<Vec<_>>(),
+    });
+    if let Some(source) = &samples.source {
+        let partition = source.partition();
+        document["source"] = json!({
+            "source": partition.source(), "topic": partition.topic(),
+            "partition": partition.partition(),
+            "topic_id": format!("{:032x}", source.topic_id()),
+            "first": source.first(), "last": source.last(),
+        });
+    }
+    if let Some(key) = &samples.key {
+        document["idempotency_key"] = json!({
+            "db": *key.db, "key": *key.key, "request": format!("{:032x}", key.request),
+        });
     }
 }
 

@@ -59,8 +59,8 @@ impl Audit<'_> {
     /// disk has cost the archive, so that it does not begin at its beginning.
     pub(super) fn running(&self, process: &mut Process) -> Result<Option<Replayed>, Finding> {
         let named = process.name_deletes();
-        let is_named = named
-            .map_err(|error| Finding::new(Layer::Conduct, format!("deletes: {error:?}")))?;
+        let is_named =
+            named.map_err(|error| Finding::new(Layer::Conduct, format!("deletes: {error:?}")))?;
         let shown = self.shown(process)?;
         let replayed = match Replayed::of(&self.machine.disk, Path::new(DATA_DIR), self.shards) {
             Ok(replayed) => Some(replayed),
