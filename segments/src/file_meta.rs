@@ -92,6 +92,9 @@ pub struct FileMeta {
     /// The retention that the file's rows have been through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retained: Option<Retained>,
+    /// Rows of the segment's rollup; 0 where it has none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rollup_rows: u64,
 }
 
 /// The rows of these slots are in files up to this record.
@@ -138,6 +141,7 @@ impl FileMeta {
             rows_erased: 0,
             deletes_lsn: Lsn::ZERO,
             retained: None,
+            rollup_rows: 0,
         }
     }
 
@@ -205,6 +209,10 @@ pub struct RowGroupMeta {
     pub time_max: EventTime,
     /// Rows that are flagged late.
     pub late_rows: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 pub(crate) mod lsn {

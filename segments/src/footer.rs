@@ -21,6 +21,7 @@ use tidewatch_metrics::Lsn;
 use crate::error::SegmentsError;
 use crate::file_meta::{FileMeta, RowGroupMeta, lsn};
 use crate::limits::FOOTER_BYTES_MAX;
+use crate::rollup::{RollupFooter, rollup_of};
 use crate::slot_set::SlotSet;
 
 /// The format of segments that this release writes.
@@ -44,6 +45,7 @@ pub(crate) struct SegmentInfo {
 pub(crate) struct Footer {
     pub(crate) arrow: ArrowReaderMetadata,
     pub(crate) groups: Vec<RowGroupMeta>,
+    pub(crate) rollup: Option<RollupFooter>,
     /// Bytes of memory, about.
     pub(crate) memory_bytes: usize,
 }
@@ -107,10 +109,14 @@ pub(crate) fn read_footer(
     if !rows.eq(groups.iter().map(|group| Some(group.rows))) {
         return Err(corrupt("tidewatch.row_groups differs from the row groups"));
     }
-    let memory_bytes = parsed.memory_size() + 2 * json.len();
+    let rollup = rollup_of(pairs).map_err(corrupt)?;
+    // The rollup's own footer, once it is read, takes about as much for each of its row groups.
+    let group_bytes = (parsed.memory_size() + 2 * json.len()) / groups.len().max(1);
+    let rollup_groups = rollup.as_ref().map_or(0, |rollup| rollup.info.groups.len());
+    let memory_bytes = parsed.memory_size() + 2 * json.len() + rollup_groups * group_bytes;
     let arrow = ArrowReaderMetadata::try_new(parsed.into(), ArrowReaderOptions::new())
         .map_err(SegmentsError::parquet("read the schema of", path))?;
-    Ok(Footer { arrow, groups, memory_bytes })
+    Ok(Footer { arrow, groups, rollup, memory_bytes })
 }
 
 #[derive(Deserialize)]

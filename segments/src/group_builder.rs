@@ -167,7 +167,8 @@ impl<T: Clone + Default> Nullable<T> {
     }
 }
 
-fn time_array(unit: TimeUnit, times: Vec<i64>) -> ArrayRef {
+/// Counts of `unit` as an array of times.
+pub(crate) fn time_array(unit: TimeUnit, times: Vec<i64>) -> ArrayRef {
     match unit {
         TimeUnit::Second | TimeUnit::Millisecond => {
             Arc::new(TimestampMillisecondArray::from(times).with_timezone(UTC))

@@ -7,7 +7,8 @@ use tidewatch_metrics::EventTime;
 
 use crate::limits::LATE_HOURS_MAX;
 
-const HOUR_NANOS: i64 = 3_600_000_000_000;
+/// Nanoseconds of an hour.
+pub(crate) const HOUR_NANOS: i64 = 3_600_000_000_000;
 
 /// Hours since the Unix epoch that hold late rows, or all of them once they are too many to list.
 ///

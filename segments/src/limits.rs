@@ -12,6 +12,14 @@ pub const GROUP_ROWS_MAX: usize = 131_072;
 pub const GROUP_ROWS_MIN: usize = 16_384;
 /// Bytes of one row group on disk.
 pub const GROUP_BYTES_MAX: u64 = 64 << 20;
+/// Rows of one row group of a rollup.
+pub const ROLLUP_GROUP_ROWS: usize = 8_192;
+/// Bytes of one rollup; it is in memory while its segment is written.
+pub const ROLLUP_BYTES_MAX: u64 = 16 << 20;
+/// A rollup is kept where each of its rows stands for this many rows on average, or more.
+pub const ROLLUP_ROWS_PER_ROW_MIN: u64 = 16;
+/// A rollup is kept where it takes at most one in this many bytes of the rows' bytes.
+pub const ROLLUP_SHARE_MAX: u64 = 16;
 /// Bytes of one footer on disk.
 pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one file of alerts or deliveries.

@@ -132,6 +132,16 @@ impl<'a> Output<'a> {
         Ok(self.writer.inner_mut().take_part())
     }
 
+    /// Writes bytes between row groups that only readers who know of them see.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub(crate) fn write_beside(&mut self, bytes: &[u8]) -> Result<Part, SegmentsError> {
+        let written = self.writer.write_all(bytes).and_then(|()| self.writer.flush());
+        written.map_err(SegmentsError::io("write", &self.temporary))?;
+        Ok(self.writer.inner_mut().take_part())
+    }
+
     /// Writes the footer and makes the bytes durable.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use crate::file_meta::{MetricName, RowGroupMeta};
 use crate::footer::{FilePart, Footer, read_checked};
 use crate::group_builder::{UTC, unit_nanos};
 use crate::limits::GROUP_BYTES_MAX;
+use crate::rollup::RollupReader;
 use crate::value_form::undigits;
 
 /// Which rows are asked for.
@@ -81,7 +82,7 @@ impl Predicate {
         Self { metrics: None, times: EventTime::MIN..=EventTime::new(i64::MAX) }
     }
 
-    fn may_match(&self, group: &RowGroupMeta) -> bool {
+    pub(crate) fn may_match(&self, group: &RowGroupMeta) -> bool {
         let in_time = group.time_min <= *self.times.end() && *self.times.start() <= group.time_max;
         // The range would panic on a damaged group whose first metric is after its last.
         let named = self.metrics.as_ref().is_none_or(|metrics| {
@@ -130,6 +131,15 @@ impl SegmentReader {
     #[must_use]
     pub fn groups(&self) -> &[RowGroupMeta] {
         &self.footer.groups
+    }
+
+    /// What the rows of each series and hour come to; `None` where there is no rollup.
+    ///
+    /// # Errors
+    /// [`SegmentsError::Corrupt`], and what the disk or the format's library reports. It concerns the
+    /// rollup alone: the rows can be read, and further calls say that there is no rollup.
+    pub fn rollup(&self) -> Result<Option<RollupReader>, SegmentsError> {
+        RollupReader::open(&self.file, &self.path, &self.footer)
     }
 
     /// Indices of the row groups that may hold rows that are asked for, in ascending order.
@@ -210,7 +220,8 @@ fn decode(batch: &RecordBatch, projection: Projection) -> Option<SegmentColumns>
     Some(out)
 }
 
-fn nanoseconds(times: &dyn Array) -> Option<TimestampNanosecondArray> {
+/// Times of any unit of Parquet in nanoseconds.
+pub(crate) fn nanoseconds(times: &dyn Array) -> Option<TimestampNanosecondArray> {
     let DataType::Timestamp(unit, _) = times.data_type() else { return None };
     let counts = match unit {
         TimeUnit::Millisecond => times.as_primitive_opt::<TimestampMillisecondType>()?.values(),

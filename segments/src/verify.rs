@@ -15,6 +15,7 @@ use crate::file_meta::{FileKind, FileMeta, MetricName, RowGroupMeta};
 use crate::keys_file::read_keys;
 use crate::manifest::Manifest;
 use crate::reader::{Projection, SegmentColumns, SegmentReader};
+use crate::rollup::RollupCheck;
 use crate::segment::Segment;
 use crate::series_file::read_series;
 
@@ -156,6 +157,7 @@ impl Verifier<'_> {
         let mut columns = SegmentColumns::default();
         let mut previous = None;
         let (mut rows, mut late_rows) = (0, 0);
+        let mut rollup = reader.rollup()?.map(RollupCheck::new);
         for (index, group) in reader.groups().iter().enumerate() {
             reader.read(index, Projection::ALL, &mut columns)?;
             let check = |good, reason| check(path, group.offset, good, reason);
@@ -166,6 +168,13 @@ impl Verifier<'_> {
             check(rows_of.are_named, "a series is in no file of series")?;
             check(rows_of.are_sorted_after(previous), "rows are out of order")?;
             check(rows_of.match_group(group, ranks), "it says other metrics, times or late rows")?;
+            if let Some(rollup) = &mut rollup {
+                rollup.add(
+                    &columns,
+                    |series| ranks.of(series) as usize,
+                    |rank| ranks.name(rank),
+                )?;
+            }
             previous = rows_of.keys.last().copied();
             rows += group.rows;
             late_rows += group.late_rows;
@@ -176,7 +185,12 @@ impl Verifier<'_> {
         let time_max = times().map(|group| group.time_max).max().unwrap_or_default();
         let good = (rows, late_rows, time_min, time_max)
             == (meta.rows, meta.late_rows, meta.time_min, meta.time_max);
-        check(path, 0, good, "rows or times differ from the manifest's")
+        check(path, 0, good, "rows or times differ from the manifest's")?;
+        let good = match rollup {
+            Some(rollup) => rollup.finish(meta.rollup_rows, |rank| ranks.name(rank))?,
+            None => meta.rollup_rows == 0,
+        };
+        check(path, 0, good, "its rollup is not what its rows come to")
     }
 
     fn events(&self, meta: &Arc<FileMeta>, path: &Path) -> Result<(), SegmentsError> {
@@ -213,6 +227,16 @@ impl Verifier<'_> {
     }
 }
 
+impl Ranks {
+    fn of(&self, series: u32) -> u32 {
+        self.by_ref.get(series as usize).copied().unwrap_or(UNNAMED)
+    }
+
+    fn name(&self, rank: usize) -> Option<MetricName> {
+        self.names.get(rank).cloned()
+    }
+}
+
 /// The decoded rows of a group as keys of the order.
 #[derive(Debug)]
 struct GroupRows {
@@ -230,9 +254,8 @@ impl GroupRows {
         if nulls + columns.severity.as_ref()?.null_count() > 0 {
             return None;
         }
-        let rank = |series: u32| ranks.by_ref.get(series as usize).copied().unwrap_or(UNNAMED);
         let rows = series.values().iter().zip(times.values());
-        let keys: Vec<_> = rows.map(|(series, time)| (rank(*series), *series, *time)).collect();
+        let keys: Vec<_> = rows.map(|(series, time)| (ranks.of(*series), *series, *time)).collect();
         let late = flags.values().iter().filter(|bits| Flags::from_bits(**bits).is_late());
         let are_named = keys.iter().all(|(rank, _, _)| *rank != UNNAMED);
         Some(Self { keys, late_rows: late.count() as u64, are_named })

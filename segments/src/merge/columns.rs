@@ -86,9 +86,13 @@ impl ColumnEncoder {
         // Integers are not split into bytes: that would save a sixth where series have few rows, but
         // releases of DuckDB up to 1.5 cannot read it.
         let ways: &[Way] = match field.name().as_str() {
-            "series_ref" | "time" => &[Way::Delta, Way::Dictionary],
+            "series_ref" | "time" | "first_time" | "last_time" | "rows" | "values" => {
+                &[Way::Delta, Way::Dictionary]
+            }
             "digits" => &[Way::Delta, Way::Dictionary, Way::Plain],
-            "value" => &[Way::Plain, Way::Dictionary, Way::Split],
+            "value" | "sum" | "min" | "max" | "first" | "last" => {
+                &[Way::Plain, Way::Dictionary, Way::Split]
+            }
             _ => &[Way::Dictionary],
         };
         Ok(Self {

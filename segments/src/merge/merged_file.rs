@@ -16,6 +16,7 @@ use crate::merge::columns::{ColumnEncoders, ZSTD_LEVEL};
 use crate::merge::gather::Gather;
 use crate::merge::order::SeriesOrder;
 use crate::output::{Output, Part, Sealed};
+use crate::rollup::{RollupInfo, RollupWriter, SealedRollup, SeriesHourRows, rollup_key_value};
 use crate::value_form::ValueForm;
 use crate::writer::base_properties;
 
@@ -36,6 +37,7 @@ pub(crate) struct MergedFile<'a> {
 struct Open<'a> {
     output: Output<'a>,
     encoders: ColumnEncoders,
+    rollup: RollupWriter,
 }
 
 impl<'a> MergedFile<'a> {
@@ -69,7 +71,9 @@ impl<'a> MergedFile<'a> {
             }
         }
         let batch = builder.finish(SchemaRef::clone(&self.schema));
-        let part = self.open()?.write(&batch)?;
+        let open = self.open()?;
+        let part = open.write(&batch)?;
+        open.roll_up(gather, rows, order)?;
         let runs = || gather.runs().filter(|(_, place)| place.start < rows);
         let name = |metric| order.name(metric).clone();
         let (first, last) = (runs().next(), runs().last());
@@ -92,11 +96,23 @@ impl<'a> MergedFile<'a> {
     pub(crate) fn seal(
         self,
         info: &SegmentInfo,
+        order: &SeriesOrder,
     ) -> Result<Option<(Sealed, FileMeta)>, SegmentsError> {
-        let Some(open) = self.open else { return Ok(None) };
+        let Some(Open { mut output, rollup, .. }) = self.open else { return Ok(None) };
         let groups = &self.groups;
-        let sealed = open.output.seal(key_values(info, groups))?;
+        let mut keys = key_values(info, groups);
+        let rows = groups.iter().map(|group| group.rows).sum();
+        let bytes = groups.iter().map(|group| group.bytes).sum();
+        let rollup = rollup.seal((rows, bytes), |metric| order.name(metric).clone());
+        let rollup = rollup.map_err(output.failed("write"))?;
+        let rollup_rows = rollup.as_ref().map_or(0, |rollup| rollup.rows);
+        if let Some(SealedRollup { bytes, info, .. }) = rollup {
+            let offset = output.write_beside(&bytes)?.offset;
+            keys.push(rollup_key_value(&RollupInfo { offset, ..info }));
+        }
+        let sealed = output.seal(keys)?;
         let meta = FileMeta {
+            rollup_rows,
             bytes: sealed.bytes,
             crc32c: sealed.crc32c,
             footer_offset: sealed.footer.offset,
@@ -127,7 +143,8 @@ impl<'a> MergedFile<'a> {
 
     fn open(&mut self) -> Result<&mut Open<'a>, SegmentsError> {
         if self.open.is_none() {
-            self.open = Some(Open::create(self.disk, self.dir, self.file, &self.schema)?);
+            self.open =
+                Some(Open::create((self.disk, self.dir), self.file, &self.schema, self.unit)?);
         }
         Ok(self.open.as_mut().expect("it was created where it was missing"))
     }
@@ -135,17 +152,39 @@ impl<'a> MergedFile<'a> {
 
 impl<'a> Open<'a> {
     fn create(
-        disk: &'a dyn Disk,
-        dir: &Path,
+        (disk, dir): (&'a dyn Disk, &Path),
         file: &str,
         schema: &SchemaRef,
+        unit: TimeUnit,
     ) -> Result<Self, SegmentsError> {
         let encoders = ColumnEncoders::new(schema)
             .map_err(SegmentsError::parquet("begin", &dir.join(file)))?;
         let properties = base_properties(ZSTD_LEVEL).build();
         let output =
             Output::create(disk, dir, file.to_owned(), SchemaRef::clone(schema), properties)?;
-        Ok(Self { output, encoders })
+        let rollup = RollupWriter::new(unit).map_err(output.failed("begin"))?;
+        Ok(Self { output, encoders, rollup })
+    }
+
+    fn roll_up(
+        &mut self,
+        gather: &Gather,
+        rows: usize,
+        order: &SeriesOrder,
+    ) -> Result<(), SegmentsError> {
+        for (run, place) in gather.runs().take_while(|(_, place)| place.start < rows) {
+            let columns = gather.columns(place);
+            let rows = SeriesHourRows {
+                series: run.series.0,
+                metric: run.metric,
+                times: columns.times,
+                values: columns.values,
+                flags: columns.flags,
+            };
+            let pushed = self.rollup.push(&rows, |metric| order.name(metric).clone());
+            pushed.map_err(self.output.failed("write"))?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<Part, SegmentsError> {

@@ -12,4 +12,6 @@ mod merged_file;
 mod order;
 mod run;
 
+pub(crate) use columns::{ColumnEncoders, ZSTD_LEVEL};
+
 pub use run::{Erase, Merge, Merged, merge, merging_bytes};

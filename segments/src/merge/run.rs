@@ -181,8 +181,8 @@ impl<'a> Run<'a> {
             self.file.write_group(&self.gather, self.gather.rows(), &self.order)?;
         }
         self.ask(1)?;
-        let Self { file, info, rows_erased, .. } = self;
-        Ok(match file.seal(&info)? {
+        let Self { file, info, order, rows_erased, .. } = self;
+        Ok(match file.seal(&info, &order)? {
             Some((sealed, meta)) => Merged::Segment { sealed, meta: Box::new(meta), rows_erased },
             None => Merged::Empty { rows_erased },
         })
