@@ -23,7 +23,7 @@ use crate::instruments::QueryInstruments;
 use crate::limits::{QueryLimits, STACK_BYTES, TIMEOUT_MAX};
 use crate::memory::QueryPool;
 use crate::output::AnswerWriter;
-use crate::plan::{add_guards, check_plan, stop_in_joins};
+use crate::plan::{add_guards, answer_from_rollups, check_plan, stop_in_joins};
 use crate::request::{QueryAnswer, QueryRequest, QueryStats};
 use crate::scan::Progress;
 use crate::session::SessionTemplate;
@@ -148,14 +148,14 @@ impl QueryEngine {
             return Err(QueryError::Busy { running, waiting });
         };
         let timeout = request.timeout.unwrap_or(limits.timeout).min(TIMEOUT_MAX);
-        let progress = Arc::new(Progress::new(limits.scan_bytes_max));
+        let progress = Arc::new(Progress::new(limits.scan_bytes_max, limits.rollups));
         let (job, answer) = Job::new(Arc::clone(&progress), timeout);
         let _waiting = self.deadlines.wait(&job);
         let shared = Arc::clone(&self.shared);
         let runtime = self.runtime.as_ref().ok_or(QueryError::Closed)?;
         let of_task = Arc::clone(&job);
         let task = runtime.spawn(async move {
-            let work = shared.run(request, &progress, timeout);
+            let work = shared.run(&request, &progress, timeout);
             let result = match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(result) => result,
                 Err(_panic) => Err(QueryError::Panicked),
@@ -166,6 +166,8 @@ impl QueryEngine {
             let stats = progress.stats();
             shared.instruments.rows_scanned.inc_by(stats.rows_scanned);
             shared.instruments.bytes_scanned.inc_by(stats.bytes_scanned);
+            shared.instruments.rollup_rows.inc_by(stats.rollup_rows);
+            shared.instruments.rollups_damaged.inc_by(progress.rollups_damaged());
             of_task.reply(result.map(|mut answer| {
                 answer.stats.ms = (shared.clock.monotonic() - started).as_secs_f64() * 1_000.0;
                 answer
@@ -187,7 +189,21 @@ impl Drop for QueryEngine {
 }
 
 impl Shared {
+    /// Answers a statement; a rollup that turns out damaged only costs time.
     async fn run(
+        self: &Arc<Self>,
+        request: &QueryRequest,
+        progress: &Arc<Progress>,
+        timeout: Duration,
+    ) -> Result<QueryAnswer, QueryError> {
+        let result = self.attempt(request.clone(), progress, timeout).await;
+        if result.is_err() && progress.goes_on_without_rollups() {
+            return self.attempt(request.clone(), progress, timeout).await;
+        }
+        result
+    }
+
+    async fn attempt(
         self: &Arc<Self>,
         request: QueryRequest,
         progress: &Arc<Progress>,
@@ -265,7 +281,8 @@ async fn physical_plan(
     logical: &LogicalPlan,
     progress: &Arc<Progress>,
 ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    let optimized = stop_in_joins(session.optimize(logical)?, progress)?;
+    let optimized = answer_from_rollups(session.optimize(logical)?)?;
+    let optimized = stop_in_joins(optimized, progress)?;
     progress.check()?;
     session.query_planner().create_physical_plan(&optimized, session).await
 }

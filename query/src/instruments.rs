@@ -23,8 +23,13 @@ pub struct QueryInstruments {
     pub failed: Counter,
     /// `tidewatch_query_running`: queries at work, those that nobody waits for any more included.
     pub running: Gauge,
-    /// `tidewatch_query_rows_scanned_total`: rows read of segments and heads.
+    /// `tidewatch_query_rows_scanned_total`: rows read of segments, their rollups, and heads.
     pub rows_scanned: Counter,
+    /// `tidewatch_query_rollup_rows_total`: those of rollups, each of which stands for the rows of a
+    /// series and hour.
+    pub rollup_rows: Counter,
+    /// `tidewatch_query_rollups_damaged_total`: rollups that could not be read; rows were, instead.
+    pub rollups_damaged: Counter,
     /// `tidewatch_query_bytes_scanned_total`: bytes read of segments and heads.
     pub bytes_scanned: Counter,
     /// `tidewatch_query_rows_total`: rows in answers.
@@ -43,6 +48,8 @@ impl Default for QueryInstruments {
             failed: Counter::default(),
             running: Gauge::default(),
             rows_scanned: Counter::default(),
+            rollup_rows: Counter::default(),
+            rollups_damaged: Counter::default(),
             bytes_scanned: Counter::default(),
             rows: Counter::default(),
             // 1 ms to 33 s: the longest deadline is 30 s.
@@ -63,6 +70,8 @@ impl QueryInstruments {
         counter("tidewatch_query_unavailable", "Queries turned away", &self.unavailable);
         counter("tidewatch_query_failed", "Queries that broke inside", &self.failed);
         counter("tidewatch_query_rows_scanned", "Rows read by queries", &self.rows_scanned);
+        counter("tidewatch_query_rollup_rows", "Rows read of rollups", &self.rollup_rows);
+        counter("tidewatch_query_rollups_damaged", "Damaged rollups", &self.rollups_damaged);
         counter("tidewatch_query_bytes_scanned", "Bytes read by queries", &self.bytes_scanned);
         counter("tidewatch_query_rows", "Rows in answers", &self.rows);
         registry.register("tidewatch_query_running", "Queries at work", self.running.clone());

@@ -63,6 +63,8 @@ pub struct QueryLimits {
     pub waiting_max: usize,
     /// Threads that run queries; 0 means one per core.
     pub threads: usize,
+    /// Whether aggregates may be answered from rollups; without, every row is read.
+    pub rollups: bool,
 }
 
 impl Default for QueryLimits {
@@ -78,6 +80,7 @@ impl Default for QueryLimits {
             running_max: 8,
             waiting_max: 64,
             threads: 0,
+            rollups: true,
         }
     }
 }

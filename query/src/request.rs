@@ -73,8 +73,10 @@ pub struct QueryAnswer {
 pub struct QueryStats {
     /// Rows of the answer.
     pub rows: u64,
-    /// Rows read of segments and heads.
+    /// Rows read of segments, their rollups, and heads.
     pub rows_scanned: u64,
+    /// Those of rollups: each stands for the rows of a series and hour.
+    pub rollup_rows: u64,
     /// Bytes read of segments and heads.
     pub bytes_scanned: u64,
     /// Segments of the snapshot that were considered, once per scan of a table.
@@ -97,8 +99,12 @@ impl QueryStats {
             0 => String::new(),
             missing => format!("\"segments_quarantined\":{missing},"),
         };
+        let rolled = match self.rollup_rows {
+            0 => String::new(),
+            rows => format!("\"rollup_rows\":{rows},"),
+        };
         format!(
-            "{{\"rows\":{},\"rows_scanned\":{},\"bytes_scanned\":{},\"segments\":{},\
+            "{{\"rows\":{},\"rows_scanned\":{},{rolled}\"bytes_scanned\":{},\"segments\":{},\
              \"segments_pruned\":{},{quarantined}\"ms\":{},\"lsn\":{}}}",
             self.rows,
             self.rows_scanned,

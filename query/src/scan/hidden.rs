@@ -71,6 +71,11 @@ impl Hidden {
         self.0.is_empty()
     }
 
+    /// Times of which rows are hidden.
+    pub(crate) fn times(&self) -> impl Iterator<Item = RangeInclusive<i64>> + '_ {
+        self.0.iter().map(|rows| rows.times.clone())
+    }
+
     /// Whether this row is hidden.
     pub(crate) fn hides(&self, series: u32, time: i64) -> bool {
         self.0

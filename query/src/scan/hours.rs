@@ -7,7 +7,10 @@ use std::sync::Arc;
 use tidewatch_metrics::EventTime;
 use tidewatch_segments::LateHours;
 
-const HOUR_NANOS: i64 = 3_600_000_000_000;
+use crate::scan::rolled::Rolled;
+
+/// Nanoseconds of an hour.
+pub(crate) const HOUR_NANOS: i64 = 3_600_000_000_000;
 
 /// Which hours a part of a scan takes.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub(crate) enum Hours {
     Only(Arc<BTreeSet<i64>>),
     /// These and all between them.
     Between(i64, i64),
+    /// Those of the first two and all between them that a rollup does not answer, late ones excepted.
+    Unrolled(i64, i64, Arc<Rolled>),
 }
 
 impl Hours {
@@ -30,6 +35,7 @@ impl Hours {
             Self::Except(hours) => !hours.contains(&hour),
             Self::Only(hours) => hours.contains(&hour),
             Self::Between(first, last) => (*first..=*last).contains(&hour),
+            Self::Unrolled(_, _, rolled) => rolled.leaves(hour),
         }
     }
 
@@ -41,6 +47,10 @@ impl Hours {
             Self::All => true,
             Self::Only(hours) => first <= last && hours.range(first..=last).next().is_some(),
             Self::Between(from, to) => first.max(*from) <= last.min(*to),
+            Self::Unrolled(from, to, rolled) => {
+                let (first, last) = (first.max(*from), last.min(*to));
+                first <= last && rolled.may_leave(first, last)
+            }
             Self::Except(hours) => {
                 let span = last.abs_diff(first).saturating_add(1);
                 let missing = if first <= last { hours.range(first..=last).count() } else { 0 };

@@ -93,6 +93,7 @@ impl SortedHead {
             values: order.iter().map(|row| all.values[at(row)]).collect(),
             severities: order.iter().map(|row| all.severities[at(row)]).collect(),
             flags: order.iter().map(|row| all.flags[at(row)]).collect(),
+            rolled: None,
         };
         Ok(Self { rows, start: 0, _memory: memory })
     }
@@ -107,6 +108,7 @@ impl SortedHead {
             values: self.rows.values.slice(start, rows),
             severities: self.rows.severities.slice(start, rows),
             flags: self.rows.flags.slice(start, rows),
+            rolled: None,
         })
     }
 }
@@ -215,6 +217,7 @@ impl Builder {
             values: self.values.drain(..rows).collect::<ScalarBuffer<_>>(),
             severities: self.severities.drain(..rows).collect::<ScalarBuffer<_>>(),
             flags: self.flags.drain(..rows).collect::<ScalarBuffer<_>>(),
+            rolled: None,
         }
     }
 }
@@ -239,6 +242,7 @@ mod tests {
             values: vec![1.0, 2.0, 3.0, 4.0, f64::NAN].into(),
             severities: vec![640_u16, 0, 0, 0, 64].into(),
             flags: vec![onset, late, late, late, onset].into(),
+            rolled: None,
         };
         let out = flags(&rows);
         assert_eq!(out.places, [0, 1]);

@@ -10,9 +10,11 @@ use tidewatch_segments::{ChunkView, LateHours, MetricName, Predicate, Segment, S
 use crate::error::QueryError;
 use crate::limits::MERGE_SOURCES_MAX;
 use crate::scan::cursor::{HeadPart, SegmentPart, Wanted};
-use crate::scan::hidden::ScanDeletes;
+use crate::scan::hidden::{Hidden, ScanDeletes};
 use crate::scan::hours::Hours;
 use crate::scan::progress::Progress;
+use crate::scan::rolled::Rolled;
+use crate::scan::rollup_cursor::RollupPart;
 use crate::scan::series_index::SeriesIndex;
 
 /// Which columns a scan needs, beside the series.
@@ -42,6 +44,8 @@ pub(crate) struct ScanRequest {
     pub(crate) times: RangeInclusive<i64>,
     pub(crate) columns: Columns,
     pub(crate) superseded: Superseded,
+    /// Whether rows of rollups may stand for the rows of whole hours.
+    pub(crate) rollups: bool,
     /// Parts that are read at the same time.
     pub(crate) threads: usize,
 }
@@ -52,6 +56,8 @@ pub(crate) struct Scan {
     pub(crate) wanted: Wanted,
     pub(crate) times: RangeInclusive<i64>,
     pub(crate) parts: Vec<Part>,
+    /// Rows of rollups in all parts; the others are samples.
+    pub(crate) rollup_rows: u64,
 }
 
 /// What one thread reads, one after the other.
@@ -59,7 +65,8 @@ pub(crate) struct Scan {
 pub(crate) struct Part {
     pub(crate) plain: Vec<Plain>,
     pub(crate) slabs: Vec<Slab>,
-    rows: u64,
+    /// Rows to be read, at least 1 where there is anything to read.
+    pub(crate) rows: u64,
 }
 
 /// Rows that are read as they come.
@@ -73,6 +80,7 @@ pub(crate) struct Plain {
 #[derive(Clone, Debug)]
 pub(crate) enum PlainRows {
     Segment(SegmentPart),
+    Rollup(RollupPart),
     Head(HeadPart),
 }
 
@@ -108,6 +116,8 @@ impl Scan {
             deletes: ScanDeletes::new(snapshot, request.metrics.as_ref()),
             parts: vec![Part::default(); request.threads.max(1)],
             read: BTreeSet::new(),
+            rollups: request.rollups,
+            rollup_rows: 0,
             progress: &progress,
             predicate: Predicate {
                 metrics: request.metrics,
@@ -132,13 +142,13 @@ impl Scan {
         let segments = snapshot.segments.len();
         progress.quarantined(snapshot.manifest.quarantined().len() as u64);
         progress.pruned(segments as u64, (segments - planner.read.len()) as u64);
-        let mut parts = planner.parts;
+        let (mut parts, rollup_rows) = (planner.parts, planner.rollup_rows);
         parts.retain(|part| part.rows > 0);
         if parts.is_empty() {
             parts.push(Part::default());
         }
         let wanted = Wanted { index: request.index, columns: request.columns, progress };
-        Ok(Self { wanted, times: request.times, parts })
+        Ok(Self { wanted, times: request.times, parts, rollup_rows })
     }
 }
 
@@ -148,6 +158,8 @@ struct Planner<'a> {
     deletes: ScanDeletes<'a>,
     times: RangeInclusive<i64>,
     parts: Vec<Part>,
+    rollups: bool,
+    rollup_rows: u64,
     progress: &'a Progress,
     /// Segments that are read, by position.
     read: BTreeSet<usize>,
@@ -176,6 +188,8 @@ impl Planner<'_> {
         for position in 0..self.snapshot.segments.len() {
             let segment = Arc::clone(&self.snapshot.segments[position]);
             let hidden = self.deletes.of_segment(segment.meta());
+            let unrolled = self.rollup(position, hours, &hidden)?;
+            let hours = unrolled.as_ref().unwrap_or(hours);
             for (group, rows) in self.groups(position, hours)? {
                 let part = self.least();
                 part.rows += rows.max(1);
@@ -207,6 +221,46 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Takes rows of a segment's rollup, if there are any; the hours of which rows are read still.
+    fn rollup(
+        &mut self,
+        position: usize,
+        hours: &Hours,
+        hidden: &Hidden,
+    ) -> Result<Option<Hours>, QueryError> {
+        let segment = &self.snapshot.segments[position];
+        let meta = segment.meta();
+        if !self.rollups || meta.rollup_rows == 0 || !meta.overlaps(&self.predicate.times) {
+            return Ok(None);
+        }
+        let reader = segment.reader().map_err(|error| self.progress.failed(error))?;
+        let reader = match reader.rollup() {
+            Ok(Some(reader)) => reader,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.progress.rollup_damaged(&error);
+                return Ok(None);
+            }
+        };
+        let late = if let Hours::Except(late) = hours { Arc::clone(late) } else { Arc::default() };
+        let rolled = Arc::new(Rolled::new(&self.times, &late, hidden.times()));
+        let groups = reader.row_groups(&self.predicate);
+        let rows = groups.iter().filter_map(|group| reader.groups().get(*group));
+        let rows: u64 = rows.map(|group| group.rows).sum();
+        if rows > 0 {
+            let segment = Arc::clone(segment);
+            let part = RollupPart { segment, groups, rolled: Arc::clone(&rolled) };
+            let least = self.least();
+            least.rows += rows;
+            least.plain.push(Plain { rows: PlainRows::Rollup(part), hours: Hours::All });
+            self.rollup_rows += rows;
+            self.read.insert(position);
+        }
+        let hour_of = |time: &EventTime| LateHours::hour_of(*time);
+        let (first, last) = (self.predicate.times.start(), self.predicate.times.end());
+        Ok(Some(Hours::Unrolled(hour_of(first), hour_of(last), rolled)))
     }
 
     /// Merges these hours, as many together as have few enough sources.

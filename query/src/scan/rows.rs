@@ -2,6 +2,7 @@
 
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::ArrowNativeType;
+use tidewatch_segments::RollupColumns;
 
 use crate::scan::hidden::Hidden;
 use crate::scan::hours::TimeTest;
@@ -16,6 +17,9 @@ pub(crate) struct Rows {
     pub(crate) values: ScalarBuffer<f64>,
     pub(crate) severities: ScalarBuffer<u16>,
     pub(crate) flags: ScalarBuffer<u8>,
+    /// What each row stands for, where it is one of a rollup; its time is that of the first row then,
+    /// and it has no value, severity and flags.
+    pub(crate) rolled: Option<Box<RollupColumns>>,
 }
 
 /// Which of some rows are taken, in ascending order.

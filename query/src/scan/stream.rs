@@ -17,6 +17,7 @@ use crate::scan::cursor::{HeadCursor, SegmentCursor};
 use crate::scan::hours::TimeTest;
 use crate::scan::merge::{Merge, MergeSource, SortedHead};
 use crate::scan::plan::{Part, Plain, PlainRows, Scan, Slab};
+use crate::scan::rollup_cursor::RollupCursor;
 use crate::scan::rows::Rows;
 
 /// Makes batches of a table from rows of a scan.
@@ -51,6 +52,7 @@ enum At {
     Between,
     Segment(Box<SegmentCursor>),
     Head(Box<HeadCursor>),
+    Rollup(Box<RollupCursor>),
     Merge(Box<Merge>),
 }
 
@@ -115,6 +117,7 @@ impl PartRows {
                 At::Between => None,
                 At::Segment(cursor) => cursor.next()?,
                 At::Head(cursor) => cursor.next()?,
+                At::Rollup(cursor) => cursor.next()?,
                 At::Merge(merge) => merge.next()?,
             };
             if next.is_some() {
@@ -139,6 +142,10 @@ impl PartRows {
             PlainRows::Segment(part) => {
                 let memory = self.memory.new_empty();
                 At::Segment(Box::new(SegmentCursor::open(&part, wanted, test, memory)?))
+            }
+            PlainRows::Rollup(part) => {
+                let memory = self.memory.new_empty();
+                At::Rollup(Box::new(RollupCursor::open(&part, wanted, memory)?))
             }
             PlainRows::Head(part) => At::Head(Box::new(HeadCursor::new(part, wanted, test))),
         })

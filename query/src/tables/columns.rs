@@ -6,7 +6,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Float64Array, StringViewBuilder,
     TimestampNanosecondArray, UInt32Array,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -15,6 +15,7 @@ use tidewatch_metrics::{Flags, Severity};
 
 use crate::scan::{Columns, Rows, RowsToBatch};
 use crate::tables::labels::MetricLabels;
+use crate::tables::partials::Partial;
 use crate::tables::series_names::SeriesNames;
 
 /// The zone of all times.
@@ -34,6 +35,8 @@ pub(crate) enum Column {
     OnsetSeverity,
     Channel,
     Late,
+    /// Of rows that stand for several.
+    Partial(Partial),
 }
 
 /// What is known of the series, by place.
@@ -57,9 +60,12 @@ impl Column {
     /// The columns that a scan must read for these.
     pub(crate) fn needed(columns: &[Self]) -> Columns {
         let any = |needs: &[Self]| columns.iter().any(|column| needs.contains(column));
+        let partial = |needs: fn(Partial) -> bool| {
+            columns.iter().any(|column| matches!(column, Self::Partial(of) if needs(*of)))
+        };
         Columns {
-            time: any(&[Self::Time]),
-            value: any(&[Self::Value]),
+            time: any(&[Self::Time]) || partial(Partial::is_time),
+            value: any(&[Self::Value]) || partial(Partial::is_of_values),
             severity: any(&[Self::Severity, Self::Score, Self::OnsetSeverity]),
             flags: any(&[Self::OnsetSeverity, Self::Channel, Self::Late]),
         }
@@ -84,11 +90,8 @@ impl TableColumns {
         let severities = || rows.severities.iter().map(|steps| Severity::from_steps(*steps));
         let flags = || rows.flags.iter().map(|bits| Flags::from_bits(*bits));
         Ok(match column {
-            Column::Time => {
-                let times = TimestampNanosecondArray::new(rows.times.clone(), None);
-                Arc::new(times.with_timezone(UTC))
-            }
-            Column::Value => values(rows),
+            Column::Time => times(rows.times.clone()),
+            Column::Value => values(rows.values.clone()),
             Column::Severity => {
                 Arc::new(Float32Array::from_iter_values(severities().map(Severity::to_f32)))
             }
@@ -112,6 +115,7 @@ impl TableColumns {
                 });
                 Arc::new(BooleanArray::new(late, None))
             }
+            Column::Partial(partial) => partial.array(rows),
             Column::Label(_) | Column::SeriesId | Column::Db | Column::Metric => {
                 self.of_series(column, rows)?
             }
@@ -132,12 +136,17 @@ impl TableColumns {
     }
 }
 
-/// NaN is read as NULL.
-fn values(rows: &Rows) -> ArrayRef {
-    let valid = rows.values.iter().any(|value| value.is_nan()).then(|| {
-        NullBuffer::new(BooleanBuffer::collect_bool(rows.len(), |row| !rows.values[row].is_nan()))
+/// A column of times in nanoseconds.
+pub(crate) fn times(times: ScalarBuffer<i64>) -> ArrayRef {
+    Arc::new(TimestampNanosecondArray::new(times, None).with_timezone(UTC))
+}
+
+/// A column of values; NaN is read as NULL.
+pub(crate) fn values(values: ScalarBuffer<f64>) -> ArrayRef {
+    let valid = values.iter().any(|value| value.is_nan()).then(|| {
+        NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |row| !values[row].is_nan()))
     });
-    Arc::new(Float64Array::new(rows.values.clone(), valid))
+    Arc::new(Float64Array::new(values, valid))
 }
 
 /// The field of a time.

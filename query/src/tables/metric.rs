@@ -9,12 +9,15 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use tidewatch_metrics::MetricView;
-use tidewatch_segments::MetricName;
+use tidewatch_segments::{FileMeta, LateHours, MetricName};
 
-use crate::scan::{RowsToBatch, Scan, ScanRequest, SeriesIndex, Superseded, scan_exec};
+use crate::scan::{
+    RollupExec, RowsToBatch, Scan, ScanRequest, SeriesIndex, Superseded, scan_exec, whole_hours,
+};
 use crate::tables::columns::{Column, SeriesColumns, TableColumns, text_field, time_field};
 use crate::tables::context::QueryContext;
 use crate::tables::labels::{METRIC_COLUMNS, labels_schema};
+use crate::tables::partials::PartialsTable;
 use crate::tables::predicate::{matching, push_down, sort};
 
 /// A metric as a table: `time`, `value`, `severity`, `score`, and a column per label.
@@ -38,7 +41,8 @@ impl MetricTable {
         Self { context, view, schema: Arc::new(Schema::new(fields)) }
     }
 
-    fn is_label(&self, name: &str) -> bool {
+    /// Whether a column is a label.
+    pub(crate) fn is_label(&self, name: &str) -> bool {
         !METRIC_COLUMNS.contains(&name) && self.schema.index_of(name).is_ok()
     }
 
@@ -80,6 +84,54 @@ impl TableProvider for MetricTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (schema, columns) = self.columns(projection)?;
+        let scan = self.plan(state, &columns, filters, false)?;
+        let series = SeriesColumns::Metric(self.context.labels.get(&self.view));
+        let to_batch: Arc<dyn RowsToBatch> = Arc::new(TableColumns { schema, columns, series });
+        scan_exec(scan, &to_batch, limit)
+    }
+}
+
+impl MetricTable {
+    /// The metric as a table of partials, if a rollup may answer whole hours that `filters` take.
+    pub(crate) fn partials(&self, filters: &[Expr]) -> Result<Option<PartialsTable>> {
+        let filters = sort(filters, |name| self.is_label(name))?;
+        let hours = whole_hours(&filters.times);
+        let may_answer = |meta: &FileMeta| {
+            let (first, last) =
+                (LateHours::hour_of(meta.time_min), LateHours::hour_of(meta.time_max));
+            meta.rollup_rows > 0 && first <= *hours.end() && *hours.start() <= last
+        };
+        let mut segments = self.context.snapshot.segments.iter();
+        let may_answer = self.context.progress.uses_rollups()
+            && segments.any(|segment| may_answer(segment.meta()));
+        let (context, view) = (Arc::clone(&self.context), Arc::clone(&self.view));
+        Ok(may_answer.then(|| PartialsTable::new(Self::new(context, view))))
+    }
+
+    /// The leaf that reads these columns of rows that may stand for several.
+    pub(crate) fn scan_partials(
+        &self,
+        state: &dyn Session,
+        (schema, columns): (SchemaRef, Vec<Column>),
+        filters: &[Expr],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let scan = self.plan(state, &columns, filters, true)?;
+        let rows: u64 = scan.parts.iter().map(|part| part.rows).sum();
+        let rollup_rows = scan.rollup_rows;
+        let series = SeriesColumns::Metric(self.context.labels.get(&self.view));
+        let to_batch: Arc<dyn RowsToBatch> = Arc::new(TableColumns { schema, columns, series });
+        let exec = scan_exec(scan, &to_batch, None)?;
+        Ok(Arc::new(RollupExec::new(exec, rollup_rows, rows.saturating_sub(rollup_rows))))
+    }
+
+    fn plan(
+        &self,
+        state: &dyn Session,
+        columns: &[Column],
+        filters: &[Expr],
+        rollups: bool,
+    ) -> Result<Scan> {
         let context = &self.context;
         let filters = sort(filters, |name| self.is_label(name))?;
         let labels = context.labels.get(&self.view);
@@ -92,19 +144,16 @@ impl TableProvider for MetricTable {
                 .filter_map(|place| Some((self.view.series.get(place as usize)?.0, place)));
             Arc::new(SeriesIndex::new(pairs.collect()))
         };
-        let (schema, columns) = self.columns(projection)?;
         let metric = MetricName { db: self.view.db.clone(), metric: self.view.metric.clone() };
         let request = ScanRequest {
             index,
             metrics: Some([metric].into()),
             times: filters.times,
-            columns: Column::needed(&columns),
+            columns: Column::needed(columns),
             superseded: Superseded::Hidden,
+            rollups,
             threads: context.threads,
         };
-        let scan = Scan::plan(&context.snapshot, request, Arc::clone(&context.progress))?;
-        let series = SeriesColumns::Metric(labels);
-        let to_batch: Arc<dyn RowsToBatch> = Arc::new(TableColumns { schema, columns, series });
-        scan_exec(scan, &to_batch, limit)
+        Ok(Scan::plan(&context.snapshot, request, Arc::clone(&context.progress))?)
     }
 }

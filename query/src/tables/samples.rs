@@ -98,6 +98,7 @@ impl TableProvider for SamplesTable {
             times: filters.times,
             columns: Column::needed(&columns),
             superseded: self.superseded,
+            rollups: false,
             threads: context.threads,
         };
         let scan = Scan::plan(&context.snapshot, request, Arc::clone(&context.progress))?;

@@ -114,6 +114,7 @@ impl TableProvider for SeriesTable {
                 times: i64::MIN..=i64::MAX,
                 columns: Columns { time: true, ..Columns::default() },
                 superseded: Superseded::Hidden,
+                rollups: false,
                 threads: 1,
             };
             let progress = Arc::clone(&context.progress);

@@ -56,6 +56,25 @@ impl RollupColumns {
         self.series.is_empty()
     }
 
+    /// Adds row `row` of `from`.
+    ///
+    /// # Panics
+    /// When `from` has no such row.
+    pub fn push_from(&mut self, from: &Self, row: usize) {
+        self.push(&RollupRow {
+            series: from.series[row],
+            rows: from.rows[row],
+            values: from.values[row],
+            sum: from.sums[row],
+            min: from.mins[row],
+            max: from.maxs[row],
+            first: from.firsts[row],
+            last: from.lasts[row],
+            first_time: from.first_times[row],
+            last_time: from.last_times[row],
+        });
+    }
+
     pub(crate) fn push(&mut self, row: &RollupRow) {
         self.series.push(row.series);
         self.rows.push(row.rows);
