@@ -170,7 +170,7 @@ fn deadlines_hold_while_all_threads_are_busy() {
 fn an_engine_that_is_dropped_answers_nobody_and_hangs_nobody() {
     let world = World::new(1);
     let asked = Asked::new(&world);
-    let Asked { engine, runtime } = asked;
+    let Asked { engine, runtime, .. } = asked;
     let engine = Arc::new(engine);
     let of_task = Arc::clone(&engine);
     runtime.block_on(async move {

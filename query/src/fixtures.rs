@@ -215,6 +215,13 @@ impl World {
         self.published.manifest().deletes().len()
     }
 
+    /// Files whose names begin so.
+    pub(crate) fn files(&self, prefix: &str) -> Vec<PathBuf> {
+        let files = self.published.manifest().files().to_vec();
+        let files = files.iter().filter(|meta| meta.file.starts_with(prefix));
+        files.map(|meta| self.dir.path().join(&meta.file)).collect()
+    }
+
     pub(crate) fn add_alert(&self, alert: AlertRow) {
         self.state.lock().unwrap().alerts.push(alert);
     }
@@ -279,6 +286,7 @@ impl Source for World {
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) engine: QueryEngine,
+    pub(crate) instruments: QueryInstruments,
     pub(crate) runtime: Runtime,
 }
 
@@ -289,9 +297,10 @@ impl Asked {
 
     pub(crate) fn with_limits(world: &Arc<World>, limits: QueryLimits) -> Self {
         let source: Arc<dyn Source> = Arc::<World>::clone(world);
-        let engine = QueryEngine::new(source, limits, QueryInstruments::default()).unwrap();
+        let instruments = QueryInstruments::default();
+        let engine = QueryEngine::new(source, limits, instruments.clone()).unwrap();
         let runtime = Builder::new_current_thread().build().unwrap();
-        Self { engine, runtime }
+        Self { engine, instruments, runtime }
     }
 
     pub(crate) fn ask(&self, request: QueryRequest) -> Result<QueryAnswer, QueryError> {

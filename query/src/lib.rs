@@ -41,4 +41,6 @@ mod engine_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod rollup_tests;
+#[cfg(test)]
 mod slt_tests;

@@ -125,6 +125,15 @@ fn measure(root: &Path, case: Case) -> Result<(), Failure> {
     }
     let total = |columns: &Columns| columns.file_bytes as f64 / rows;
     writeln!(out, "{:<12}{:>10.3}{:>10.3}", "rest", flushed.rest() / rows, merged.rest() / rows)?;
+    let (rollup, share) = (merged.rollup_bytes as f64, merged.file_bytes as f64 / 100.0);
+    writeln!(
+        out,
+        "{:<12}{:>20.3}  {} rows, {:.2} % of the file; part of the rest",
+        "rollup",
+        rollup / rows,
+        meta.rollup_rows,
+        rollup / share
+    )?;
     writeln!(out, "{:<12}{:>10.3}{:>10.3}", "file", total(&flushed), total(&merged))?;
     let (before, after) = (flushed.severity(), merged.severity());
     let before = total(&flushed) - before / rows;
@@ -148,6 +157,7 @@ fn cpu_seconds() -> Result<f64, Failure> {
 struct Columns {
     columns: BTreeMap<String, Column>,
     file_bytes: u64,
+    rollup_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -163,6 +173,12 @@ impl Columns {
         for path in paths {
             all.file_bytes += std::fs::metadata(path)?.len();
             let reader = SerializedFileReader::new(std::fs::File::open(path)?)?;
+            let pairs = reader.metadata().file_metadata().key_value_metadata();
+            let rollup = pairs.into_iter().flatten().find(|pair| pair.key == "tidewatch.rollup");
+            if let Some(text) = rollup.and_then(|pair| pair.value.as_deref()) {
+                let rollup: serde_json::Value = serde_json::from_str(text)?;
+                all.rollup_bytes += rollup["bytes"].as_u64().ok_or("a rollup has a length")?;
+            }
             for column in reader.metadata().row_groups().iter().flat_map(|group| group.columns()) {
                 let entry = all.columns.entry(column.column_path().string()).or_default();
                 entry.bytes += u64::try_from(column.compressed_size())?;

@@ -18,8 +18,10 @@ pub const ROLLUP_GROUP_ROWS: usize = 8_192;
 pub const ROLLUP_BYTES_MAX: u64 = 16 << 20;
 /// A rollup is kept where each of its rows stands for this many rows on average, or more.
 pub const ROLLUP_ROWS_PER_ROW_MIN: u64 = 16;
-/// A rollup is kept where it takes at most one in this many bytes of the rows' bytes.
+/// A rollup is kept where it takes at most one in this many bytes of the rows' bytes, …
 pub const ROLLUP_SHARE_MAX: u64 = 16;
+/// … or at most this many bytes: what is so small is soon part of something larger.
+pub const ROLLUP_BYTES_FREE: u64 = 16 << 10;
 /// Bytes of one footer on disk.
 pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one file of alerts or deliveries.

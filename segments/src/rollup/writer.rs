@@ -12,7 +12,9 @@ use tidewatch_metrics::EventTime;
 
 use crate::file_meta::{MetricName, RowGroupMeta};
 use crate::group_builder::{UTC, time_array, unit_nanos};
-use crate::limits::{ROLLUP_BYTES_MAX, ROLLUP_ROWS_PER_ROW_MIN, ROLLUP_SHARE_MAX};
+use crate::limits::{
+    ROLLUP_BYTES_FREE, ROLLUP_BYTES_MAX, ROLLUP_ROWS_PER_ROW_MIN, ROLLUP_SHARE_MAX,
+};
 use crate::merge::{ColumnEncoders, ZSTD_LEVEL};
 use crate::output::begin;
 use crate::rollup::builder::{RollupBuilder, RollupGroup, SeriesHourRows};
@@ -105,7 +107,8 @@ impl RollupWriter {
             footer_crc32c: crc32c::crc32c(tail(&all, footer_offset)),
             groups: self.groups,
         };
-        let pays = info.bytes <= ROLLUP_BYTES_MAX && info.bytes <= bytes / ROLLUP_SHARE_MAX;
+        let share = (bytes / ROLLUP_SHARE_MAX).max(ROLLUP_BYTES_FREE);
+        let pays = info.bytes <= share.min(ROLLUP_BYTES_MAX);
         Ok(pays.then_some(SealedRollup { bytes: all, info, rows: rollup_rows }))
     }
 
