@@ -151,30 +151,32 @@ fn world_after(steps: &[Step]) -> Arc<World> {
 const AGGREGATES: &str = "count(*) AS n, count(value) AS v, sum(value) AS s, avg(value) AS a, \
     min(value) AS lo, max(value) AS hi, min(time) AS t0, max(time) AS t1, count(time) AS t";
 
-/// Statements on `cpu`, where `W` is a condition.
+/// Statements on `cpu`, where `CONDITION` is one.
 fn statements(condition: &str) -> Vec<String> {
     let all = [
-        "SELECT AGGREGATES FROM cpu WHERE W".to_owned(),
-        "SELECT host, date_bin(INTERVAL '1 hour', time) AS h, AGGREGATES FROM cpu WHERE W \
+        "SELECT AGGREGATES FROM cpu WHERE CONDITION".to_owned(),
+        "SELECT host, date_bin(INTERVAL '1 hour', time) AS h, AGGREGATES FROM cpu WHERE CONDITION \
          GROUP BY host, h ORDER BY host, h".to_owned(),
         "SELECT date_trunc('day', time) AS d, upper(region) AS r, AGGREGATES FROM cpu AS c \
-         WHERE W AND c.host <> 'b' GROUP BY d, r ORDER BY d, r".to_owned(),
+         WHERE CONDITION AND c.host <> 'b' GROUP BY d, r ORDER BY d, r".to_owned(),
         "SELECT host, last_value(value ORDER BY time) AS l, first_value(value ORDER BY time) AS f, \
          first_value(value ORDER BY time DESC) AS l2, last_value(time ORDER BY time) AS t \
-         FROM cpu WHERE W GROUP BY host ORDER BY host".to_owned(),
+         FROM cpu WHERE CONDITION GROUP BY host ORDER BY host".to_owned(),
         "SELECT max(n) AS m, sum(n) AS s, sum(a) AS a FROM (SELECT host, count(*) AS n, \
-         avg(value) AS a FROM cpu WHERE W GROUP BY host HAVING count(value) > 3)".to_owned(),
-        "SELECT DISTINCT region FROM cpu WHERE W ORDER BY region".to_owned(),
+         avg(value) AS a FROM cpu WHERE CONDITION GROUP BY host HAVING count(value) > 3)".to_owned(),
+        "SELECT DISTINCT region FROM cpu WHERE CONDITION ORDER BY region".to_owned(),
         "SELECT date_bin(INTERVAL '2 hours', time, TIMESTAMP '1970-01-01T01:00:00Z') AS h, \
-         count(*) AS n FROM cpu WHERE W AND region = 'eu' GROUP BY h ORDER BY h".to_owned(),
+         count(*) AS n FROM cpu WHERE CONDITION AND region = 'eu' GROUP BY h ORDER BY h".to_owned(),
         // What is below divides hours, or asks for rows: it must be left alone.
-        "SELECT date_bin(INTERVAL '20 minutes', time) AS h, AGGREGATES FROM cpu WHERE W \
+        "SELECT date_bin(INTERVAL '20 minutes', time) AS h, AGGREGATES FROM cpu WHERE CONDITION \
          GROUP BY h ORDER BY h".to_owned(),
         "SELECT count(*) FILTER (WHERE value > 100) AS n, count(DISTINCT value) AS d, \
-         max(severity) AS s, sum(value * 2) AS t FROM cpu WHERE W".to_owned(),
-        "SELECT AGGREGATES FROM cpu WHERE W AND value > 7".to_owned(),
+         max(severity) AS s, sum(value * 2) AS t FROM cpu WHERE CONDITION".to_owned(),
+        "SELECT AGGREGATES FROM cpu WHERE CONDITION AND value > 7".to_owned(),
     ];
-    all.iter().map(|sql| sql.replace("AGGREGATES", AGGREGATES).replace('W', condition)).collect()
+    all.iter()
+        .map(|sql| sql.replace("AGGREGATES", AGGREGATES).replace("CONDITION", condition))
+        .collect()
 }
 
 fn condition() -> impl Strategy<Value = String> {
