@@ -151,6 +151,15 @@ impl Directory {
         Ok(())
     }
 
+    /// Merges all segments.
+    pub(crate) fn compact(&mut self) {
+        let files: Vec<_> = self.manifest.files_of(FileKind::Samples).cloned().collect();
+        let prepared = self.prepare(&self.manifest, &files, Why::Merge(1));
+        let place = (&self.shared_disk(), Path::new("/segments"));
+        let next = prepared.commit(place, &self.manifest, &[]).unwrap();
+        self.manifest = next.expect("nobody overtakes");
+    }
+
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let metas = self.manifest.files_of(FileKind::Samples);
         metas.map(|meta| Segment::open(self.shared_disk(), self.dir(), Arc::clone(meta))).collect()

@@ -130,15 +130,58 @@ fn rows_out_of_order_are_found_although_all_checksums_match() {
     assert!(found.to_string().contains("rows are out of order"), "{found}");
 }
 
+/// Two hours of a row every minute in a merged segment.
+fn merged() -> Directory {
+    let mut directory = Directory::new(3);
+    for hour in [0, 1] {
+        let mut rows = rows_of(0..3, hour * 60..(hour + 1) * 60);
+        rows.iter_mut().for_each(|row| row.time *= 60);
+        directory.flush(&rows);
+    }
+    directory.compact();
+    directory
+}
+
+#[test]
+fn a_rollup_that_is_not_what_the_rows_come_to_is_found_although_all_checksums_match() {
+    let directory = merged();
+    let disk = directory.shared_disk();
+    let mut verifier = Verifier {
+        disk: &disk,
+        dir: directory.dir(),
+        report: VerifyReport { ok: true, records: 0, last_lsn: 0, problems: Vec::new() },
+    };
+    let ranks = verifier.ranks(&directory.manifest);
+    let segment = directory.manifest.files_of(FileKind::Samples).next().unwrap();
+    let path = directory.dir().join(&segment.file);
+    assert_eq!(segment.rollup_rows, 6);
+    verifier.samples(segment, &path, &ranks).unwrap();
+    let other = Arc::new(FileMeta { rollup_rows: 5, ..FileMeta::clone(segment) });
+    let found = verifier.samples(&other, &path, &ranks).unwrap_err();
+    assert!(found.to_string().contains("its rollup is not"), "{found}");
+}
+
+#[test]
+fn rollups_of_format_1_are_read_for_ever() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/rollups-v1");
+    if let Ok(dir) = std::env::var("TIDEWATCH_WRITE_ROLLUPS_FIXTURE") {
+        write_files(&merged(), Path::new(&dir));
+    }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let report = verify(&disk, &fixture);
+    assert_eq!((report.problems, report.records), (Vec::new(), 360));
+    let rows: u64 = list(&*disk, &fixture).unwrap().iter().map(|meta| meta.rollup_rows).sum();
+    assert_eq!(rows, 6);
+}
+
 /// Where the files written by format 1 stay for ever.
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/segments-v1")
 }
 
-fn write_fixture(dir: &Path) {
-    let directory = sample();
+fn write_files(directory: &Directory, dir: &Path) {
     RealDisk.create_dir_all(&dir.join("manifest")).unwrap();
-    for path in paths(&directory) {
+    for path in paths(directory) {
         let bytes = read_file(&directory.disk, &path, 1 << 20).unwrap();
         let target = dir.join(path.strip_prefix(directory.dir()).unwrap());
         RealDisk.open(&target, OpenMode::CreateNew).unwrap().write_all_at(&bytes, 0).unwrap();
@@ -150,7 +193,7 @@ fn files_of_format_1_are_read_for_ever() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     // A new format gets a directory of its own, made by this test with the variable set.
     if let Ok(dir) = std::env::var("TIDEWATCH_WRITE_SEGMENTS_FIXTURE") {
-        write_fixture(Path::new(&dir));
+        write_files(&sample(), Path::new(&dir));
     }
     let report = verify(&disk, &fixture());
     assert_eq!(report.problems, []);
