@@ -232,7 +232,11 @@ impl Planner<'_> {
     ) -> Result<Option<Hours>, QueryError> {
         let segment = &self.snapshot.segments[position];
         let meta = segment.meta();
-        if !self.rollups || meta.rollup_rows == 0 || !meta.overlaps(&self.predicate.times) {
+        let late = if let Hours::Except(late) = hours { Arc::clone(late) } else { Arc::default() };
+        let rolled = Arc::new(Rolled::new(&self.times, &late, hidden.times()));
+        let hour_of = |time: EventTime| LateHours::hour_of(time);
+        let may_answer = rolled.may_take(hour_of(meta.time_min), hour_of(meta.time_max));
+        if !self.rollups || meta.rollup_rows == 0 || !may_answer {
             return Ok(None);
         }
         let reader = segment.reader().map_err(|error| self.progress.failed(error))?;
@@ -244,8 +248,6 @@ impl Planner<'_> {
                 return Ok(None);
             }
         };
-        let late = if let Hours::Except(late) = hours { Arc::clone(late) } else { Arc::default() };
-        let rolled = Arc::new(Rolled::new(&self.times, &late, hidden.times()));
         let groups = reader.row_groups(&self.predicate);
         let rows = groups.iter().filter_map(|group| reader.groups().get(*group));
         let rows: u64 = rows.map(|group| group.rows).sum();
@@ -258,9 +260,8 @@ impl Planner<'_> {
             self.rollup_rows += rows;
             self.read.insert(position);
         }
-        let hour_of = |time: &EventTime| LateHours::hour_of(*time);
         let (first, last) = (self.predicate.times.start(), self.predicate.times.end());
-        Ok(Some(Hours::Unrolled(hour_of(first), hour_of(last), rolled)))
+        Ok(Some(Hours::Unrolled(hour_of(*first), hour_of(*last), rolled)))
     }
 
     /// Merges these hours, as many together as have few enough sources.

@@ -9,6 +9,9 @@ use tidewatch_segments::LateHours;
 
 use crate::scan::hours::HOUR_NANOS;
 
+/// So many hours are looked at one by one; of more, some are taken to be answered.
+const HOURS_LOOKED_AT: i64 = 24;
+
 /// The hours of one segment that its rollup answers: whole ones, without late rows in any segment or
 /// head, and of which no delete hides rows.
 #[derive(Clone, Debug)]
@@ -38,6 +41,13 @@ impl Rolled {
         self.whole.contains(&hour)
             && !self.late.contains(&hour)
             && !self.hidden.iter().any(|hours| hours.contains(&hour))
+    }
+
+    /// Whether the rollup may answer an hour from `first` to `last`.
+    pub(crate) fn may_take(&self, first: i64, last: i64) -> bool {
+        let (first, last) = (first.max(*self.whole.start()), last.min(*self.whole.end()));
+        let looked_at = last - first < HOURS_LOOKED_AT;
+        first <= last && (!looked_at || (first..=last).any(|hour| self.takes(hour)))
     }
 
     /// Whether rows of the hour are read one by one, and not merged.
@@ -114,6 +124,9 @@ mod tests {
                 assert!(!touches || !rolled.leaves(hour) || rolled.may_leave(hour, hour));
             }
         }
+        let day = Rolled::new(&(0..=24 * HOUR_NANOS), &late, hidden.iter().cloned());
+        assert!(day.may_take(0, 99) && day.may_take(3, 5) && day.may_take(23, 99));
+        assert!(!day.may_take(3, 4) && !day.may_take(6, 7) && !day.may_take(24, 99));
         let all = Rolled::new(&(i64::MIN..=i64::MAX), &late, std::iter::empty());
         assert!(!all.may_leave(-9, 99), "no row group is read");
         let cut = Rolled::new(&(1..=5 * HOUR_NANOS - 1), &late, std::iter::empty());

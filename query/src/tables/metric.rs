@@ -97,14 +97,16 @@ impl MetricTable {
     pub(crate) fn partials(&self, filters: &[Expr]) -> Result<Option<PartialsTable>> {
         let filters = sort(filters, |name| self.is_label(name))?;
         let hours = whole_hours(&filters.times);
+        if hours.is_empty() || !self.context.progress.uses_rollups() {
+            return Ok(None);
+        }
         let may_answer = |meta: &FileMeta| {
             let (first, last) =
                 (LateHours::hour_of(meta.time_min), LateHours::hour_of(meta.time_max));
             meta.rollup_rows > 0 && first <= *hours.end() && *hours.start() <= last
         };
         let mut segments = self.context.snapshot.segments.iter();
-        let may_answer = self.context.progress.uses_rollups()
-            && segments.any(|segment| may_answer(segment.meta()));
+        let may_answer = segments.any(|segment| may_answer(segment.meta()));
         let (context, view) = (Arc::clone(&self.context), Arc::clone(&self.view));
         Ok(may_answer.then(|| PartialsTable::new(Self::new(context, view))))
     }
