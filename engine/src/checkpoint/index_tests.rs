@@ -51,6 +51,7 @@ pub(crate) fn index(number: u64) -> CheckpointIndex {
             stored("kafka", 1, 1 << 100 | 5),
             stored("other", 0, 0),
         ],
+        windows: None,
     }
 }
 

@@ -243,8 +243,10 @@ fn noise(seed: u64, rows: i64) -> Vec<(i64, u32, f64)> {
     (0..rows).map(row).collect()
 }
 
-fn bits(closed: &[ClosedWindow]) -> Vec<(i64, u32, Vec<u8>, Vec<(String, String)>)> {
-    let bits = |w: &ClosedWindow| (w.start.nanos(), w.revision, w.sketch.encode(), w.labels());
+fn bits(closed: &[ClosedWindow]) -> Vec<String> {
+    let bits = |w: &ClosedWindow| {
+        format!("{:?} {} {:?} {:?}", w.start, w.revision, w.labels(), w.sketch.encode())
+    };
     closed.iter().map(bits).collect()
 }
 
