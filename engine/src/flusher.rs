@@ -210,7 +210,7 @@ impl SegmentWriter {
     }
 
     /// Closed windows that `manifest` names no file of.
-    fn unfiled_windows(&self, manifest: &Manifest) -> Vec<WindowRow> {
+    fn unfiled_windows(&self, manifest: &Manifest) -> Vec<Arc<WindowRow>> {
         // DURABILITY: a file may not hold windows of a tick that a crash could take from the log.
         let durable = self.shared.progress.durable();
         let windows = self.shared.windows.tail(manifest.windows_lsn(), durable);

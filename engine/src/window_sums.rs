@@ -14,9 +14,7 @@ use tidewatch_metrics::fields::FieldReader;
 use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_operators::percentile::Outcome;
 use tidewatch_operators::{Counts, WindowSet};
-use tidewatch_segments::{
-    EventFile, FileKind, Manifest, SegmentsError, WindowRow, percentiles_batch,
-};
+use tidewatch_segments::{EventFile, FileKind, Manifest, SegmentsError, percentiles_batch};
 use twox_hash::XxHash3_64;
 
 use crate::EngineError;
@@ -151,7 +149,8 @@ impl WindowSums {
 }
 
 fn sum_of(at: Lsn, outcome: &Outcome) -> Sum {
-    let rows: Vec<WindowRow> = outcome.closed.iter().map(|window| window_row(at, window)).collect();
+    let rows = outcome.closed.iter().map(|window| Arc::new(window_row(at, window)));
+    let rows: Vec<_> = rows.collect();
     let mut sums = BTreeMap::new();
     add_rows(&mut sums, &percentiles_batch(&rows)).expect("the batch has the columns of windows");
     sums.remove(&at).unwrap_or_default()

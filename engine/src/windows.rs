@@ -39,7 +39,7 @@ struct State {
     /// Windows that closed at records up to this one are in files.
     filed: Lsn,
     /// In the order in which they closed.
-    closed: VecDeque<WindowRow>,
+    closed: VecDeque<Arc<WindowRow>>,
     /// Of those that are in no file.
     bytes: usize,
     /// Windows that closed up to this record are no longer here.
@@ -138,7 +138,7 @@ impl Windows {
     /// Windows that closed behind the record `after`, up to `upto`; `None` where some of them are no longer here,
     /// but in files.
     #[must_use]
-    pub fn tail(&self, after: Lsn, upto: Lsn) -> Option<Vec<WindowRow>> {
+    pub fn tail(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
         let state = self.lock();
         if state.forgotten > after {
             return None;
@@ -159,7 +159,7 @@ impl Windows {
         let mut state = self.lock();
         state.filed = state.filed.max(filed);
         let unfiled = state.closed.iter().filter(|row| row.lsn > state.filed);
-        state.bytes = unfiled.map(WindowRow::bytes).sum();
+        state.bytes = unfiled.map(|row| row.bytes()).sum();
         state.wanted &= state.bytes > 0;
     }
 
@@ -233,7 +233,7 @@ impl State {
         self.reached = at;
         if at > self.filed {
             for window in &outcome.closed {
-                let row = window_row(at, window);
+                let row = Arc::new(window_row(at, window));
                 self.bytes += row.bytes();
                 self.closed.push_back(row);
             }
@@ -256,3 +256,7 @@ pub(crate) fn window_row(lsn: Lsn, window: &ClosedWindow) -> WindowRow {
         sketch: window.sketch.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "windows_tests.rs"]
+mod tests;

@@ -152,7 +152,7 @@ impl Directory {
     }
 
     /// Flushes windows alone.
-    pub(crate) fn flush_windows(&mut self, windows: &[WindowRow]) {
+    pub(crate) fn flush_windows(&mut self, windows: &[Arc<WindowRow>]) {
         let input = Flush {
             frozen: &[],
             slots: SlotSet::ALL,

@@ -47,7 +47,7 @@ pub struct Events<'a> {
     /// Idempotency keys in the order of the log.
     pub keys: &'a [KeyRow],
     /// Windows in the order in which they closed, all of those of the last record among them.
-    pub windows: &'a [WindowRow],
+    pub windows: &'a [Arc<WindowRow>],
 }
 
 /// What a flush did.

@@ -81,7 +81,7 @@ pub fn percentiles_schema() -> SchemaRef {
 /// # Panics
 /// Never: the columns are those of the schema.
 #[must_use]
-pub fn percentiles_batch(windows: &[WindowRow]) -> RecordBatch {
+pub fn percentiles_batch(windows: &[Arc<WindowRow>]) -> RecordBatch {
     // (window, its labels and bytes, quantile), one per row.
     let shown: Vec<_> =
         windows.iter().map(|w| (labels_json(&w.labels), w.sketch.encode())).collect();
@@ -114,7 +114,7 @@ pub(crate) fn write_windows(
     disk: &dyn Disk,
     dir: &Path,
     file: String,
-    windows: &[WindowRow],
+    windows: &[Arc<WindowRow>],
 ) -> Result<FileMeta, SegmentsError> {
     let mut output = Output::create(disk, dir, file, percentiles_schema(), properties())?;
     for group in windows.chunks(GROUP_WINDOWS) {
@@ -139,10 +139,10 @@ mod tests {
     use crate::events::EventFile;
     use crate::fixtures::Directory;
 
-    fn window(lsn: u64, values: &[f64]) -> WindowRow {
+    fn window(lsn: u64, values: &[f64]) -> Arc<WindowRow> {
         let mut sketch = Sketch::default();
         values.iter().for_each(|value| sketch.add(*value));
-        WindowRow {
+        Arc::new(WindowRow {
             lsn: Lsn::new(lsn),
             name: "latency".into(),
             db: "default".into(),
@@ -152,7 +152,7 @@ mod tests {
             revision: 2,
             quantiles: [0.5, 1.0].into(),
             sketch,
-        }
+        })
     }
 
     #[test]

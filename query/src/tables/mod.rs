@@ -12,6 +12,7 @@ mod files;
 mod labels;
 mod leaf;
 mod metric;
+mod percentiles;
 mod predicate;
 mod samples;
 mod series;
