@@ -265,7 +265,8 @@ pub(crate) fn query_limits(config: &Config) -> QueryLimits {
 
 fn memory_shares(config: &Config) -> MemoryShares {
     let budget = memory_bytes_max(config.limits.memory_bytes_max);
-    MemoryShares::of(budget, config.query.memory_bytes_max)
+    let shares = MemoryShares::of(budget, config.query.memory_bytes_max);
+    if config.rules.percentiles().is_empty() { shares } else { shares.with_percentiles() }
 }
 
 /// What does not fit into this machine's addresses is without bound on it.

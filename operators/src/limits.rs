@@ -31,6 +31,6 @@ pub const SLIDES_MAX: i64 = 360;
 /// Groups of one of them.
 pub const GROUPS_MAX: usize = 10_000;
 /// Bytes that the windows of all of them take, as they are counted.
-pub const WINDOWS_BYTES_MAX: usize = 128 << 20;
+pub const WINDOWS_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(WINDOW_NANOS_MIN * SLIDES_MAX < WINDOW_NANOS_MAX);
