@@ -214,7 +214,7 @@ fn a_changed_window_in_a_file_is_found_by_replay() {
     node.windows.want_file();
     node.flush().unwrap();
     drop(node);
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let disk: Arc<dyn Disk> = Arc::new(disk);
     let config = VerifyConfig { shards: 2, rechunk: None };
     let report = verify(&disk, std::path::Path::new("/data"), config, |_| {}).unwrap();
     assert_eq!(report.result, Verdict::Different);
