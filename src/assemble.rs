@@ -10,11 +10,11 @@ use tidewatch_engine::{
     ReplayPolicy, RetentionRules, Stopped,
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
-use tidewatch_metrics::SeriesLimits;
+use tidewatch_metrics::{Lsn, SeriesLimits};
 use tidewatch_query::{
     QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow,
 };
-use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
+use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot, WindowRow};
 use tidewatch_wal::{SegmentState, WalSegmentInfo};
 
 use crate::config::Config;
@@ -139,6 +139,10 @@ impl Source for StoppedSource {
     fn deliveries(&self) -> Vec<DeliveryRow> {
         self.stopped.event_tail().deliveries
     }
+
+    fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
+        self.stopped.windows().tail(after, upto)
+    }
 }
 
 impl Source for EngineSource {
@@ -155,11 +159,15 @@ impl Source for EngineSource {
     }
 
     fn alerts(&self) -> Vec<AlertRow> {
-        self.engine.outbox().tail(tidewatch_metrics::Lsn::ZERO).alerts
+        self.engine.outbox().tail(Lsn::ZERO).alerts
     }
 
     fn deliveries(&self) -> Vec<DeliveryRow> {
-        self.engine.outbox().tail(tidewatch_metrics::Lsn::ZERO).deliveries
+        self.engine.outbox().tail(Lsn::ZERO).deliveries
+    }
+
+    fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
+        self.engine.windows().tail(after, upto)
     }
 }
 
@@ -257,7 +265,8 @@ pub(crate) fn query_limits(config: &Config) -> QueryLimits {
 
 fn memory_shares(config: &Config) -> MemoryShares {
     let budget = memory_bytes_max(config.limits.memory_bytes_max);
-    MemoryShares::of(budget, config.query.memory_bytes_max)
+    let shares = MemoryShares::of(budget, config.query.memory_bytes_max);
+    if config.rules.percentiles().is_empty() { shares } else { shares.with_percentiles() }
 }
 
 /// What does not fit into this machine's addresses is without bound on it.

@@ -1,6 +1,7 @@
 //! The memory budget and its shares. Here alone it is divided.
 
-use tidewatch_engine::limits::FROZEN_HEADS_MAX;
+use tidewatch_engine::limits::{FROZEN_HEADS_MAX, WINDOWS_FILED_BYTES};
+use tidewatch_operators::limits::WINDOWS_BYTES_MAX;
 use tidewatch_segments::limits::CHUNK_ROWS;
 use tracing::{info, warn};
 
@@ -15,6 +16,8 @@ const CACHES_BYTES_MAX: u64 = 128 * MIB;
 const KEYS_BYTES_MAX: u64 = 1_024 * MIB;
 /// Two million rows that a merge has open.
 const MERGES_BYTES_MAX: u64 = 128 * MIB;
+/// Windows of percentiles at most, and as many closed ones as are put into a file at a time.
+const WINDOWS_BYTES: u64 = (WINDOWS_BYTES_MAX + WINDOWS_FILED_BYTES) as u64;
 /// A row of a head.
 const HEAD_ROW_BYTES: u64 = 24;
 /// A row while its head is sorted for a segment: the row, and at worst a series of its own in a list that
@@ -42,6 +45,8 @@ pub(crate) struct MemoryShares {
     pub(crate) keys: u64,
     /// Merges of segments.
     pub(crate) merges: u64,
+    /// Windows of percentiles, open ones and those that wait for a file.
+    pub(crate) windows: u64,
     /// Series: the rest.
     pub(crate) series: u64,
 }
@@ -59,11 +64,23 @@ impl MemoryShares {
             lines: budget / 12,
             keys: (budget / 16).min(KEYS_BYTES_MAX),
             merges: (budget / 16).min(MERGES_BYTES_MAX),
+            windows: 0,
             series: 0,
         };
-        // However much statements are given: without series there is nothing to ask.
-        shares.series = budget.saturating_sub(shares.fixed()).max(budget / 16);
+        shares.give_rest();
         shares
+    }
+
+    /// The same, where percentiles are counted.
+    pub(crate) fn with_percentiles(mut self) -> Self {
+        self.windows = WINDOWS_BYTES;
+        self.give_rest();
+        self
+    }
+
+    fn give_rest(&mut self) {
+        // However much others are given: without series there is nothing to ask.
+        self.series = self.budget.saturating_sub(self.fixed()).max(self.budget / 16);
     }
 
     /// Rows of one head of `shards` at which it is flushed, so that all heads keep within their share:
@@ -78,8 +95,8 @@ impl MemoryShares {
 
     /// Tells the shares, and what does not fit.
     pub(crate) fn tell(&self) {
-        let Self { budget, process, requests, heads, queries, caches, lines, keys, merges, series } =
-            *self;
+        let Self { budget, process, requests, heads, queries, caches, .. } = *self;
+        let Self { lines, keys, merges, windows, series, .. } = *self;
         info!(
             budget,
             process,
@@ -90,6 +107,7 @@ impl MemoryShares {
             lines,
             keys,
             merges,
+            windows,
             series,
             "memory budget in bytes"
         );
@@ -97,8 +115,9 @@ impl MemoryShares {
             warn!(
                 queries,
                 budget,
-                "query.memory_bytes_max does not fit into limits.memory_bytes_max beside the other \
-                 shares: the process may take more than the budget"
+                windows,
+                "query.memory_bytes_max, or the windows of percentiles, do not fit into \
+                 limits.memory_bytes_max beside the other shares: the process may take more than the budget"
             );
         }
     }
@@ -113,6 +132,7 @@ impl MemoryShares {
             + self.lines
             + self.keys
             + self.merges
+            + self.windows
     }
 }
 
@@ -135,6 +155,14 @@ mod tests {
         assert_eq!(own.series - given.series, 300 * MIB - own.queries);
         let greedy = MemoryShares::of(1 << 30, 2 << 30);
         assert_eq!(greedy.series, 1 << 26, "and yet they have some");
+    }
+
+    #[test]
+    fn what_windows_take_the_series_do_not_have() {
+        let (without, with) = (MemoryShares::of(1 << 30, 0), MemoryShares::of(1 << 30, 0));
+        let with = with.with_percentiles();
+        assert_eq!(without.series - with.series, 80 * MIB);
+        assert_eq!(with.fixed() + with.series, 1 << 30);
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub struct Committer<D> {
     instruments: CommitterInstruments,
     position: LogPosition,
     rows_at_tick: u64,
+    /// Whether rows may have come behind the last tick before the start.
+    owes_tick: bool,
     waiting: Vec<Waiting>,
     keys: Arc<Idempotency>,
     /// Claims of the group in hand.
@@ -210,6 +212,7 @@ impl<D: Dispatch> Committer<D> {
             instruments: CommitterInstruments::default(),
             position,
             rows_at_tick: position.rows,
+            owes_tick: true,
             waiting: Vec::new(),
             keys,
             claims: Vec::new(),
@@ -276,6 +279,35 @@ impl<D: Dispatch> Committer<D> {
             Err(error) => return Err(error),
         }
         self.commit(&mut Vec::new())
+    }
+
+    /// Whether time alone may make a tick due: rows are counted for percentiles, and a window waits to close.
+    #[must_use]
+    pub fn awaits_time(&self) -> bool {
+        let fresh = self.owes_tick || self.position.rows > self.rows_at_tick;
+        self.progress.is_counting() && (fresh || self.progress.closes_at().is_some())
+    }
+
+    /// Called while no records come: appends a tick if a window of percentiles waits for one. Returns whether it did.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    pub fn tick_if_awaited(&mut self) -> Result<bool, EngineError> {
+        let now = self.clock.now();
+        let fresh = self.owes_tick || self.position.rows > self.rows_at_tick;
+        let second = now.nanos().saturating_sub(self.position.tick.nanos());
+        let is_due = self.progress.is_counting() && second >= TICK_NANOS;
+        let closes = self.progress.closes_at().is_some_and(|at| now >= at);
+        if !is_due || !fresh && !closes {
+            return Ok(false);
+        }
+        match self.append_tick(false) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Full => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.commit(&mut Vec::new())?;
+        Ok(true)
     }
 
     /// The last record's number.
@@ -383,6 +415,7 @@ impl<D: Dispatch> Committer<D> {
         self.progress.set_log_time(time);
         self.ticked = true;
         self.rows_at_tick = self.position.rows;
+        self.owes_tick = false;
         if hashed {
             self.position.hashed_rows = self.position.rows;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{SeriesCatalog, Slot};
 use tidewatch_segments::{
-    Events, Flush, FrozenHead, Head, Manifest, Published, SegmentsInstruments, SlotSet,
+    Events, Flush, FrozenHead, Head, Manifest, Published, SegmentsInstruments, SlotSet, WindowRow,
     commit_deletes, flush,
 };
 
@@ -142,6 +142,7 @@ impl SegmentWriter {
         let heads = [Arc::clone(&frozen.head)];
         let started = self.shared.clock.monotonic();
         let keys = self.keys.tail(manifest.keys_lsn(), started);
+        let windows = self.unfiled_windows(&manifest);
         let flushed = flush(
             &self.disk,
             &self.dir,
@@ -155,6 +156,7 @@ impl SegmentWriter {
                     deliveries: &tail.deliveries,
                     last_lsn: tail.last_lsn,
                     keys: &keys,
+                    windows: &windows,
                 },
                 now: self.shared.progress.log_time(),
             },
@@ -166,9 +168,59 @@ impl SegmentWriter {
         }
         // Readers that took a snapshot before still find the rows of the last flush in memory.
         self.shared.outbox.forget(manifest.events_lsn());
+        self.filed_windows(&manifest, &flushed.manifest);
         self.shared.published.commit_flush(frozen.shard, &heads, flushed.manifest);
         drop(committing);
         Ok(true)
+    }
+
+    /// Writes closed windows alone, where so many wait, or a checkpoint waits for them.
+    ///
+    /// # Errors
+    /// What the disk reports; they may be written again then.
+    pub(crate) fn file_windows(&self) -> Result<(), EngineError> {
+        if !self.shared.windows.wants_file() {
+            return Ok(());
+        }
+        let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let manifest = self.shared.published.manifest();
+        let windows = self.unfiled_windows(&manifest);
+        if windows.is_empty() {
+            return Ok(());
+        }
+        let started = self.shared.clock.monotonic();
+        let flushed = flush(
+            &self.disk,
+            &self.dir,
+            &manifest,
+            &Flush {
+                frozen: &[],
+                slots: SlotSet::default(),
+                catalog: &self.shared.catalog,
+                events: Events { windows: &windows, ..Events::default() },
+                now: self.shared.progress.log_time(),
+            },
+        )?;
+        let seconds = self.shared.clock.monotonic().saturating_sub(started).as_secs_f64();
+        self.instruments.count(&flushed, seconds);
+        self.filed_windows(&manifest, &flushed.manifest);
+        self.shared.published.commit_files(flushed.manifest);
+        drop(committing);
+        Ok(())
+    }
+
+    /// Closed windows that `manifest` names no file of.
+    fn unfiled_windows(&self, manifest: &Manifest) -> Vec<Arc<WindowRow>> {
+        // DURABILITY: a file may not hold windows of a tick that a crash could take from the log.
+        let durable = self.shared.progress.durable();
+        let windows = self.shared.windows.tail(manifest.windows_lsn(), durable);
+        windows.expect("only what an earlier version names is forgotten")
+    }
+
+    fn filed_windows(&self, before: &Manifest, now: &Manifest) {
+        // Readers that took a snapshot before still find the windows of the last file in memory.
+        self.shared.windows.forget_up_to(before.windows_lsn());
+        self.shared.windows.filed(now.windows_lsn());
     }
 
     /// Names deletes in the manifest, which every shard has heard of, and forgets those that have

@@ -16,6 +16,8 @@ pub struct ShardInstruments {
     pub samples_late: Counter,
     /// `tidewatch_engine_onsets_total`: samples whose severity was an onset.
     pub onsets: Counter,
+    /// What the windows of percentiles count.
+    pub windows: WindowInstruments,
 }
 
 impl ShardInstruments {
@@ -35,6 +37,62 @@ impl ShardInstruments {
             "tidewatch_engine_onsets",
             "Samples whose severity was an onset",
             self.onsets.clone(),
+        );
+        self.windows.register(registry);
+    }
+}
+
+/// What the windows of percentiles count, over all shards.
+#[derive(Clone, Debug, Default)]
+pub struct WindowInstruments {
+    /// `tidewatch_engine_percentiles_groups`: groups held.
+    pub groups: Gauge,
+    /// `tidewatch_engine_percentiles_windows`: windows held, open and closed.
+    pub windows: Gauge,
+    /// `tidewatch_engine_percentiles_bytes`: bytes that they take, as they are counted.
+    pub bytes: Gauge,
+    /// `tidewatch_engine_percentiles_closed_total`: windows that closed, again included.
+    pub closed: Counter,
+    /// `tidewatch_engine_percentiles_revised_total`: windows that closed again, with late rows.
+    pub revised: Counter,
+    /// `tidewatch_engine_percentiles_rows_late_total`: rows whose windows were forgotten already: in no percentiles.
+    pub rows_late: Counter,
+    /// `tidewatch_engine_percentiles_rows_refused_total`: rows of groups beyond the limit: in no percentiles.
+    pub rows_refused: Counter,
+    /// `tidewatch_engine_percentiles_given_up_total`: windows that ended early, for want of memory or with their rule.
+    pub given_up: Counter,
+}
+
+impl WindowInstruments {
+    fn register(&self, registry: &mut Registry) {
+        let name = |name: &str| format!("tidewatch_engine_percentiles_{name}");
+        registry.register(name("groups"), "Groups of percentiles held", self.groups.clone());
+        registry.register(name("windows"), "Windows held, open and closed", self.windows.clone());
+        registry.register(name("bytes"), "Bytes that the windows held take", self.bytes.clone());
+        registry.register(
+            name("closed"),
+            "Windows that closed, again included",
+            self.closed.clone(),
+        );
+        registry.register(
+            name("revised"),
+            "Windows that closed again, with late rows",
+            self.revised.clone(),
+        );
+        registry.register(
+            name("rows_late"),
+            "Rows whose windows were forgotten already: in no percentiles",
+            self.rows_late.clone(),
+        );
+        registry.register(
+            name("rows_refused"),
+            "Rows of groups beyond the limit: in no percentiles",
+            self.rows_refused.clone(),
+        );
+        registry.register(
+            name("given_up"),
+            "Windows that ended early, for want of memory or with their rule",
+            self.given_up.clone(),
         );
     }
 }

@@ -47,13 +47,15 @@ mod turn;
 mod upkeep;
 mod verify;
 mod verify_shard;
+mod window_sums;
+pub mod windows;
 
 /// Version of the operators: replays are compared only where it is equal. It changes whenever the
 /// same log would give other severities, windows or alerts.
 pub const OPERATORS_VERSION: u32 = 1;
 
 pub use admission::{Admission, Permit};
-pub use checkpoint::{CheckpointRecord, SlotMark};
+pub use checkpoint::{CheckpointRecord, SlotMark, WindowsMark};
 pub use config::{CheckpointPolicy, EngineConfig, ReplayPolicy};
 pub use data_dir::DataDir;
 pub use deletes::{DeleteRecord, Deletes};

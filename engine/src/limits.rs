@@ -22,8 +22,13 @@ pub const CLIENTS_COUNTED_MAX: usize = 256;
 pub const SOURCE_PARTITIONS_MAX: usize = 16_384;
 /// Log time moves on after this, while samples arrive.
 pub const TICK_NANOS: i64 = 1_000_000_000;
+/// Bytes of closed windows that are put into a file without waiting for a head.
+pub const WINDOWS_FILED_BYTES: usize = 16 << 20;
+/// Bytes of closed windows that wait for a file; beyond, writes are answered 429.
+pub const WINDOWS_WAITING_BYTES_MAX: usize = 64 << 20;
 /// Samples after which a tick asks for an output hash.
 pub const HASH_TICK_ROWS: u64 = 1_000_000;
 
+const _: () = assert!(WINDOWS_FILED_BYTES < WINDOWS_WAITING_BYTES_MAX);
 const _: () = assert!(SHARD_QUEUE_MAX as u64 > 2 * REQUESTS_MAX);
 const _: () = assert!(COMMIT_QUEUE_MAX as u64 > REQUESTS_MAX);

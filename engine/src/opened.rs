@@ -21,6 +21,7 @@ use crate::replayer::rules_of;
 use crate::series_bytes::series_costs;
 use crate::shard::{Shard, ShardShared};
 use crate::sources::Sources;
+use crate::windows::Windows;
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// The parts that exist before the log is read.
@@ -71,14 +72,18 @@ impl Opened {
         restore_catalog(&**disk, &dir, &manifest, &catalog)?;
         let (durable, lacks_series) = (durable_lsn(&manifest, &indexes), manifest.lacks_series());
         let flushed = Arc::new(*manifest.flushed());
+        let filed = manifest.windows_lsn();
         let deletes = Arc::new(Deletes::new(manifest.deletes_lsn()));
         let (heads, published) =
             crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
         published.limit_footers(config.footers_bytes_max);
+        let progress = Arc::new(Progress::new(config.shards));
+        let counted = shard_instruments.windows.clone();
         let shared = ShardShared {
+            windows: Arc::new(Windows::new(config.shards, Arc::clone(&progress), filed, counted)),
             catalog,
             published,
-            progress: Arc::new(Progress::new(config.shards)),
+            progress,
             outbox: Arc::new(Outbox::new(outbox_instruments)),
             clock: Arc::clone(clock),
             deletes,
@@ -123,6 +128,7 @@ impl Opened {
                 }
                 error!(number, "a checkpoint has another form; falling back to an older one");
                 self.shards.iter_mut().for_each(Shard::forget);
+                self.shared.windows.forget();
             }
             self.checkpoints.retain(|kept| kept.number != number);
         }
@@ -176,6 +182,13 @@ impl Opened {
             if !self.shards[shard_of(slot, count)].restore_slot(slot, &state) {
                 return Ok(false);
             }
+        }
+        if let Some(entry) = checkpoint.index.windows {
+            let Some(state) = checkpoint.windows()? else { return Ok(false) };
+            if !self.shared.windows.restore(entry.lsn, Arc::clone(&rules.rules), &state) {
+                return Ok(false);
+            }
+            self.shards.iter_mut().for_each(|shard| shard.set_counted(entry.lsn));
         }
         self.base = Base::of(&checkpoint.index);
         Ok(true)

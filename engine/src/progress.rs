@@ -18,6 +18,9 @@ pub struct Progress {
     rows: AtomicU64,
     /// The log's time: that of its last tick.
     log_time: AtomicI64,
+    /// Whether windows of percentiles are counted, and when one closes if no row comes: log time, or the end of time.
+    counting: AtomicBool,
+    closes_at: AtomicI64,
     applied: Vec<AtomicU64>,
     /// Shown to those who wait: no more progress will come.
     closed: AtomicBool,
@@ -34,6 +37,8 @@ impl Progress {
             durable: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             log_time: AtomicI64::new(0),
+            counting: AtomicBool::new(false),
+            closes_at: AtomicI64::new(i64::MAX),
             applied: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             closed: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
@@ -71,6 +76,29 @@ impl Progress {
     /// The committer: the log has come to `time`.
     pub fn set_log_time(&self, time: UnixNanos) {
         self.log_time.store(time.nanos(), Ordering::Relaxed);
+    }
+
+    /// Whether rows are counted for percentiles, so that a tick is due behind them.
+    #[must_use]
+    pub fn is_counting(&self) -> bool {
+        self.counting.load(Ordering::Relaxed)
+    }
+
+    /// A shard: whether rows are counted for percentiles.
+    pub fn set_counting(&self, counting: bool) {
+        self.counting.store(counting, Ordering::Relaxed);
+    }
+
+    /// The log time at which a window closes if no row comes; none where no window is open.
+    #[must_use]
+    pub fn closes_at(&self) -> Option<UnixNanos> {
+        let time = self.closes_at.load(Ordering::Relaxed);
+        (time < i64::MAX).then(|| UnixNanos::new(time))
+    }
+
+    /// A shard: the log time at which a window closes if no row comes.
+    pub fn set_closes_at(&self, time: Option<UnixNanos>) {
+        self.closes_at.store(time.map_or(i64::MAX, UnixNanos::nanos), Ordering::Relaxed);
     }
 
     /// The last record that all shards have applied.

@@ -17,6 +17,7 @@ use crate::locals::Locals;
 use crate::outbox::{Fired, Outbox};
 use crate::progress::Progress;
 use crate::record::TickRecord;
+use crate::windows::{Turn, Windows};
 
 /// Rows of one record that belong to one shard.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct ShardShared {
     pub clock: Arc<dyn Clock>,
     /// Deletes on their way into the manifest.
     pub deletes: Arc<Deletes>,
+    /// The windows of percentiles over all shards.
+    pub windows: Arc<Windows>,
     /// The last record whose rows of a slot are in segments, per slot, when the engine opened.
     pub flushed: Arc<[Lsn; SLOTS]>,
 }
@@ -118,6 +121,7 @@ impl Shard {
     pub fn tick(&mut self, lsn: Lsn, tick: TickRecord) -> Option<tidewatch_operators::OutputHash> {
         self.seen = lsn;
         self.pipeline.tick(tick.time);
+        self.shared.windows.add(lsn, Turn::Tick(tick.time), self.pipeline.take_counts());
         tick.hashed.then(|| self.pipeline.output_hash())
     }
 
@@ -125,6 +129,8 @@ impl Shard {
     pub fn set_rules(&mut self, lsn: Lsn, rules: &crate::dispatch::RulesInForce) {
         self.seen = lsn;
         self.emitted.clear();
+        let counts = self.pipeline.take_counts();
+        self.shared.windows.add(lsn, Turn::Rules(rules.clone()), counts);
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.release(lsn, None);
@@ -155,6 +161,11 @@ impl Shard {
     /// in force. `false` where the bytes are no state: the shard must be [forgotten](Self::forget) then.
     pub(crate) fn restore_slot(&mut self, slot: Slot, state: &[u8]) -> bool {
         self.locals.restore_slot(&mut self.pipeline, slot, state)
+    }
+
+    /// The rows of records up to this one are in windows that were taken from a checkpoint.
+    pub(crate) fn set_counted(&mut self, upto: Lsn) {
+        self.pipeline.set_counted(upto);
     }
 
     /// Forgets all that was restored.

@@ -22,6 +22,7 @@ use crate::outbox::EventTail;
 use crate::record::LogRecord;
 use crate::replayer::Replayer;
 use crate::shard::ShardShared;
+use crate::windows::Windows;
 
 /// Records after which the rows so far become visible.
 const ADVANCE_RECORDS: u64 = 256;
@@ -130,6 +131,12 @@ impl Stopped {
     #[must_use]
     pub fn event_tail(&self) -> EventTail {
         self.shared.outbox.tail(self.shared.published.manifest().events_lsn())
+    }
+
+    /// Closed windows that no file holds.
+    #[must_use]
+    pub fn windows(&self) -> &Windows {
+        &self.shared.windows
     }
 
     /// The files of the log.

@@ -29,6 +29,9 @@ const FLUSH_RETRY: Duration = Duration::from_secs(1);
 
 /// Between two looks for a file to ready, or for space.
 const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks of the idle committer whether a window of percentiles waits for a tick, and whether there are any.
+const TICK_LOOK: Duration = Duration::from_millis(250);
+const COUNTING_LOOK: Duration = Duration::from_secs(5);
 /// How often replay reads on to the log's end before writes have to wait for it.
 const REPLAY_PASSES: usize = 8;
 
@@ -221,10 +224,12 @@ pub(crate) fn run_committer(
     let mut group = Vec::new();
     let mut idle = true;
     loop {
-        let first = if idle {
-            queue.recv().map_err(|_gone| RecvTimeoutError::Disconnected)
-        } else {
+        let first = if !idle {
             queue.recv_timeout(idle_mark)
+        } else if committer.awaits_time() {
+            queue.recv_timeout(TICK_LOOK)
+        } else {
+            queue.recv_timeout(COUNTING_LOOK)
         };
         let last = match first {
             Ok(CommitterMessage::Append(append)) => {
@@ -235,8 +240,10 @@ pub(crate) fn run_committer(
             }
             Ok(other) => Some(other),
             Err(RecvTimeoutError::Timeout) => {
-                committer.idle()?;
-                idle = true;
+                if !std::mem::replace(&mut idle, true) {
+                    committer.idle()?;
+                }
+                idle = !committer.tick_if_awaited()?;
                 None
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -295,6 +302,10 @@ pub(crate) fn run_flusher(flusher: &Flusher, writer: &SegmentWriter, stop: &Atom
     while !stop.load(Ordering::Acquire) {
         if let Err(error) = writer.name_deletes() {
             warn!(%error, "deletes could not be put into the manifest; trying again");
+            std::thread::park_timeout(FLUSH_RETRY);
+        }
+        if let Err(error) = writer.file_windows() {
+            warn!(%error, "windows of percentiles could not be put into a file; trying again");
             std::thread::park_timeout(FLUSH_RETRY);
         }
         let Some(frozen) = flusher.next(Duration::from_millis(100)) else { continue };

@@ -1,8 +1,8 @@
 //! `replay --verify`: the log through the operators again, compared with what the live run left behind.
 //!
 //! What the live run left: output hashes logged with a tick every million rows and at a clean stop,
-//! hashes of each slot's state logged with every checkpoint, severities in segments, transitions in the
-//! log. What none of these covers is not counted as compared. A replay begins at the first record, or
+//! hashes of each slot's state and of all windows logged with every checkpoint, severities in segments, windows in
+//! their files, transitions in the log. What none of these covers is not counted as compared. A replay begins at the first record, or
 //! where that is gone, at the oldest checkpoint from which all records are there, in archive and log.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use tidewatch_operators::OutputHash;
 use tidewatch_segments::{Manifest, restore_catalog};
 use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, WalReader};
 
-use crate::checkpoint::{Base, Checkpoint, CheckpointStore, SlotMark};
+use crate::checkpoint::{Base, Checkpoint, CheckpointStore, SlotMark, WindowsMark};
 use crate::config::EngineConfig;
 use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce, shard_of};
@@ -31,6 +31,7 @@ use crate::salvage::lost_segments;
 use crate::segment_sums::{LoggedDeletes, SegmentSums};
 use crate::shard::ShardRows;
 use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
+use crate::window_sums::WindowSums;
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// How a replay is done. The outcome may not depend on it.
@@ -96,7 +97,10 @@ pub fn verify(
     let (segments, lost) = (engine.segments_dir(), lost_segments(&**disk, &engine));
     let sums =
         SegmentSums::open(disk, &segments, &catalog, begin.base.covered(), (&lost, deletes))?;
-    let mut replay = Replay::new(&catalog, config, sums, begin.marks);
+    let counted = begin.checkpoint.as_ref().and_then(|checkpoint| checkpoint.index.windows);
+    let counted = counted.map(|entry| entry.lsn).unwrap_or_default();
+    let windows = WindowSums::open(disk, &segments, counted, begin.windows)?;
+    let mut replay = Replay::new(&catalog, config, (sums, windows), begin.marks);
     if let Some(checkpoint) = &begin.checkpoint {
         replay.restore(checkpoint)?;
     }
@@ -121,6 +125,8 @@ pub fn verify(
         }
     }
     replay.compare_marks(to.next());
+    let missing = replay.windows.missing(to);
+    missing.into_iter().for_each(|difference| replay.differ(difference));
     replay.comparable &= replayer.is_exact();
     let samples = replay.seen.samples;
     replay.finish(first.unwrap_or_default(), to, samples)
@@ -143,6 +149,8 @@ struct Begin {
     checkpoint: Option<Checkpoint>,
     /// By the record that a slot must have passed.
     marks: Vec<SlotMark>,
+    /// Of windows, in the order of the log.
+    windows: Vec<WindowsMark>,
     /// Whether the names of series were lost.
     lacks_series: bool,
     /// In the order of the log.
@@ -158,6 +166,7 @@ impl Begin {
         let mut reader = open_log(disk, engine, Lsn::ZERO)?;
         let mut behind_gaps = Lsn::ZERO;
         let (mut first, mut marks, mut deletes) = (None, Vec::new(), Vec::new());
+        let mut windows = Vec::new();
         while let Some(record) = reader.next_record()? {
             first.get_or_insert(record.lsn);
             if record.kind == KIND_GAP {
@@ -165,7 +174,10 @@ impl Begin {
             }
             if matches!(record.kind, KIND_CHECKPOINT | KIND_DELETE) {
                 match decode(record.kind, record.payload) {
-                    Some(LogRecord::Checkpoint(noted)) => marks.extend(noted.slots),
+                    Some(LogRecord::Checkpoint(noted)) => {
+                        marks.extend(noted.slots);
+                        windows.extend(noted.windows);
+                    }
                     Some(LogRecord::Delete(delete)) => deletes.push((record.lsn, delete)),
                     Some(_) | None => {}
                 }
@@ -175,7 +187,7 @@ impl Begin {
         let manifest = Manifest::open_read_only(&**disk, &dir)?;
         let lacks_series = manifest.lacks_series();
         let base = Base::first();
-        let mut begin = Self { base, checkpoint: None, marks, lacks_series, deletes };
+        let mut begin = Self { base, checkpoint: None, marks, windows, lacks_series, deletes };
         let first = first.unwrap_or_default();
         // Across a gap nothing can be compared, so the replay begins behind the last one if it can.
         for least in [first.max(behind_gaps), first] {
@@ -221,6 +233,7 @@ struct Replay {
     /// What checkpoints say, the next one last.
     marks: Vec<SlotMark>,
     states_compared: u64,
+    windows: WindowSums,
     ticks: BTreeMap<Lsn, AtTick>,
     hashed: AtTick,
     hashed_in_segments: u64,
@@ -270,13 +283,20 @@ impl Dispatch for Replay {
         for shard in &mut self.shards {
             shard.tick(tick, &mut self.seen);
         }
+        let counts = self.shards.iter_mut().map(VerifyShard::take_counts).collect();
+        let compared = self.windows.tick(lsn, tick.time, counts);
+        compared.into_iter().for_each(|difference| self.differ(difference));
         if tick.hashed {
             let at = AtTick { hash: self.output_hash(), in_segments: self.seen.sums.rows() };
             self.ticks.insert(lsn, at);
         }
     }
 
-    fn rules(&mut self, _lsn: Lsn, rules: &RulesInForce) {
+    fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
+        self.shards.iter_mut().for_each(|shard| shard.apply_all(&mut self.seen));
+        let counts = self.shards.iter_mut().map(VerifyShard::take_counts).collect();
+        let compared = self.windows.rules(lsn, rules, counts);
+        compared.into_iter().for_each(|difference| self.differ(difference));
         for shard in &mut self.shards {
             shard.rules(rules, &mut self.seen);
         }
@@ -292,7 +312,7 @@ impl Replay {
     fn new(
         catalog: &Arc<SeriesCatalog>,
         config: VerifyConfig,
-        sums: SegmentSums,
+        (sums, windows): (SegmentSums, WindowSums),
         marks: Vec<SlotMark>,
     ) -> Self {
         let shards = (0..config.shards).map(|shard| {
@@ -305,6 +325,7 @@ impl Replay {
             seen: Seen { samples: 0, sums, transitions: BTreeMap::new() },
             marks,
             states_compared: 0,
+            windows,
             ticks: BTreeMap::new(),
             hashed: AtTick::default(),
             hashed_in_segments: 0,
@@ -333,6 +354,14 @@ impl Replay {
             if !state.is_some_and(|state| shard.restore_slot(slot, &state)) {
                 return Err(EngineError::BadCheckpoint { number: checkpoint.index.number });
             }
+        }
+        if let Some(entry) = checkpoint.index.windows {
+            let state = checkpoint.windows()?;
+            let windows = &mut self.windows;
+            if !state.is_some_and(|state| windows.restore(entry.lsn, &rules, &state)) {
+                return Err(EngineError::BadCheckpoint { number: checkpoint.index.number });
+            }
+            self.shards.iter_mut().for_each(|shard| shard.set_counted(entry.lsn));
         }
         self.hashed.hash = self.output_hash();
         self.restored_samples = self.hashed.hash.samples;
@@ -436,7 +465,7 @@ impl Replay {
             severities_compared: self.hashed.hash.samples - self.restored_samples
                 + later_in_segments,
             states_compared: self.states_compared,
-            windows_compared: 0,
+            windows_compared: self.windows.compared(),
             alerts_compared: self.alerts_compared,
             state_hash: format!("{state:016x}"),
             first_difference: self.difference,

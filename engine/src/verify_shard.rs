@@ -7,7 +7,9 @@ use tidewatch_metrics::fields::FieldWriter;
 use tidewatch_metrics::{
     EventTime, Flags, Lsn, SeriesCatalog, SeriesRef, Severity, Slot, Transition,
 };
-use tidewatch_operators::{Emitted, OutputHash, Pipeline, PipelineConfig, Rows, Run, SlotSummary};
+use tidewatch_operators::{
+    Counts, Emitted, OutputHash, Pipeline, PipelineConfig, Rows, Run, SlotSummary,
+};
 
 use crate::dispatch::RulesInForce;
 use crate::locals::Locals;
@@ -83,8 +85,18 @@ impl VerifyShard {
         self.pipeline.tick(tick.time);
     }
 
+    /// What was counted for percentiles since the last call; all rows so far must have been applied.
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        self.pipeline.take_counts()
+    }
+
+    /// Rows of records up to this one are in windows that were taken from a checkpoint.
+    pub(crate) fn set_counted(&mut self, upto: Lsn) {
+        self.pipeline.set_counted(upto);
+    }
+
+    /// Puts rules in force; what was counted before must have been taken.
     pub(crate) fn rules(&mut self, rules: &RulesInForce, observer: &mut impl Observer) {
-        self.apply_all(observer);
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.hand_out(observer, 0, &[]);

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod lsn;
 pub mod series;
 pub mod severity;
+pub mod sketch;
 pub mod time;
 pub mod transition;
 
@@ -22,5 +23,6 @@ pub use error::MetricsError;
 pub use lsn::Lsn;
 pub use series::{SeriesId, SeriesKey, SeriesRef, Slot};
 pub use severity::{Flags, Severity};
+pub use sketch::Sketch;
 pub use time::{EventTime, UnixNanos};
 pub use transition::{AlertKey, Transition, TransitionKind, TransitionTimes};

@@ -35,31 +35,87 @@ pub(crate) fn text_of(rule: &Rule) -> String {
 
 /// The rules that a canonical text spells, before they are checked.
 pub(crate) fn parse(text: &str) -> Result<Vec<RuleConfig>, RuleTextError> {
-    let count = text.split_terminator('\n').count();
-    let mut lines = text.split_terminator('\n').enumerate().peekable();
+    let mut lines = Lines::new(text, 0);
     let mut rules = Vec::new();
-    while let Some((index, line)) = lines.next() {
-        let name = one(line, "rule ", index)?;
-        let mut rule = RuleConfig { name, ..RuleConfig::default() };
-        while let Some((index, line)) = lines.next_if(|(_, line)| line.starts_with("match ")) {
-            rule.matchers.push(pair(line, index)?);
+    while !lines.is_empty() {
+        let mut rule = RuleConfig { name: lines.quoted("rule ")?, ..RuleConfig::default() };
+        while lines.next_is("match ") {
+            rule.matchers.push(lines.quoted_pair("match ")?);
         }
-        let mut field = |prefix: &str| {
-            let (index, line) = lines.next().unwrap_or((count, ""));
-            Ok((index, line.strip_prefix(prefix).ok_or(RuleTextError::Syntax { line: index + 1 })?))
-        };
-        let (_, when) = field("when ")?;
-        when.clone_into(&mut rule.when);
-        rule.for_nanos = number(field("for ")?)?;
-        rule.keep_firing_nanos = number(field("keep_firing ")?)?;
-        let (index, priority) = field("priority ")?;
-        rule.priority = one(priority, "", index)?;
+        lines.rest("when ")?.clone_into(&mut rule.when);
+        rule.for_nanos = lines.number("for ")?;
+        rule.keep_firing_nanos = lines.number("keep_firing ")?;
+        rule.priority = lines.quoted("priority ")?;
         rules.push(rule);
     }
     Ok(rules)
 }
 
-fn line(out: &mut String, word: &str, fields: &[&dyn std::fmt::Display]) {
+/// The lines of a canonical text, taken one after the other; each begins with a word.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    rest: std::iter::Peekable<std::str::SplitTerminator<'a, char>>,
+    /// Of the line that is taken next, from 0.
+    index: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of `text`, of which the first one has the number `index`.
+    pub(crate) fn new(text: &'a str, index: usize) -> Self {
+        Self { rest: text.split_terminator('\n').peekable(), index }
+    }
+
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.rest.peek().is_none()
+    }
+
+    /// Whether the next line begins with `prefix`.
+    pub(crate) fn next_is(&mut self, prefix: &str) -> bool {
+        self.rest.peek().is_some_and(|line| line.starts_with(prefix))
+    }
+
+    /// What stands behind `prefix` in the next line.
+    pub(crate) fn rest(&mut self, prefix: &str) -> Result<&'a str, RuleTextError> {
+        self.take(prefix, Some)
+    }
+
+    pub(crate) fn number(&mut self, prefix: &str) -> Result<i64, RuleTextError> {
+        self.take(prefix, |rest| rest.parse().ok())
+    }
+
+    /// Numbers with one space between them.
+    pub(crate) fn numbers(&mut self, prefix: &str) -> Result<Vec<f64>, RuleTextError> {
+        self.take(prefix, |rest| rest.split(' ').map(|number| number.parse().ok()).collect())
+    }
+
+    /// A text in quotes.
+    pub(crate) fn quoted(&mut self, prefix: &str) -> Result<String, RuleTextError> {
+        self.take(prefix, |mut rest| unquote(&mut rest).filter(|_| rest.is_empty()))
+    }
+
+    /// Two texts in quotes with a space between them.
+    pub(crate) fn quoted_pair(&mut self, prefix: &str) -> Result<(String, String), RuleTextError> {
+        self.take(prefix, |mut rest| {
+            let first = unquote(&mut rest)?;
+            let mut rest = rest.strip_prefix(' ')?;
+            let second = unquote(&mut rest)?;
+            rest.is_empty().then_some((first, second))
+        })
+    }
+
+    fn take<T>(
+        &mut self,
+        prefix: &str,
+        read: impl FnOnce(&'a str) -> Option<T>,
+    ) -> Result<T, RuleTextError> {
+        self.index += 1;
+        let line = self.rest.next().unwrap_or_default();
+        let found = line.strip_prefix(prefix).and_then(read);
+        found.ok_or(RuleTextError::Syntax { line: self.index })
+    }
+}
+
+pub(crate) fn line(out: &mut String, word: &str, fields: &[&dyn std::fmt::Display]) {
     out.push_str(word);
     for field in fields {
         write!(out, " {field}").expect("writing to memory does not fail");
@@ -67,7 +123,7 @@ fn line(out: &mut String, word: &str, fields: &[&dyn std::fmt::Display]) {
     out.push('\n');
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -99,27 +155,4 @@ fn unquote(input: &mut &str) -> Option<String> {
     }
     *input = chars.as_str();
     Some(out)
-}
-
-fn one(line: &str, prefix: &str, index: usize) -> Result<String, RuleTextError> {
-    let read = || {
-        let mut rest = line.strip_prefix(prefix)?;
-        unquote(&mut rest).filter(|_| rest.is_empty())
-    };
-    read().ok_or(RuleTextError::Syntax { line: index + 1 })
-}
-
-fn pair(line: &str, index: usize) -> Result<(String, String), RuleTextError> {
-    let read = || {
-        let mut rest = line.strip_prefix("match ")?;
-        let label = unquote(&mut rest)?;
-        let mut rest = rest.strip_prefix(' ')?;
-        let pattern = unquote(&mut rest)?;
-        rest.is_empty().then_some((label, pattern))
-    };
-    read().ok_or(RuleTextError::Syntax { line: index + 1 })
-}
-
-fn number((index, text): (usize, &str)) -> Result<i64, RuleTextError> {
-    text.parse().map_err(|_not_a_number| RuleTextError::Syntax { line: index + 1 })
 }

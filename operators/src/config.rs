@@ -1,4 +1,4 @@
-//! Configuration of the pipeline and of one rule, as typed.
+//! Configuration of the pipeline, of one rule and of one kind of percentiles, as typed.
 
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 
@@ -34,4 +34,26 @@ pub struct RuleConfig {
     pub keep_firing_nanos: i64,
     /// Free text, stored and delivered.
     pub priority: String,
+}
+
+/// One `[[percentiles]]` as its user wrote it, durations in nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PercentilesConfig {
+    /// The name, unique within the set.
+    pub name: String,
+    /// As [`RuleConfig::matchers`].
+    pub matchers: Vec<(String, String)>,
+    /// Labels whose values tell groups apart; `metric` stands for the metric's name. Databases are
+    /// always apart.
+    pub by: Vec<String>,
+    /// How long a window is.
+    pub window_nanos: i64,
+    /// How far apart windows begin; the same as the window where they tumble.
+    pub slide_nanos: i64,
+    /// What is told of each window, from 0 to 1.
+    pub quantiles: Vec<f64>,
+    /// How long after its end a window waits for rows, by the group's event time or by ticks.
+    pub lateness_nanos: i64,
+    /// How long after its last rows a closed window can still be amended, by ticks.
+    pub keep_nanos: i64,
 }

@@ -1,10 +1,11 @@
-//! Deterministic functions of state and samples: the order of each series, the detector, the rules.
+//! Deterministic functions of state and samples: the order of each series, the detector, the rules,
+//! streaming percentiles.
 //!
 //! Nothing here knows a clock, a disk, a lock or a thread, and nothing depends on how rows were cut
 //! into batches: the same records in the same order give the same bits on every machine. Floats
 //! meet only + - * /, comparisons, casts and the pinned `libm`.
 //!
-//! [`Pipeline`] conducts; everything else computes and returns.
+//! [`Pipeline`] conducts, and [`WindowSet`] for what goes over several pipelines; everything else computes and returns.
 
 mod alert;
 mod canonical;
@@ -16,6 +17,7 @@ pub mod limits;
 mod matcher;
 mod numeric;
 mod order;
+pub mod percentile;
 pub mod pipeline;
 mod profile;
 mod reason;
@@ -35,9 +37,10 @@ mod watch;
 #[cfg(test)]
 mod testing;
 
-pub use config::{PipelineConfig, RuleConfig};
+pub use config::{PercentilesConfig, PipelineConfig, RuleConfig};
 pub use hash::OutputHash;
 pub use light::Explanation;
+pub use percentile::{ClosedWindow, Counts, WindowSet};
 pub use pipeline::Pipeline;
 pub use rows::{Emitted, Rows, Run};
 pub use rule_error::{RuleError, RuleProblem, RuleTextError};

@@ -1,4 +1,4 @@
-//! What rules may measure at most.
+//! What rules and percentiles may measure at most.
 
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 
@@ -16,3 +16,21 @@ pub const MATCHER_BYTES_MAX: usize = 1_024;
 pub const REGEX_PROGRAM_BYTES_MAX: usize = 256 * 1_024;
 /// `for` and `keep_firing`: 30 days in nanoseconds.
 pub const RULE_DURATION_NANOS_MAX: i64 = 30 * 86_400 * NANOS_PER_SECOND;
+/// `[[percentiles]]` of one set.
+pub const PERCENTILES_MAX: usize = 64;
+/// Labels that one of them groups by.
+pub const BY_MAX: usize = 16;
+/// Quantiles of one of them.
+pub const QUANTILES_MAX: usize = 16;
+/// The shortest window and the shortest slide: windows close at ticks, which are a second apart. Nanoseconds.
+pub const WINDOW_NANOS_MIN: i64 = NANOS_PER_SECOND;
+/// The longest window, `lateness` and `keep`: a day in nanoseconds.
+pub const WINDOW_NANOS_MAX: i64 = 86_400 * NANOS_PER_SECOND;
+/// Windows that one moment may lie in: the window in slides.
+pub const SLIDES_MAX: i64 = 360;
+/// Groups of one of them.
+pub const GROUPS_MAX: usize = 10_000;
+/// Bytes that the windows of all of them take, as they are counted.
+pub const WINDOWS_BYTES_MAX: usize = 64 << 20;
+
+const _: () = assert!(WINDOW_NANOS_MIN * SLIDES_MAX < WINDOW_NANOS_MAX);

@@ -80,19 +80,23 @@ impl Matcher {
 
     /// Whether the series is meant.
     pub(crate) fn matches(&self, key: &SeriesKey) -> bool {
-        let found = if self.label == METRIC {
-            key.metric()
-        } else {
-            let labels = key.labels();
-            let place = labels.binary_search_by(|(label, _)| label.as_str().cmp(&self.label));
-            place.ok().and_then(|place| labels.get(place)).map_or("", |(_, value)| value)
-        };
+        let found = label_of(key, &self.label);
         let same = match &self.regex {
             Some(regex) => regex.is_match(found),
             None => found == self.text,
         };
         same == matches!(self.operator, Operator::Equal | Operator::Like)
     }
+}
+
+/// A label of a series, or its metric's name; the empty text where it does not have the label.
+pub(crate) fn label_of<'a>(key: &'a SeriesKey, label: &str) -> &'a str {
+    if label == METRIC {
+        return key.metric();
+    }
+    let labels = key.labels();
+    let place = labels.binary_search_by(|(known, _)| known.as_str().cmp(label));
+    place.ok().and_then(|place| labels.get(place)).map_or("", |(_, value)| value)
 }
 
 fn is_negation(pattern: &str) -> bool {

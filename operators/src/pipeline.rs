@@ -1,19 +1,20 @@
-//! Conducts the operators: order, detector, rules.
+//! Conducts the operators: order, detector, rules, counts.
 
 use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::series::SLOTS;
-use tidewatch_metrics::{EventTime, Flags, SeriesRef, Severity, Slot, UnixNanos};
+use tidewatch_metrics::{EventTime, Flags, Lsn, SeriesRef, Severity, Slot, UnixNanos};
 
 use crate::alert::Observation;
 use crate::hash::{Digest, row_part};
 use crate::light::{self, Explanation, Light};
 use crate::order::{Order, Place, Placed};
+use crate::percentile::Tally;
 use crate::slot_outputs::SlotOutputs;
-use crate::state::{SeriesState, WATCHED};
+use crate::state::{COUNTED, SeriesState, WATCHED};
 use crate::watch::Watches;
-use crate::{Emitted, OutputHash, PipelineConfig, Rows, RuleSet};
+use crate::{Counts, Emitted, OutputHash, PipelineConfig, Rows, RuleSet};
 
 /// Rows that are placed before the first of them is scored: the misses of their states overlap.
 const CHUNK: usize = 64;
@@ -31,6 +32,9 @@ pub struct Pipeline {
     pub(crate) order: Order,
     pub(crate) light: Light,
     pub(crate) watches: Watches,
+    tally: Tally,
+    /// Rows of records up to this one have been counted before.
+    counted: Lsn,
     /// The time of the log's last tick; none before the first one.
     pub(crate) now: Option<UnixNanos>,
     /// Since the log began.
@@ -53,6 +57,8 @@ impl Pipeline {
             order: Order::default(),
             light: Light::default(),
             watches: Watches::new(config),
+            tally: Tally::default(),
+            counted: Lsn::ZERO,
             now: None,
             outputs: SlotOutputs::default(),
             restored: Box::new([false; SLOTS]),
@@ -64,6 +70,11 @@ impl Pipeline {
     /// Alerts whose event is older than this at their reception are historical from here on. Nanoseconds.
     pub fn set_alerts_max_age(&mut self, nanos: i64) {
         self.watches.set_config(PipelineConfig { alerts_max_age_nanos: nanos });
+    }
+
+    /// Rows of records up to this one are in the windows of a checkpoint, and are not counted again.
+    pub fn set_counted(&mut self, upto: Lsn) {
+        self.counted = upto;
     }
 
     /// Takes a series and returns its dense index: 0, 1, 2 and so on.
@@ -83,8 +94,11 @@ impl Pipeline {
         &mut self,
         series: SeriesRef,
         entry: Arc<SeriesEntry>,
-        state: SeriesState,
+        mut state: SeriesState,
     ) -> u32 {
+        if self.tally.add_series(&entry) {
+            state.marks |= COUNTED;
+        }
         let local = u32::try_from(self.states.len()).expect("fewer than 2^32 series");
         self.slots.push(state.slot());
         self.states.push(state);
@@ -97,11 +111,15 @@ impl Pipeline {
     ///
     /// A rule whose canonical text is gone resolves its firing alerts with the reason
     /// `rule_changed`, in the order of series and rule name; rules with the same text keep their state.
+    /// What was counted under the old rules must have been [taken](Self::take_counts).
     pub fn set_rules(&mut self, rules: Arc<RuleSet>, received: UnixNanos, out: &mut Emitted) {
         let explain = |local: usize| Light::explain(&self.states[local]);
+        self.tally.set_rules(&rules, &self.entries);
         let ended = self.watches.set_rules(rules, &self.entries, &explain, received);
-        for (state, watched) in self.states.iter_mut().zip(self.watches.watched()) {
-            state.marks = if watched { state.marks | WATCHED } else { state.marks & !WATCHED };
+        let marks = self.watches.watched().zip(self.tally.counted());
+        for (state, (watched, counted)) in self.states.iter_mut().zip(marks) {
+            state.marks &= !(WATCHED | COUNTED);
+            state.marks |= if watched { WATCHED } else { 0 } | if counted { COUNTED } else { 0 };
         }
         for transition in &ended {
             self.outputs.add_transition(transition);
@@ -135,7 +153,11 @@ impl Pipeline {
                 while run.is_some_and(|run| run.end <= row) {
                     run = runs.next();
                 }
-                let received = run.expect("the runs cover all rows").received;
+                let run = run.expect("the runs cover all rows");
+                if self.states[local as usize].is(COUNTED) && run.lsn > self.counted {
+                    self.tally.add(local, time, value);
+                }
+                let received = run.received;
                 self.apply_row(Row { local, time, value, placed, received }, out);
             }
         }
@@ -144,6 +166,12 @@ impl Pipeline {
     /// Takes the log's clock forward; it never goes back.
     pub fn tick(&mut self, now: UnixNanos) {
         self.now = self.now.max(Some(now));
+    }
+
+    /// What was counted for percentiles since the last call; belongs to a tick, or to a change of rules.
+    #[must_use]
+    pub fn take_counts(&mut self) -> Counts {
+        self.tally.take()
     }
 
     /// What the detector expects of a series, by its dense index.

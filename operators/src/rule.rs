@@ -34,7 +34,7 @@ impl Rule {
     pub(crate) fn compile(config: &RuleConfig, errors: &mut Vec<RuleError>) -> Option<Self> {
         let before = errors.len();
         let mut refuse = |key: String, problem: RuleProblem| {
-            errors.push(RuleError { rule: config.name.clone(), key, problem });
+            errors.push(RuleError { list: "rule", rule: config.name.clone(), key, problem });
         };
         if config.name.is_empty() || !is_plain(&config.name, RULE_NAME_BYTES_MAX) {
             refuse("name".to_owned(), RuleProblem::Name);
@@ -47,17 +47,7 @@ impl Rule {
                 refuse(key.to_owned(), RuleProblem::Duration { nanos });
             }
         }
-        let mut matchers = Vec::new();
-        let count = config.matchers.len();
-        if count > MATCHERS_MAX {
-            refuse("match".to_owned(), RuleProblem::TooManyMatchers { count });
-        }
-        for (label, pattern) in config.matchers.iter().take(MATCHERS_MAX) {
-            match Matcher::parse(label, pattern) {
-                Ok(matcher) => matchers.push(matcher),
-                Err(problem) => refuse(format!("match.{label}"), problem),
-            }
-        }
+        let matchers = compile_matchers(&config.matchers, &mut refuse);
         let Some(condition) = Condition::parse(&config.when) else {
             refuse("when".to_owned(), RuleProblem::When { text: config.when.clone() });
             return None;
@@ -65,9 +55,6 @@ impl Rule {
         if errors.len() > before {
             return None;
         }
-        let order = |m: &Matcher| (m.label.clone(), m.operator, m.text.clone());
-        matchers.sort_by_cached_key(order);
-        matchers.dedup_by_key(|m| order(m));
         let mut rule = Self {
             name: config.name.clone(),
             matchers,
@@ -91,6 +78,28 @@ impl Rule {
     }
 }
 
-fn is_plain(text: &str, bytes_max: usize) -> bool {
+/// Matchers in canonical order; every problem goes to `refuse` with its key.
+pub(crate) fn compile_matchers(
+    patterns: &[(String, String)],
+    refuse: &mut impl FnMut(String, RuleProblem),
+) -> Vec<Matcher> {
+    let count = patterns.len();
+    if count > MATCHERS_MAX {
+        refuse("match".to_owned(), RuleProblem::TooManyMatchers { count });
+    }
+    let mut matchers = Vec::new();
+    for (label, pattern) in patterns.iter().take(MATCHERS_MAX) {
+        match Matcher::parse(label, pattern) {
+            Ok(matcher) => matchers.push(matcher),
+            Err(problem) => refuse(format!("match.{label}"), problem),
+        }
+    }
+    let order = |m: &Matcher| (m.label.clone(), m.operator, m.text.clone());
+    matchers.sort_by_cached_key(order);
+    matchers.dedup_by_key(|m| order(m));
+    matchers
+}
+
+pub(crate) fn is_plain(text: &str, bytes_max: usize) -> bool {
     text.len() <= bytes_max && !text.chars().any(char::is_control)
 }

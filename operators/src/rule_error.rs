@@ -3,17 +3,20 @@
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 
 use crate::limits::{
-    MATCHER_BYTES_MAX, MATCHERS_MAX, PRIORITY_BYTES_MAX, REGEX_PROGRAM_BYTES_MAX,
-    RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX, RULES_MAX,
+    BY_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX, PERCENTILES_MAX, PRIORITY_BYTES_MAX, QUANTILES_MAX,
+    REGEX_PROGRAM_BYTES_MAX, RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX,
+    WINDOW_NANOS_MAX, WINDOW_NANOS_MIN,
 };
 
 /// One problem of one rule, by the rule's name and the key of its configuration.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("rule {rule:?}: {key} {problem}")]
+#[error("{list} {rule:?}: {key} {problem}")]
 pub struct RuleError {
+    /// The list of the configuration: `rule` or `percentiles`.
+    pub list: &'static str,
     /// The rule's name as given.
     pub rule: String,
-    /// The key: `name`, `match`, `match.LABEL`, `when`, `for`, `keep_firing` or `priority`.
+    /// The key, such as `name` or `match.LABEL`.
     pub key: String,
     /// What is wrong with it.
     pub problem: RuleProblem,
@@ -84,6 +87,39 @@ pub enum RuleProblem {
         /// The duration as given.
         nanos: i64,
     },
+    /// More percentiles than a set takes.
+    #[error("makes {count} percentiles, at most {PERCENTILES_MAX} are taken")]
+    TooManyPercentiles {
+        /// Percentiles given.
+        count: usize,
+    },
+    /// Too many labels, the same one twice, or an empty one.
+    #[error("must be at most {BY_MAX} labels, each of them once and none empty")]
+    By,
+    /// A window, lateness or keep out of bounds.
+    #[error(
+        "is {nanos} ns, but must be between {} and {} seconds",
+        least / NANOS_PER_SECOND,
+        WINDOW_NANOS_MAX / NANOS_PER_SECOND
+    )]
+    WindowBounds {
+        /// The duration as given.
+        nanos: i64,
+        /// The least that is taken.
+        least: i64,
+    },
+    /// A slide that does not divide its window.
+    #[error(
+        "is {nanos} ns, but must be at least {} s and go into the window 1 to {SLIDES_MAX} times",
+        WINDOW_NANOS_MIN / NANOS_PER_SECOND
+    )]
+    Slide {
+        /// The duration as given.
+        nanos: i64,
+    },
+    /// No quantiles, too many, the same one twice, or one that is none.
+    #[error("must be 1 to {QUANTILES_MAX} different numbers from 0 to 1")]
+    Quantiles,
     /// A priority that is too long or has control characters.
     #[error("must have at most {PRIORITY_BYTES_MAX} bytes without control characters")]
     Priority,

@@ -1,14 +1,19 @@
 //! All rules in force.
 
-use crate::limits::RULES_MAX;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::limits::{PERCENTILES_MAX, RULES_MAX};
+use crate::percentile::{PercentilesRule, parse, split};
 use crate::rule::Rule;
 use crate::rule_error::{RuleError, RuleProblem, RuleTextError};
-use crate::{RuleConfig, canonical};
+use crate::{PercentilesConfig, RuleConfig, canonical};
 
-/// Checked rules in the order of their names, which are unique. The default is none.
+/// Checked rules and percentiles, each in the order of their names, which are unique. The default is none.
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    percentiles: Vec<Arc<PercentilesRule>>,
 }
 
 impl RuleSet {
@@ -18,34 +23,28 @@ impl RuleSet {
     /// All problems at once, in the order of the rules given.
     #[expect(clippy::needless_pass_by_value, reason = "the configuration is spent here")]
     pub fn new(configs: Vec<RuleConfig>) -> Result<Self, Vec<RuleError>> {
+        Self::with_percentiles(&configs, &[])
+    }
+
+    /// Checks rules and percentiles; their order does not matter.
+    ///
+    /// # Errors
+    /// All problems at once, in the order of what was given.
+    pub fn with_percentiles(
+        rules: &[RuleConfig],
+        percentiles: &[PercentilesConfig],
+    ) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
-        if let Some(first) = configs.get(RULES_MAX) {
-            let problem = RuleProblem::TooManyRules { count: configs.len() };
-            return Err(vec![RuleError { rule: first.name.clone(), key: "name".into(), problem }]);
-        }
-        let mut rules = Vec::with_capacity(configs.len());
-        let mut names = std::collections::BTreeSet::new();
-        for config in &configs {
-            rules.extend(Rule::compile(config, &mut errors));
-            if !names.insert(&config.name) {
-                errors.push(RuleError {
-                    rule: config.name.clone(),
-                    key: "name".into(),
-                    problem: RuleProblem::DuplicateName,
-                });
-            }
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        rules.sort_by(|a: &Rule, b: &Rule| a.name.cmp(&b.name));
-        Ok(Self { rules })
+        let rules = compile_rules(rules, &mut errors);
+        let percentiles = compile_percentiles(percentiles, &mut errors);
+        if errors.is_empty() { Ok(Self { rules, percentiles }) } else { Err(errors) }
     }
 
     /// The text that is logged: equal for equal rules, whatever their order and spelling.
     #[must_use]
     pub fn canonical_text(&self) -> String {
-        self.rules.iter().map(|rule| rule.text.as_str()).collect()
+        let rules = self.rules.iter().map(|rule| rule.text.as_str());
+        rules.chain(self.percentiles.iter().map(|rule| rule.text.as_str())).collect()
     }
 
     /// The rules of a canonical text.
@@ -53,7 +52,10 @@ impl RuleSet {
     /// # Errors
     /// [`RuleTextError`] says which line, or which rule.
     pub fn from_canonical_text(text: &str) -> Result<Self, RuleTextError> {
-        Self::new(canonical::parse(text)?).map_err(RuleTextError::Rules)
+        let (rules, percentiles) = split(text);
+        let percentiles = parse(percentiles, rules.lines().count())?;
+        Self::with_percentiles(&canonical::parse(rules)?, &percentiles)
+            .map_err(RuleTextError::Rules)
     }
 
     /// Number of rules.
@@ -62,15 +64,68 @@ impl RuleSet {
         self.rules.len()
     }
 
-    /// Whether there is no rule.
+    /// Whether there is no rule; there may be percentiles.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
+    /// What is counted, in the order of the names.
+    #[must_use]
+    pub fn percentiles(&self) -> &[Arc<PercentilesRule>] {
+        &self.percentiles
+    }
+
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules
     }
+}
+
+fn compile_rules(configs: &[RuleConfig], errors: &mut Vec<RuleError>) -> Vec<Rule> {
+    let refuse = |config: &RuleConfig, problem| RuleError {
+        list: "rule",
+        rule: config.name.clone(),
+        key: "name".into(),
+        problem,
+    };
+    if let Some(first) = configs.get(RULES_MAX) {
+        errors.push(refuse(first, RuleProblem::TooManyRules { count: configs.len() }));
+        return Vec::new();
+    }
+    let mut rules = Vec::with_capacity(configs.len());
+    let mut names = BTreeSet::new();
+    for config in configs {
+        rules.extend(Rule::compile(config, errors));
+        if !names.insert(&config.name) {
+            errors.push(refuse(config, RuleProblem::DuplicateName));
+        }
+    }
+    rules.sort_by(|a: &Rule, b: &Rule| a.name.cmp(&b.name));
+    rules
+}
+
+fn compile_percentiles(
+    configs: &[PercentilesConfig],
+    errors: &mut Vec<RuleError>,
+) -> Vec<Arc<PercentilesRule>> {
+    let refuse = |config: &PercentilesConfig, problem| {
+        let rule = config.name.clone();
+        RuleError { list: "percentiles", rule, key: "name".into(), problem }
+    };
+    if let Some(first) = configs.get(PERCENTILES_MAX) {
+        errors.push(refuse(first, RuleProblem::TooManyPercentiles { count: configs.len() }));
+        return Vec::new();
+    }
+    let mut all = Vec::with_capacity(configs.len());
+    let mut names = BTreeSet::new();
+    for config in configs {
+        all.extend(PercentilesRule::compile(config, errors).map(Arc::new));
+        if !names.insert(&config.name) {
+            errors.push(refuse(config, RuleProblem::DuplicateName));
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
 }
 
 #[cfg(test)]

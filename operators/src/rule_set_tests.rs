@@ -125,3 +125,68 @@ proptest! {
         }
     }
 }
+
+fn percentiles(name: &str) -> PercentilesConfig {
+    PercentilesConfig {
+        name: name.to_owned(),
+        matchers: vec![("metric".to_owned(), "latency_ms".to_owned())],
+        by: vec!["service".to_owned(), "host".to_owned()],
+        window_nanos: 60_000_000_000,
+        slide_nanos: 10_000_000_000,
+        quantiles: vec![0.99, 0.5],
+        lateness_nanos: 30_000_000_000,
+        keep_nanos: 600_000_000_000,
+    }
+}
+
+#[test]
+fn the_text_of_percentiles_stands_behind_that_of_the_rules_and_comes_back() {
+    let rule = config("by \"p\"\npercentiles \"x\"", "value > 1", &[("host", "percentiles \"x\"")]);
+    let rule = RuleConfig { name: rule.name.replace('\n', " "), ..rule };
+    for rules in [vec![], vec![rule]] {
+        let set = RuleSet::with_percentiles(&rules, &[percentiles("z"), percentiles("a")]).unwrap();
+        let text = set.canonical_text();
+        assert!(text.ends_with(
+            "percentiles \"z\"\nmatch \"metric\" \"= latency_ms\"\nby \"service\"\nby \"host\"\n\
+             window 60000000000\nslide 10000000000\nquantiles 0.5 0.99\nlateness 30000000000\n\
+             keep 600000000000\n"
+        ));
+        let again = RuleSet::from_canonical_text(&text).unwrap();
+        assert_eq!((again.len(), again.percentiles().len()), (rules.len(), 2));
+        assert_eq!(again.canonical_text(), text);
+        let line = text.lines().count();
+        let cut = text.trim_end_matches("keep 600000000000\n");
+        let found = RuleSet::from_canonical_text(cut).unwrap_err();
+        assert_eq!(found, RuleTextError::Syntax { line });
+    }
+}
+
+#[test]
+fn percentiles_that_cannot_be_meant_are_refused_with_their_keys() {
+    let bad = |change: fn(&mut PercentilesConfig)| {
+        let mut config = percentiles("p");
+        change(&mut config);
+        let errors = RuleSet::with_percentiles(&[], &[config]).unwrap_err();
+        errors.iter().map(|e| format!("{}.{}", e.list, e.key)).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(bad(|c| c.name = String::new()), "percentiles.name");
+    assert_eq!(bad(|c| c.matchers[0].1 = "~ (".to_owned()), "percentiles.match.metric");
+    assert_eq!(bad(|c| c.by.push("host".to_owned())), "percentiles.by");
+    assert_eq!(bad(|c| c.by.push(String::new())), "percentiles.by");
+    assert_eq!(bad(|c| c.window_nanos = 61_000_000_000), "percentiles.slide");
+    assert_eq!(bad(|c| c.slide_nanos = 0), "percentiles.slide");
+    assert_eq!(bad(|c| c.window_nanos = 86_400_000_000_000), "percentiles.slide");
+    assert_eq!(bad(|c| c.window_nanos = -1), "percentiles.window percentiles.slide");
+    assert_eq!(bad(|c| c.lateness_nanos = -1), "percentiles.lateness");
+    assert_eq!(bad(|c| c.keep_nanos = i64::MAX), "percentiles.keep");
+    for quantiles in [vec![], vec![0.5, 0.5], vec![1.1], vec![f64::NAN], vec![-0.0, 0.0]] {
+        let config = PercentilesConfig { quantiles, ..percentiles("p") };
+        let errors = RuleSet::with_percentiles(&[], &[config]).unwrap_err();
+        assert_eq!(errors.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(), ["quantiles"]);
+    }
+    let twins = [percentiles("p"), percentiles("p")];
+    let errors = RuleSet::with_percentiles(&[], &twins).unwrap_err();
+    assert_eq!(errors[0].problem, RuleProblem::DuplicateName);
+    let many = vec![percentiles("p"); PERCENTILES_MAX + 1];
+    assert_eq!(RuleSet::with_percentiles(&[], &many).unwrap_err().len(), 1);
+}

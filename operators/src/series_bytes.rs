@@ -7,14 +7,16 @@ use tidewatch_metrics::{SeriesKey, SeriesRef, Slot};
 
 use crate::RuleSet;
 use crate::order::TROUBLE_BYTES;
+use crate::percentile::tally_bytes;
 use crate::profile::Profile;
 use crate::state::SeriesState;
 use crate::watch::watch_bytes;
 
 /// Bytes that a series takes in a [`Pipeline`](crate::Pipeline) under `rules` once it has all that a
-/// series comes to have: a daily profile, a watch where rules match it, and an entry of its order.
+/// series comes to have.
 ///
-/// Lists grow by doubling, so that each place counts twice.
+/// That is a daily profile, a watch where rules match it, its groups where percentiles do, and an entry of its
+/// order. Lists grow by doubling, so that each place counts twice.
 #[must_use]
 pub fn series_bytes(rules: &RuleSet, key: &SeriesKey) -> u64 {
     const LISTS: usize = size_of::<SeriesState>()
@@ -22,6 +24,6 @@ pub fn series_bytes(rules: &RuleSet, key: &SeriesKey) -> u64 {
         + size_of::<SeriesRef>()
         + size_of::<Slot>()
         + size_of::<Profile>();
-    let bytes = 2 * LISTS + TROUBLE_BYTES + watch_bytes(rules, key);
+    let bytes = 2 * LISTS + TROUBLE_BYTES + watch_bytes(rules, key) + tally_bytes(rules, key);
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }

@@ -152,7 +152,7 @@ impl Pipeline {
     fn encode_series(&self, local: u32, out: &mut FieldWriter) {
         let state = &self.states[local as usize];
         let profile = self.light.profile(state);
-        out.u8(state.marks | if profile.is_some() { PROFILED } else { 0 });
+        out.u8(state.marks & PARTS | if profile.is_some() { PROFILED } else { 0 });
         state.encode(out);
         if state.is(TROUBLED) {
             self.order.trouble(local).expect("a troubled series has its entry").encode(out);

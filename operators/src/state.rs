@@ -15,6 +15,8 @@ pub(crate) const WATCHED: u8 = 2;
 pub(crate) const FIRST_HOUR: u8 = 4;
 /// The daily profile is complete.
 pub(crate) const SEASONAL: u8 = 8;
+/// Percentiles match the series. Follows from the rules, so that it is neither stored nor hashed.
+pub(crate) const COUNTED: u8 = 32;
 /// No profile, no watch.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -160,7 +162,7 @@ impl SeriesState {
         for value in [self.hour_samples, self.far_samples, self.run, self.run_longest, self.hold] {
             out.u64(u64::from(value));
         }
-        for value in [self.hold_age, self.calm, self.quiet, self.marks & !WATCHED] {
+        for value in [self.hold_age, self.calm, self.quiet, self.marks & !(WATCHED | COUNTED)] {
             out.u64(u64::from(value));
         }
     }

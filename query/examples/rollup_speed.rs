@@ -21,7 +21,7 @@ use tidewatch_query::{
 };
 use tidewatch_segments::{
     AlertRow, Compaction, DeliveryRow, Events, FileKind, Flush, Head, Manifest, Published,
-    Retention, RowColumns, SlotSet, Snapshot, flush,
+    Retention, RowColumns, SlotSet, Snapshot, WindowRow, flush,
 };
 
 type Failure = Box<dyn Error>;
@@ -83,6 +83,10 @@ impl Source for Segments {
 
     fn deliveries(&self) -> Vec<DeliveryRow> {
         Vec::new()
+    }
+
+    fn windows(&self, _after: Lsn, _upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
+        Some(Vec::new())
     }
 }
 

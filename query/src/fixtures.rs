@@ -14,7 +14,8 @@ use tidewatch_metrics::{
 };
 use tidewatch_segments::{
     AlertRow, Compaction, Delete, DeliveryRow, Events, Flush, Head, Manifest, MetricName,
-    Published, Retention, RowColumns, SlotSet, Snapshot, commit_deletes, flush, quarantine,
+    Published, Retention, RowColumns, SlotSet, Snapshot, WindowRow, commit_deletes, flush,
+    quarantine,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -52,6 +53,7 @@ struct State {
     greatest: BTreeMap<SeriesRef, i64>,
     alerts: Vec<AlertRow>,
     deliveries: Vec<DeliveryRow>,
+    windows: Vec<Arc<WindowRow>>,
     is_ready: bool,
     damaged: Vec<PathBuf>,
 }
@@ -90,6 +92,7 @@ impl World {
             greatest: BTreeMap::new(),
             alerts: Vec::new(),
             deliveries: Vec::new(),
+            windows: Vec::new(),
             is_ready: true,
             damaged: Vec::new(),
         });
@@ -150,14 +153,17 @@ impl World {
             alerts: &state.alerts,
             deliveries: &state.deliveries,
             last_lsn: state.lsn,
-            keys: &[],
+            ..Events::default()
         };
         for frozen in self.published.frozen(shard) {
+            let filed = self.published.manifest().windows_lsn();
+            let windows = state.windows.iter().filter(|window| window.lsn > filed);
+            let windows: Vec<_> = windows.cloned().collect();
             let input = Flush {
                 frozen: &[Arc::clone(&frozen)],
                 slots: SlotSet::ALL,
                 catalog: &self.catalog,
-                events,
+                events: Events { windows: &windows, ..events },
                 now: UnixNanos::default(),
             };
             let manifest = self.published.manifest();
@@ -230,6 +236,13 @@ impl World {
         self.state.lock().unwrap().deliveries.push(delivery);
     }
 
+    /// A window that closes now.
+    pub(crate) fn add_window(&self, window: WindowRow) {
+        let mut state = self.state.lock().unwrap();
+        let lsn = state.lsn;
+        state.windows.push(Arc::new(WindowRow { lsn, ..window }));
+    }
+
     /// Files that queries could not read.
     pub(crate) fn damaged(&self) -> Vec<PathBuf> {
         self.state.lock().unwrap().damaged.clone()
@@ -279,6 +292,12 @@ impl Source for World {
 
     fn deliveries(&self) -> Vec<DeliveryRow> {
         self.state.lock().unwrap().deliveries.clone()
+    }
+
+    fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
+        let state = self.state.lock().unwrap();
+        let closed = state.windows.iter().filter(|row| after < row.lsn && row.lsn <= upto);
+        Some(closed.cloned().collect())
     }
 }
 

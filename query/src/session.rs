@@ -12,7 +12,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
-use crate::functions::{ConcatPlanner, KeepBounds, bounded_functions};
+use crate::functions::{ConcatPlanner, KeepBounds, bounded_functions, merge_percentile};
 use crate::limits::{BATCH_ROWS, DEPTH_MAX};
 use crate::tables::{Catalog, TIDEWATCH};
 
@@ -40,6 +40,7 @@ impl SessionTemplate {
         for function in bounded_functions(known.iter()) {
             state.register_udf(function)?;
         }
+        state.register_udaf(Arc::new(merge_percentile()))?;
         state.register_expr_planner(Arc::new(ConcatPlanner::default()))?;
         state.register_function_rewrite(Arc::new(KeepBounds))?;
         Ok(Self { state })

@@ -5,6 +5,9 @@
 //! write                       rows of one record: metric,label=value,… seconds value [severity]
 //! cpu,host=a 10 1.5 6.25      (seconds since 2024-01-01; db/metric for another database)
 //!
+//! window                      name label=value start end revision value…: a window closes (seconds)
+//! latency service=a 0 60 1 5 6 7
+//!
 //! flush 0                     the rows of shard 0 become a segment
 //!
 //! query                       or `query sorted`: lines below the header in order of their bytes
@@ -24,9 +27,10 @@
 use std::path::{Path, PathBuf};
 
 use tidewatch_metrics::{
-    AlertKey, EventTime, Lsn, SeriesId, Severity, Transition, TransitionKind, TransitionTimes,
+    AlertKey, EventTime, Lsn, SeriesId, Severity, Sketch, Transition, TransitionKind,
+    TransitionTimes,
 };
-use tidewatch_segments::{AlertRow, DeliveryRow};
+use tidewatch_segments::{AlertRow, DeliveryRow, WindowRow};
 
 use crate::fixtures::{Arrival, Asked, SECOND, World, at_second};
 
@@ -69,6 +73,7 @@ fn run(file: &Path) {
                 world.write(&lines.iter().map(|line| arrival(&world, line)).collect::<Vec<_>>());
             }
             ["flush", shard] => world.flush(shard.parse().unwrap()),
+            ["window"] => lines.iter().for_each(|line| window(&world, line)),
             ["alert"] => lines.iter().for_each(|line| alert(&world, line)),
             ["query"] | ["query", "sorted"] => {
                 let answer = asked.csv(&sql).unwrap_or_else(|e| panic!("{name}: {sql}\n{e}"));
@@ -105,6 +110,26 @@ fn arrival(world: &World, line: &str) -> Arrival {
     #[expect(clippy::cast_possible_truncation, reason = "severities are small")]
     let severity = number().unwrap_or(0.0) as f32;
     Arrival { series, time, value, severity }
+}
+
+/// `name label=value start end revision value…`: a window closes with the last record; times in seconds.
+fn window(world: &World, line: &str) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let time = |word: &str| EventTime::new((NEW_YEAR + word.parse::<i64>().unwrap()) * SECOND);
+    let (label, value) = words[1].split_once('=').unwrap();
+    let mut sketch = Sketch::default();
+    words[5..].iter().for_each(|value| sketch.add(value.parse().unwrap()));
+    world.add_window(WindowRow {
+        lsn: Lsn::ZERO,
+        name: words[0].into(),
+        db: "default".into(),
+        labels: vec![(label.to_owned(), value.to_owned())],
+        start: time(words[2]),
+        end: time(words[3]),
+        revision: words[4].parse().unwrap(),
+        quantiles: [0.5, 0.99].into(),
+        sketch,
+    });
 }
 
 /// `key transition second`: a transition, and an attempt to deliver it.

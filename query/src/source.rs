@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_metrics::Lsn;
-use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
+use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot, WindowRow};
 
 use crate::QueryError;
 
@@ -30,6 +31,10 @@ pub trait Source: Send + Sync + Debug {
 
     /// Attempts to deliver that no file may hold yet, taken likewise.
     fn deliveries(&self) -> Vec<DeliveryRow>;
+
+    /// Windows of percentiles that closed behind the record `after`, up to `upto`. A query takes them after its
+    /// snapshot. `None` where some of them are in files already that a later snapshot shows.
+    fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>>;
 }
 
 /// A row of `tidewatch.wal_segments`: one file of the log.

@@ -60,7 +60,7 @@ pub struct DeliveryRow {
     pub error: String,
 }
 
-/// A file of alerts or deliveries that can be read.
+/// A file of alerts, deliveries or windows that can be read.
 #[derive(Clone, Debug)]
 pub struct EventFile {
     disk: Arc<dyn Disk>,
@@ -190,7 +190,7 @@ impl EventFile {
         &self.meta
     }
 
-    /// All rows, in batches of [`alerts_schema`] or [`deliveries_schema`].
+    /// All rows, in batches of the schema of their table.
     ///
     /// # Errors
     /// [`SegmentsError::Corrupt`], and what the disk or the format's library reports.
@@ -265,15 +265,15 @@ pub(crate) fn read_batches(
     }))
 }
 
-fn time_field(name: &str) -> Field {
+pub(crate) fn time_field(name: &str) -> Field {
     Field::new(name, DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into())), false)
 }
 
-fn text(texts: impl Iterator<Item = String>) -> ArrayRef {
+pub(crate) fn text(texts: impl Iterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(texts))
 }
 
-fn times(nanos: impl Iterator<Item = i64>) -> ArrayRef {
+pub(crate) fn times(nanos: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from_iter_values(nanos).with_timezone(UTC))
 }
 

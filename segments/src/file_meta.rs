@@ -23,6 +23,8 @@ pub enum FileKind {
     Deliveries,
     /// Idempotency keys of requests.
     Keys,
+    /// Windows of percentiles.
+    Percentiles,
 }
 
 impl FileKind {
@@ -35,6 +37,7 @@ impl FileKind {
             Self::Alerts => "alerts",
             Self::Deliveries => "deliveries",
             Self::Keys => "keys",
+            Self::Percentiles => "percentiles",
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::reader::{Projection, SegmentColumns};
 use crate::retention::Retention;
 use crate::segment::Segment;
 use crate::slot_set::SlotSet;
-use crate::{FileKind, SegmentsError};
+use crate::{FileKind, SegmentsError, WindowRow};
 
 /// Values that an encoding, a sum or a comparison is likely to get wrong: both zeros, NaNs that differ
 /// in sign, kind and payload, what is beyond all numbers and next to it, subnormal numbers, and the
@@ -144,7 +144,7 @@ impl Directory {
             frozen: &frozen,
             slots: SlotSet::ALL,
             catalog: &self.catalog,
-            events: Events { alerts, deliveries, last_lsn: self.lsn, keys: &[] },
+            events: Events { alerts, deliveries, last_lsn: self.lsn, ..Events::default() },
             now: UnixNanos::new(1),
         };
         self.manifest = flush(&self.shared_disk(), self.dir(), &self.manifest, &input)?.manifest;
@@ -158,6 +158,19 @@ impl Directory {
         let place = (&self.shared_disk(), Path::new("/segments"));
         let next = prepared.commit(place, &self.manifest, &[]).unwrap();
         self.manifest = next.expect("nobody overtakes");
+    }
+
+    /// Flushes windows alone.
+    pub(crate) fn flush_windows(&mut self, windows: &[Arc<WindowRow>]) {
+        let input = Flush {
+            frozen: &[],
+            slots: SlotSet::ALL,
+            catalog: &self.catalog,
+            events: Events { windows, ..Events::default() },
+            now: UnixNanos::new(1),
+        };
+        let flushed = flush(&self.shared_disk(), self.dir(), &self.manifest, &input);
+        self.manifest = flushed.unwrap().manifest;
     }
 
     pub(crate) fn segments(&self) -> Vec<Segment> {

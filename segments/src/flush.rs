@@ -1,4 +1,4 @@
-//! Frozen rows, new series, events and keys become files, and the files become a version of the manifest.
+//! Frozen rows, new series, events, keys and windows become files, and the files become a version of the manifest.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::manifest::{Edit, Manifest, SeriesKnown, data_name};
 use crate::series_file::{FreshSeries, write_series};
 use crate::slot_set::SlotSet;
 use crate::view::FrozenHead;
+use crate::windows::{WindowRow, write_windows};
 use crate::writer::{SegmentRows, write_segment};
 
 /// What becomes durable outside of the log.
@@ -28,13 +29,13 @@ pub struct Flush<'a> {
     pub slots: SlotSet,
     /// Names of the series.
     pub catalog: &'a SeriesCatalog,
-    /// Alerts, deliveries and keys that no file has yet.
+    /// Alerts, deliveries, keys and windows that no file has yet.
     pub events: Events<'a>,
     /// The log's time.
     pub now: UnixNanos,
 }
 
-/// Alerts, deliveries and keys of records up to a durable one.
+/// Alerts, deliveries, keys and windows of records up to a durable one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Events<'a> {
     /// Transitions in the order of the log.
@@ -45,6 +46,8 @@ pub struct Events<'a> {
     pub last_lsn: Lsn,
     /// Idempotency keys in the order of the log.
     pub keys: &'a [KeyRow],
+    /// Windows in the order in which they closed, all of those of the last record among them.
+    pub windows: &'a [Arc<WindowRow>],
 }
 
 /// What a flush did.
@@ -122,6 +125,9 @@ pub fn flush(
     }
     if !events.keys.is_empty() {
         edit.added.push(write_keys(disk, dir, name(FileKind::Keys), events.keys)?);
+    }
+    if !events.windows.is_empty() {
+        edit.added.push(write_windows(disk, dir, name(FileKind::Percentiles), events.windows)?);
     }
     edit.added.iter_mut().for_each(|file| file.written = flush.now);
     // DURABILITY: the files' names before the manifest that names them.

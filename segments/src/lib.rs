@@ -29,6 +29,7 @@ pub mod snapshot;
 pub mod tiers;
 pub mod verify;
 pub mod view;
+pub mod windows;
 
 #[cfg(test)]
 mod fixtures;
@@ -70,3 +71,4 @@ pub use snapshot::{Published, Snapshot};
 pub use tiers::{DueMerge, due_merge};
 pub use verify::{VerifyProblem, VerifyReport, list, verify};
 pub use view::{FrozenHead, HeadShared, HeadView};
+pub use windows::{WindowRow, percentiles_batch, percentiles_schema};

@@ -338,6 +338,12 @@ impl Manifest {
         self.files_of(FileKind::Keys).map(|file| file.last_lsn).max().unwrap_or_default()
     }
 
+    /// The last record at which a window closed that is in a file.
+    #[must_use]
+    pub fn windows_lsn(&self) -> Lsn {
+        self.files_of(FileKind::Percentiles).map(|file| file.last_lsn).max().unwrap_or_default()
+    }
+
     pub(crate) fn series_end(&self) -> u32 {
         self.series_end
     }
@@ -568,6 +574,7 @@ pub(crate) fn is_data_name(name: &str) -> bool {
         FileKind::Alerts,
         FileKind::Deliveries,
         FileKind::Keys,
+        FileKind::Percentiles,
     ];
     let number = name.strip_suffix(DATA_END).and_then(|stem| {
         let kind = kinds.iter().find(|kind| stem.starts_with(kind.name()))?;

@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub alerts: Vec<Arc<EventFile>>,
     /// Files of attempts to deliver.
     pub deliveries: Vec<Arc<EventFile>>,
+    /// Files of windows.
+    pub percentiles: Vec<Arc<EventFile>>,
     /// The manifest that names the files.
     pub manifest: Arc<Manifest>,
 }
@@ -74,6 +76,7 @@ struct Files {
     segments: Arc<[Arc<Segment>]>,
     alerts: Arc<[Arc<EventFile>]>,
     deliveries: Arc<[Arc<EventFile>]>,
+    percentiles: Arc<[Arc<EventFile>]>,
     /// No snapshot can end before this: segments do not tell which row came with which record.
     samples_lsn: Lsn,
 }
@@ -134,6 +137,7 @@ impl Published {
             catalog: Arc::clone(&self.catalog),
             alerts: files.alerts.to_vec(),
             deliveries: files.deliveries.to_vec(),
+            percentiles: files.percentiles.to_vec(),
             manifest: files.manifest,
         })
     }
@@ -289,6 +293,7 @@ fn open_files(
     Files {
         alerts: events(FileKind::Alerts),
         deliveries: events(FileKind::Deliveries),
+        percentiles: events(FileKind::Percentiles),
         samples_lsn: segments.iter().map(|s| s.meta().last_lsn).max().unwrap_or_default(),
         segments,
         manifest: Arc::new(manifest),

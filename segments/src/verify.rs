@@ -105,7 +105,9 @@ impl Verifier<'_> {
                     self.samples(meta, &path, &ranks)
                 }
                 FileKind::Series => Ok(()),
-                FileKind::Alerts | FileKind::Deliveries => self.events(meta, &path),
+                FileKind::Alerts | FileKind::Deliveries | FileKind::Percentiles => {
+                    self.events(meta, &path)
+                }
                 FileKind::Keys => self.keys(meta, &path),
             });
             if let Err(error) = checked {

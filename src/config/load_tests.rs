@@ -200,6 +200,51 @@ fn the_lock_and_tls_are_set_from_every_layer() {
 }
 
 #[test]
+fn percentiles_are_checked_with_everything_else() {
+    let toml = "[[percentiles]]\nname = \"p\"\nwindow = \"1m\"\nslide = \"7s\"\nquantiles = [2]\n\
+                [[percentiles]]\nwindow = \"100ms\"\nquantiles = [0.5]\nby = [5]\n\
+                [[percentiles]]\nname = \"q\"\nwindow = \"1m\"\nslide = \"7s\"\nquantiles = [1.5]\n\
+                [[rule]]\nname = \"old\"\nwhen = \"value > \"\n";
+    let found = problems(toml, &[], &[]);
+    let starts = [
+        "percentiles.\"p\".quantiles is a list, but must be a list of numbers from 0 to 1",
+        "percentiles[2].name is missing",
+        "percentiles[2].by is a list, but must be a list of labels",
+        "percentiles[2].window is \"100ms\", but must be a time with its unit between 1s and 1d",
+        "rule.\"old\".when is",
+        "percentiles.\"q\".slide is 7000000000 ns, but must be at least 1 s and go into the window",
+        "percentiles.\"q\".quantiles must be 1 to 16 different numbers from 0 to 1",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for start in starts {
+        assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
+    }
+}
+
+#[test]
+fn good_percentiles_mean_what_they_say() {
+    let toml = "[[percentiles]]\nname = \"latency\"\nmatch = { metric = \"latency_ms\" }\n\
+                by = [\"service\"]\nwindow = \"1m\"\nquantiles = [0.5, 0.99, 1]\n";
+    let rules = load(toml, &[], &[]).expect("good percentiles").rules;
+    let second = 1_000_000_000;
+    let config = tidewatch_operators::PercentilesConfig {
+        name: "latency".to_owned(),
+        matchers: vec![("metric".to_owned(), "latency_ms".to_owned())],
+        by: vec!["service".to_owned()],
+        window_nanos: 60 * second,
+        slide_nanos: 60 * second,
+        quantiles: vec![0.5, 0.99, 1.0],
+        lateness_nanos: 30 * second,
+        keep_nanos: 600 * second,
+    };
+    let expected = tidewatch_operators::RuleSet::with_percentiles(&[], &[config]).unwrap();
+    assert_eq!(rules.canonical_text(), expected.canonical_text());
+    let sliding = toml.replace("window = \"1m\"", "window = \"1m\"\nslide = \"10s\"");
+    let sliding = load(&sliding, &[], &[]).expect("good percentiles").rules;
+    assert!(sliding.canonical_text().contains("slide 10000000000\n"));
+}
+
+#[test]
 fn retention_is_by_the_first_match_and_checked_with_everything_else() {
     let toml = "[storage]\nretention = \"90d\"\n[[retention]]\nmatch = { metric = \"~ debug_.*\" }\n\
                 keep = \"7d\"\n[[retention]]\nmatch = { env = \"prod\" }\nkeep = \"0s\"\n";
@@ -279,7 +324,7 @@ fn documented() -> BTreeSet<(String, String, String)> {
 
 #[test]
 fn the_document_lists_every_key_with_its_default_and_limits() {
-    let toml = "[[retention]]\n[[rule]]\n[[sink.webhook]]\n[[sink.file]]\n[[sink.stdout]]\n";
+    let toml = "[[retention]]\n[[percentiles]]\n[[rule]]\n[[sink.webhook]]\n[[sink.file]]\n[[sink.stdout]]\n";
     let mut findings = Findings::default();
     read(toml.parse().unwrap(), &BTreeMap::new(), &mut findings);
     let known: BTreeSet<_> =

@@ -8,6 +8,7 @@
 mod hint;
 mod layers;
 mod load;
+mod percentiles;
 mod problem;
 mod retention;
 mod rules;

@@ -1,4 +1,4 @@
-//! `[[rule]]`
+//! `[[rule]]`, and together with them `[[percentiles]]`
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use tidewatch_operators::limits::RULE_DURATION_NANOS_MAX;
 use tidewatch_operators::{RuleConfig, RuleSet};
 use toml::{Table, Value};
 
+use crate::config::percentiles::read_percentiles;
 use crate::config::section::{Findings, Section, entries};
 
-/// Reads and checks all rules; empty if one has a problem.
+/// Reads and checks all rules and percentiles; empty if one has a problem.
 pub(crate) fn read_rules(root: &mut Table, findings: &mut Findings) -> RuleSet {
     let tables = entries(root, "rule", "rule", findings);
     let mut rules = Vec::with_capacity(tables.len());
@@ -17,11 +18,12 @@ pub(crate) fn read_rules(root: &mut Table, findings: &mut Findings) -> RuleSet {
         let label = label("rule", name, index);
         rules.extend(read_rule(Section::entry(label, "rule", table, findings)));
     }
-    match RuleSet::new(rules) {
+    let percentiles = read_percentiles(root, findings);
+    match RuleSet::with_percentiles(&rules, &percentiles) {
         Ok(rules) => rules,
         Err(errors) => {
             for error in errors {
-                let label = label("rule", Some(&error.rule), 0);
+                let label = label(error.list, Some(&error.rule), 0);
                 findings.problem(&format!("{label}.{}", error.key), error.problem.to_string());
             }
             RuleSet::default()

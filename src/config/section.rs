@@ -255,6 +255,23 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// A list whose entries `read` understands; `limits` says what they are.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &str,
+        limits: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Vec<T> {
+        self.know(key, "[]".to_owned(), limits.to_owned());
+        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        let entries = value.as_array().map(|entries| entries.iter().map(&read).collect());
+        let read: Option<Option<Vec<T>>> = entries;
+        if read.as_ref().is_none_or(Option::is_none) {
+            self.problem(key, format!("is {}, but must be {limits}", shown(&value)));
+        }
+        read.flatten().unwrap_or_default()
+    }
+
     /// Problems noted so far, in all sections.
     pub(crate) fn problem_count(&self) -> usize {
         self.findings.problems.len() + self.findings.unknown.len()

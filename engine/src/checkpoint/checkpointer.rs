@@ -20,6 +20,7 @@ use crate::outbox::Outbox;
 use crate::record::StartRecord;
 use crate::shard::ShardShared;
 use crate::sources::Sources;
+use crate::windows::{EncodedWindows, Windows};
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// Checkpoints to start from that are kept: a damaged one falls back to the one before it.
@@ -58,6 +59,7 @@ pub(crate) struct EncodedSlot {
 pub(crate) struct Round {
     writer: SlotsWriter,
     slots: Vec<SlotEntry>,
+    windows: Option<SlotEntry>,
 }
 
 /// Makes checkpoints. Not a thread: each call is one step of it.
@@ -69,6 +71,7 @@ pub(crate) struct Checkpointer {
     sources: Arc<Sources>,
     published: Arc<Published>,
     deletes: Arc<Deletes>,
+    windows: Arc<Windows>,
     instruments: CheckpointInstruments,
     /// The start whose rules are in force.
     start: (Lsn, StartRecord),
@@ -97,6 +100,19 @@ impl Round {
         u8::try_from(self.slots.len()).ok().map(Slot)
     }
 
+    /// Takes the windows of percentiles, behind all slots.
+    fn put_windows(&mut self, encoded: &EncodedWindows) -> Result<(), EngineError> {
+        assert!(encoded.lsn > self.last_lsn(), "windows are of a tick behind all slots");
+        let entry = SlotEntry {
+            lsn: encoded.lsn,
+            series: u32::try_from(encoded.windows).unwrap_or(u32::MAX),
+            state_hash: encoded.state_hash,
+            ..SlotEntry::default()
+        };
+        self.windows = Some(self.writer.put(&encoded.state, entry)?);
+        Ok(())
+    }
+
     /// Bytes so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.writer.bytes()
@@ -111,7 +127,7 @@ impl Round {
     pub(crate) fn seal(&mut self) -> Result<CheckpointRecord, EngineError> {
         assert!(self.slots.len() == SLOTS, "a checkpoint has all slots");
         self.writer.seal()?;
-        Ok(CheckpointRecord::new(self.writer.number(), &self.slots))
+        Ok(CheckpointRecord::new(self.writer.number(), &self.slots, self.windows.as_ref()))
     }
 }
 
@@ -128,6 +144,7 @@ impl Checkpointer {
         let (outbox, keys) = (Arc::clone(&shared.outbox), Arc::clone(keys));
         let sources = Arc::clone(sources);
         let (published, deletes) = (Arc::clone(&shared.published), Arc::clone(&shared.deletes));
+        let windows = Arc::clone(&shared.windows);
         let next = store.numbers()?.last().map_or(1, |last| last + 1);
         Ok(Self {
             store,
@@ -136,6 +153,7 @@ impl Checkpointer {
             sources,
             published,
             deletes,
+            windows,
             instruments,
             start,
             archiver,
@@ -154,15 +172,32 @@ impl Checkpointer {
         let number = self.next;
         // A round that fails leaves its number behind.
         self.next += 1;
-        Ok(Round { writer: self.store.begin(number)?, slots: Vec::with_capacity(SLOTS) })
+        Ok(Round {
+            writer: self.store.begin(number)?,
+            slots: Vec::with_capacity(SLOTS),
+            windows: None,
+        })
     }
 
-    /// Whether what the round's states have seen is where a start finds it: rows in segments,
-    /// transitions in the log.
+    /// Whether what the round's states have seen is where a start finds it: rows and closed windows in
+    /// files, transitions in the log.
     pub(crate) fn is_covered(&self, round: &Round) -> bool {
         let last = round.last_lsn();
         let flushed = self.published.oldest_unflushed().is_none_or(|oldest| oldest > last);
-        flushed && self.outbox.is_logged(last)
+        let filed = round.windows.is_none_or(|windows| self.windows.is_filed(windows.lsn));
+        flushed && filed && self.outbox.is_logged(last)
+    }
+
+    /// Whether the round needs the windows of percentiles, as they are after a tick behind all of its slots.
+    pub(crate) fn needs_windows(&self) -> bool {
+        self.windows.has_rules()
+    }
+
+    /// Takes the windows of percentiles; all shards must have passed a tick behind the round's slots.
+    pub(crate) fn put_windows(&self, round: &mut Round) -> Result<(), EngineError> {
+        round.put_windows(&self.windows.encode())?;
+        self.windows.want_file();
+        Ok(())
     }
 
     /// Counts and tells a round that came to nothing; what it had written is overwritten or removed.
@@ -201,6 +236,7 @@ impl Checkpointer {
             manifest: manifest.number(),
             // All up to the position are known; a start reads the later ones once more.
             offsets: self.sources.offsets(),
+            windows: round.windows,
         };
         // Of records up to the position the outbox was told before it was asked for here.
         index.outbox.lsn = index.outbox.lsn.max(position.0);

@@ -13,6 +13,7 @@
 //!   sinks u32, each: name text, since lsn u64, undelivered u32, each: index in the list above u32
 //!   manifest u64 (since format 2)
 //!   offsets u32 (since format 3), each: source text, topic text, partition u32, topic id u128, next u64
+//!   windows u8: 0 = nothing is counted; 1 = as a slot, of the windows after the tick lsn (since format 4)
 //! ```
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
@@ -26,11 +27,13 @@ use crate::record::{KIND_START, LogRecord, StartRecord, decode, put_told, take_t
 use crate::sources::StoredOffsets;
 
 /// The format of checkpoints that this release writes.
-pub(crate) const CHECKPOINT_FORMAT: u32 = 3;
+pub(crate) const CHECKPOINT_FORMAT: u32 = 4;
 /// The first format that tells how far sources are stored.
 const FORMAT_WITH_OFFSETS: u32 = 3;
 /// The format that does not tell the version of the manifest.
 const FORMAT_WITHOUT_MANIFEST: u32 = 1;
+/// The first format with windows.
+const FORMAT_WITH_WINDOWS: u32 = 4;
 const MAGIC: &[u8; 8] = b"TWCHKPT\0";
 
 /// One checkpoint: every slot at its own record of the log.
@@ -55,6 +58,9 @@ pub(crate) struct CheckpointIndex {
     pub(crate) manifest: u64,
     /// How far sources are stored by records up to the position, or later ones.
     pub(crate) offsets: Vec<StoredOffsets>,
+    /// The windows of percentiles as they were after a tick behind all slots, where any are counted: where they lie in the
+    /// file of slots, their number and hash.
+    pub(crate) windows: Option<SlotEntry>,
 }
 
 /// One slot's state.
@@ -132,6 +138,10 @@ impl CheckpointIndex {
         payload.u64(self.manifest);
         payload.count(self.offsets.len());
         self.offsets.iter().for_each(|stored| stored.put(&mut payload));
+        payload.u8(u8::from(self.windows.is_some()));
+        if let Some(windows) = &self.windows {
+            windows.put(&mut payload);
+        }
         let mut out = FieldWriter::default();
         out.u64(u64::from_le_bytes(*MAGIC));
         out.u32(CHECKPOINT_FORMAT);
@@ -181,6 +191,15 @@ impl CheckpointIndex {
                 offsets.push(StoredOffsets::take(fields)?);
             }
         }
+        let windows = if format >= FORMAT_WITH_WINDOWS {
+            match fields.u8()? {
+                0 => None,
+                1 => Some(SlotEntry::take(fields)?),
+                _ => return None,
+            }
+        } else {
+            None
+        };
         fields.end()?;
         Some(Self {
             number,
@@ -192,6 +211,7 @@ impl CheckpointIndex {
             outbox,
             manifest,
             offsets,
+            windows,
         })
     }
 }

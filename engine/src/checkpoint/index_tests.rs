@@ -51,6 +51,7 @@ pub(crate) fn index(number: u64) -> CheckpointIndex {
             stored("kafka", 1, 1 << 100 | 5),
             stored("other", 0, 0),
         ],
+        windows: None,
     }
 }
 
@@ -86,11 +87,28 @@ fn every_cut_and_every_flip_is_found() {
 }
 
 #[test]
+fn an_index_tells_where_its_windows_are_and_one_of_format_3_has_none() {
+    let windows = SlotEntry { lsn: Lsn::new(120), offset: 792, bytes: 9, ..SlotEntry::default() };
+    let with = CheckpointIndex { windows: Some(windows), ..index(3) };
+    assert_eq!(CheckpointIndex::decode(&with.encode()).unwrap(), with);
+    let mut payload = FieldReader::new(&index(3).encode()[12..]).blob().unwrap().to_vec();
+    payload.pop();
+    let mut out = FieldWriter::default();
+    out.u64(u64::from_le_bytes(*MAGIC));
+    out.u32(3);
+    out.blob(&payload);
+    let mut bytes = out.into_bytes();
+    let crc = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    assert_eq!(CheckpointIndex::decode(&bytes), Ok(index(3)));
+}
+
+#[test]
 fn an_index_of_a_later_format_is_told() {
     let mut bytes = index(3).encode();
     bytes.truncate(bytes.len() - 4);
-    bytes[8] = 4;
+    bytes[8] = 5;
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(4)));
+    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(5)));
 }

@@ -18,6 +18,6 @@ pub(crate) use self::base::Base;
 pub(crate) use self::checkpointer::Round;
 pub(crate) use self::checkpointer::{Checkpointer, EncodedSlot, Kept};
 pub(crate) use self::index::{CheckpointIndex, OutboxEntry, SinkEntry};
-pub use self::record::{CheckpointRecord, SlotMark};
+pub use self::record::{CheckpointRecord, SlotMark, WindowsMark};
 pub(crate) use self::rounds::{Last, Rounds};
 pub(crate) use self::store::{Checkpoint, CheckpointStore};

@@ -14,6 +14,17 @@ pub struct CheckpointRecord {
     pub number: u64,
     /// By slot.
     pub slots: Vec<SlotMark>,
+    /// The windows of percentiles, where any are counted.
+    pub windows: Option<WindowsMark>,
+}
+
+/// What the windows of percentiles had come to at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowsMark {
+    /// The tick.
+    pub lsn: Lsn,
+    /// Hash of all windows.
+    pub state_hash: u64,
 }
 
 /// What the operators had come to in a slot when it had all rows up to a record.
@@ -30,15 +41,19 @@ pub struct SlotMark {
 }
 
 impl CheckpointRecord {
-    /// Of the slots of a checkpoint, in their order.
-    pub(crate) fn new(number: u64, slots: &[SlotEntry]) -> Self {
+    /// Of the slots of a checkpoint, in their order, and its windows.
+    pub(crate) fn new(number: u64, slots: &[SlotEntry], windows: Option<&SlotEntry>) -> Self {
         let slots = (0..=u8::MAX).map(Slot).zip(slots).map(|(slot, entry)| SlotMark {
             slot,
             lsn: entry.lsn,
             state_hash: entry.state_hash,
             output: entry.output,
         });
-        Self { number, slots: slots.collect() }
+        let windows = windows.map(|entry| {
+            let SlotEntry { lsn, state_hash, .. } = *entry;
+            WindowsMark { lsn, state_hash }
+        });
+        Self { number, slots: slots.collect(), windows }
     }
 
     /// The payload.
@@ -57,6 +72,10 @@ impl CheckpointRecord {
                 out.u64(number);
             }
         }
+        if let Some(windows) = &self.windows {
+            out.u64(windows.lsn.get());
+            out.u64(windows.state_hash);
+        }
         out.into_bytes()
     }
 
@@ -74,6 +93,12 @@ impl CheckpointRecord {
                 },
             })
         });
-        Some(Self { number, slots: slots.collect::<Option<_>>()? })
+        let slots = slots.collect::<Option<_>>()?;
+        let windows = if fields.remaining() > 0 {
+            Some(WindowsMark { lsn: Lsn::new(fields.u64()?), state_hash: fields.u64()? })
+        } else {
+            None
+        };
+        Some(Self { number, slots, windows })
     }
 }

@@ -141,6 +141,10 @@ impl Rounds {
             round.put(&encoded)?;
             self.pace(&round, began, bytes_per_second);
         }
+        if self.checkpointer.needs_windows() {
+            self.pass_tick()?;
+            self.checkpointer.put_windows(&mut round)?;
+        }
         let record = round.seal()?;
         self.settle(&round, &record, stop)?;
         let standing = self.standing()?;
@@ -180,6 +184,16 @@ impl Rounds {
         self.queue.send(CommitterMessage::Append(note))?;
         answer.recv_timeout(ANSWER_MAX)??;
         Ok(())
+    }
+
+    /// Has all shards pass a tick behind all records so far.
+    fn pass_tick(&self) -> Result<(), Ended> {
+        let (answer, answered) = bounded(1);
+        let done = Box::new(move |ack| drop(answer.send(ack)));
+        self.queue.send(CommitterMessage::Tick(done))?;
+        let tick = answered.recv_timeout(ANSWER_MAX)??;
+        let passed = self.progress.wait_visible(tick.lsn, ANSWER_MAX);
+        if passed { Ok(()) } else { Err(Ended::Late) }
     }
 
     fn encode(&self, slot: Slot) -> Result<EncodedSlot, Ended> {

@@ -272,15 +272,25 @@ impl CheckpointStore {
 impl Checkpoint {
     /// The state of a slot, checked. `None` where its bytes are not what was written.
     pub(crate) fn slot(&self, slot: Slot) -> Result<Option<Vec<u8>>, EngineError> {
-        self.read(slot).map_err(|source| EngineError::Io {
-            action: "read",
-            path: self.path.clone(),
-            source: Arc::new(source),
-        })
+        self.read(slot).map_err(|source| self.failed(source))
+    }
+
+    /// The windows of percentiles, checked. `None` where there are none, or their bytes are not what was
+    /// written.
+    pub(crate) fn windows(&self) -> Result<Option<Vec<u8>>, EngineError> {
+        let read = self.index.windows.map(|entry| self.read_entry(entry));
+        Ok(read.transpose().map_err(|source| self.failed(source))?.flatten())
+    }
+
+    fn failed(&self, source: io::Error) -> EngineError {
+        EngineError::Io { action: "read", path: self.path.clone(), source: Arc::new(source) }
     }
 
     fn read(&self, slot: Slot) -> io::Result<Option<Vec<u8>>> {
-        let entry = self.index.slots.get(usize::from(slot.0)).copied().unwrap_or_default();
+        self.read_entry(self.index.slots.get(usize::from(slot.0)).copied().unwrap_or_default())
+    }
+
+    fn read_entry(&self, entry: SlotEntry) -> io::Result<Option<Vec<u8>>> {
         let length = self.slots.len()?;
         let end = entry.offset.checked_add(u64::from(entry.bytes));
         if end.is_none_or(|end| end > length) {
@@ -309,6 +319,11 @@ impl Checkpoint {
             if self.read(slot).map_err(read)?.is_none() {
                 return Err(Unusable::Damaged("the state of a slot is damaged"));
             }
+        }
+        if let Some(entry) = self.index.windows
+            && self.read_entry(entry).map_err(read)?.is_none()
+        {
+            return Err(Unusable::Damaged("the state of its windows is damaged"));
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ use crate::recovery::{RecoveryState, Replay};
 use crate::salvage::{Salvage, SalvageReport};
 use crate::sources::{Sources, StoredOffsets};
 use crate::threads::{ChannelDispatch, Gate, Notary, PanicGuard, ShardMessage, join};
+use crate::windows::Windows;
 
 /// Time that a shard or the committer gets for one answer while the engine stops.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -83,6 +84,7 @@ pub struct Engine {
     published: Arc<Published>,
     progress: Arc<Progress>,
     outbox: Arc<Outbox>,
+    windows: Arc<Windows>,
     keys: Arc<Idempotency>,
     sources: Arc<Sources>,
     hashes: Arc<Hashes>,
@@ -158,6 +160,7 @@ impl Engine {
             published: Arc::clone(&opened.shared.published),
             progress: Arc::clone(&opened.shared.progress),
             outbox: Arc::clone(&opened.shared.outbox),
+            windows: Arc::clone(&opened.shared.windows),
             keys: Arc::clone(&opened.keys),
             sources: Arc::clone(&opened.sources),
             hashes: Arc::new(Hashes::new(config.shards)),
@@ -238,6 +241,12 @@ impl Engine {
         &self.outbox
     }
 
+    /// The windows of percentiles, and those that have closed and that no file holds.
+    #[must_use]
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
     /// All series.
     #[must_use]
     pub fn catalog(&self) -> &Arc<SeriesCatalog> {
@@ -265,7 +274,7 @@ impl Engine {
     /// Whether flushes are so far behind that no samples should be taken.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.flusher.is_behind()
+        self.flusher.is_behind() || self.windows.is_behind()
     }
 
     /// The log's files, as they were within the last moments.

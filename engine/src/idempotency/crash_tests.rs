@@ -26,6 +26,7 @@ use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstrume
 use crate::opened::Opened;
 use crate::record::KIND_CHECKPOINT;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::windows::Windows;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -33,13 +34,14 @@ const DAY: Duration = Duration::from_hours(24);
 const SAMPLES: u64 = 3;
 
 /// An engine without threads.
-struct Node {
-    committer: Committer<InlineDispatch>,
+pub(crate) struct Node {
+    pub(crate) committer: Committer<InlineDispatch>,
     checkpointer: Checkpointer,
     ingest: Ingest,
     queue: Receiver<CommitterMessage>,
-    writer: SegmentWriter,
-    published: Arc<Published>,
+    pub(crate) writer: SegmentWriter,
+    pub(crate) published: Arc<Published>,
+    pub(crate) windows: Arc<Windows>,
     keys: Arc<Idempotency>,
 }
 
@@ -72,10 +74,18 @@ impl Node {
         clock: &Arc<SimClock>,
         limits: KeyLimits,
     ) -> Result<Self, EngineError> {
-        let (config, disk): (_, Arc<dyn Disk>) = (config(limits), Arc::new(disk.clone()));
+        Self::start_as(disk, clock, &config(limits))
+    }
+
+    pub(crate) fn start_as(
+        disk: &SimDisk,
+        clock: &Arc<SimClock>,
+        config: &EngineConfig,
+    ) -> Result<Self, EngineError> {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
         let instruments = (ShardInstruments::default(), OutboxInstruments::default());
-        let mut opened = Opened::new(&config, &disk, &clock, instruments)?;
+        let mut opened = Opened::new(config, &disk, &clock, instruments)?;
         let (keys, shared) = (Arc::clone(&opened.keys), opened.shared.clone());
         let hashes = Arc::new(Hashes::new(config.shards));
         let shards = std::mem::take(&mut opened.shards);
@@ -87,15 +97,15 @@ impl Node {
             clock: Arc::clone(&clock),
             epoch_seed: 7,
         };
-        let log = OpenLog::open(&config, &opened, home, WalInstruments::default())?;
+        let log = OpenLog::open(config, &opened, home, WalInstruments::default())?;
         let state = Arc::new(RecoveryState::default());
-        let mut replay = Replay::new(&config, &disk, &opened, &log, (&hashes, &state))?;
+        let mut replay = Replay::new(config, &disk, &opened, &log, (&hashes, &state))?;
         replay.run(log.start.0, &mut dispatch)?;
         drop(replay.finish(log.start.0));
         let OpenLog { wal, position, start, .. } = log;
         let archiver = Archiver::open(
             Arc::clone(&disk),
-            &config,
+            config,
             Arc::default(),
             ArchiveInstruments::default(),
         )?;
@@ -119,13 +129,14 @@ impl Node {
             ),
             queue,
             writer: SegmentWriter::new(
-                &config,
+                config,
                 &disk,
                 (&shared, &keys),
                 &Arc::default(),
                 SegmentsInstruments::default(),
             ),
             published: Arc::clone(&shared.published),
+            windows: Arc::clone(&shared.windows),
             keys,
         })
     }
@@ -186,7 +197,7 @@ impl Node {
         self.committer.commit(&mut group)
     }
 
-    fn flush(&mut self) -> Result<(), EngineError> {
+    pub(crate) fn flush(&mut self) -> Result<(), EngineError> {
         let shards = self.committer.dispatch_mut().shards.iter_mut();
         let frozen: Vec<_> = shards
             .filter_map(|shard| Some(FrozenShard { shard: shard.index(), head: shard.freeze()? }))
@@ -194,15 +205,19 @@ impl Node {
         for frozen in &frozen {
             assert!(self.writer.write(frozen, Duration::ZERO)?, "a committed row is durable");
         }
-        Ok(())
+        self.writer.file_windows()
     }
 
     /// A checkpoint, and what it makes superfluous is given up.
-    fn checkpoint(&mut self) -> Result<(), EngineError> {
+    pub(crate) fn checkpoint(&mut self) -> Result<(), EngineError> {
         let mut round = self.checkpointer.begin()?;
         for slot in (0..=u8::MAX).map(Slot) {
             let shards = &self.committer.dispatch_mut().shards;
             round.put(&shards[shard_of(slot, shards.len())].encode_slot(slot))?;
+        }
+        if self.checkpointer.needs_windows() {
+            self.committer.tick(Box::new(drop))?;
+            self.checkpointer.put_windows(&mut round)?;
         }
         let record = round.seal()?;
         self.flush()?;
@@ -218,7 +233,7 @@ impl Node {
     }
 
     /// Samples in the log since it began.
-    fn samples(&self) -> u64 {
+    pub(crate) fn samples(&self) -> u64 {
         self.committer.standing().position.rows
     }
 
@@ -249,9 +264,14 @@ impl Node {
     }
 
     fn store_unkeyed(&mut self, body: &str) {
+        self.write(body).unwrap();
+    }
+
+    /// Stores lines without a key.
+    pub(crate) fn write(&mut self, body: &str) -> Result<(), EngineError> {
         let write = self.line_write(body, None);
-        self.ingest.write_lines(write, Box::new(drop)).unwrap();
-        self.commit().unwrap();
+        self.ingest.write_lines(write, Box::new(drop))?;
+        self.commit()
     }
 }
 

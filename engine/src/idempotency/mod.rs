@@ -12,7 +12,7 @@ mod table;
 pub use self::answer::StoredAnswer;
 pub use self::door::{Claim, Claimed, Idempotency, Wake};
 #[cfg(test)]
-mod crash_tests;
+pub(crate) mod crash_tests;
 
 pub(crate) use self::key::is_key;
 pub use self::key::{IdempotencyKey, request_hash};

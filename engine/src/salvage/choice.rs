@@ -98,7 +98,8 @@ impl Choice {
             FileKind::Samples => self.with_samples(damaged, segments, start),
             FileKind::Alerts | FileKind::Deliveries => self.with_events(damaged, segments, start),
             // Names and keys are looked for in the log, wherever a start begins.
-            FileKind::Series | FileKind::Keys => None,
+            // Windows come from state that is older than their file.
+            FileKind::Series | FileKind::Keys | FileKind::Percentiles => None,
         };
         if let Some((dropped, flushed)) = restored {
             (self.dropped, self.flushed) = (dropped, flushed);

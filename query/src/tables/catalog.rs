@@ -12,14 +12,23 @@ use crate::tables::context::QueryContext;
 use crate::tables::events::EventsTable;
 use crate::tables::files;
 use crate::tables::metric::MetricTable;
+use crate::tables::percentiles::PercentilesTable;
 use crate::tables::samples::SamplesTable;
 use crate::tables::series::SeriesTable;
 
 /// The one catalog, and the schema of the product's own tables.
 pub(crate) const TIDEWATCH: &str = "tidewatch";
 
-const OWN_TABLES: [&str; 7] =
-    ["alerts", "arrivals", "deliveries", "samples", "segments", "series", "wal_segments"];
+const OWN_TABLES: [&str; 8] = [
+    "alerts",
+    "arrivals",
+    "deliveries",
+    "percentiles",
+    "samples",
+    "segments",
+    "series",
+    "wal_segments",
+];
 
 /// The one catalog of a query: a schema per database, and `tidewatch`.
 #[derive(Clone, Debug)]
@@ -124,6 +133,7 @@ impl SchemaProvider for OwnTables {
             "alerts" => Arc::new(EventsTable::alerts(&context)),
             "arrivals" => Arc::new(SamplesTable::new(context, Superseded::Shown)),
             "deliveries" => Arc::new(EventsTable::deliveries(&context)),
+            "percentiles" => Arc::new(PercentilesTable::new(&context)),
             "samples" => Arc::new(SamplesTable::new(context, Superseded::Hidden)),
             "segments" => files::segments(&context)?,
             "series" => Arc::new(SeriesTable::new(context)),

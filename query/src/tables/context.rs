@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot};
+use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot, WindowRow};
 
 use crate::error::QueryError;
 use crate::limits::LOOKUPS_MAX;
@@ -18,6 +18,8 @@ pub(crate) struct QueryContext {
     /// Taken before the snapshot: what is in neither of both is later than the query.
     pub(crate) alerts: Vec<AlertRow>,
     pub(crate) deliveries: Vec<DeliveryRow>,
+    /// Closed windows that no file of the snapshot holds.
+    pub(crate) windows: Arc<[Arc<WindowRow>]>,
     pub(crate) source: Arc<dyn Source>,
     pub(crate) labels: Arc<LabelCache>,
     pub(crate) progress: Arc<Progress>,
@@ -38,9 +40,19 @@ impl QueryContext {
         // told apart by its key; the other way round it would be in neither.
         let alerts = source.alerts();
         let deliveries = source.deliveries();
-        let snapshot = source.snapshot(timeout)?;
+        let (snapshot, windows) = moment(&*source, timeout)?;
         let lookups = AtomicUsize::new(0);
-        Ok(Self { snapshot, alerts, deliveries, source, labels, progress, threads, lookups })
+        Ok(Self {
+            snapshot,
+            alerts,
+            deliveries,
+            windows,
+            source,
+            labels,
+            progress,
+            threads,
+            lookups,
+        })
     }
 
     /// Counts a table that is looked up, so that `information_schema` stays bounded.
@@ -55,4 +67,24 @@ impl QueryContext {
             hint: "tidewatch.series lists all metrics with their labels",
         })
     }
+}
+
+/// Snapshots that are taken at most until one fits what is in memory: files of windows are seconds apart.
+const MOMENTS_MAX: usize = 8;
+
+/// Windows that no file holds.
+type Windows = Arc<[Arc<WindowRow>]>;
+
+/// A snapshot, and the windows that had closed by then and that none of its files holds.
+fn moment(
+    source: &dyn Source,
+    timeout: std::time::Duration,
+) -> Result<(Snapshot, Windows), QueryError> {
+    for _ in 0..MOMENTS_MAX {
+        let snapshot = source.snapshot(timeout)?;
+        if let Some(windows) = source.windows(snapshot.manifest.windows_lsn(), snapshot.lsn) {
+            return Ok((snapshot, windows.into()));
+        }
+    }
+    Err(QueryError::NotReady)
 }

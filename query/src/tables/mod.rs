@@ -13,6 +13,7 @@ mod labels;
 mod leaf;
 mod metric;
 mod partials;
+mod percentiles;
 mod predicate;
 mod samples;
 mod series;
