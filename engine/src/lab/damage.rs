@@ -332,7 +332,7 @@ fn read(disk: &SimDisk, meta: &Arc<FileMeta>) -> Result<(), SegmentsError> {
             let mut groups = 0..reader.groups().len();
             groups.try_for_each(|group| reader.read(group, Projection::ALL, &mut columns).map(drop))
         }
-        FileKind::Alerts | FileKind::Deliveries => {
+        FileKind::Alerts | FileKind::Deliveries | FileKind::Percentiles => {
             EventFile::open(disk, &dir, Arc::clone(meta)).read().map(drop)
         }
         FileKind::Series => {
