@@ -106,7 +106,7 @@ struct StoppedSource {
 pub(crate) fn stopped_query(
     config: &Config,
     data_dir: PathBuf,
-    watch: impl FnMut(tidewatch_metrics::Lsn),
+    watch: impl FnMut(Lsn),
 ) -> Result<QueryEngine, StartError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
