@@ -109,7 +109,8 @@ async fn conduct(
         Keyed::Replay(stored, lsn) => return Ok(Outcome::replayed(stored, lsn)),
     };
     let (body, permit) = (&*body.bytes, body.permit);
-    let write = LineWrite { db, body, precision, durability, permit, client, claim };
+    let write =
+        LineWrite { db, body, precision, durability, permit, client, claim, accept_partial: true };
     store(engine.ingest(), write).await
 }
 
