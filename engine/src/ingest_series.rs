@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tidewatch_connectors::decode::item_errors::ITEM_ERRORS_KEPT_MAX;
 use tidewatch_connectors::decode::{
-    Extras, ItemReason, SeriesBatch, SeriesForm, SeriesOptions, decode_series,
+    ItemReason, SeriesBatch, SeriesForm, SeriesOptions, decode_series,
 };
 use tidewatch_metrics::series::{VALUE_FIELD, check_database};
 use tidewatch_metrics::time::NANOS_PER_SECOND;
@@ -63,7 +63,7 @@ impl Ingest {
         &self,
         write: SeriesWrite<'_>,
         done: Done,
-    ) -> Result<(LineReport, Extras), EngineError> {
+    ) -> Result<LineReport, EngineError> {
         check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
         let received = self.clock.now();
         self.conduct_series(&mut self.lanes.take(), write, received, done)
@@ -75,7 +75,7 @@ impl Ingest {
         write: SeriesWrite<'_>,
         received: UnixNanos,
         done: Done,
-    ) -> Result<(LineReport, Extras), EngineError> {
+    ) -> Result<LineReport, EngineError> {
         let options = self.series_options(&write, received);
         decode_series(write.form, write.body, &options, &mut lane.series)
             .map_err(EngineError::Series)?;
@@ -88,15 +88,14 @@ impl Ingest {
         fresh.sort_by_key(|(series, _)| *series);
         fresh.dedup_by_key(|(series, _)| *series);
         self.cardinality.observe(write.client, fresh.len(), &lane.refusals);
-        let extras = *lane.series.extras();
         if parts.iter().all(SampleBatch::is_empty) {
-            return Ok((report, extras));
+            return Ok(report);
         }
         let SeriesWrite { durability, permit, claim, .. } = write;
         let terms = Terms { durability, permit, claim };
         self.append(Routed { parts, fresh, received, source: None }, terms, &mut report, done)?;
         report.appended = true;
-        Ok((report, extras))
+        Ok(report)
     }
 
     fn series_options(&self, write: &SeriesWrite<'_>, received: UnixNanos) -> SeriesOptions {

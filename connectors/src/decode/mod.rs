@@ -7,6 +7,8 @@ pub mod line_batch;
 pub mod line_errors;
 pub mod line_key;
 pub mod line_protocol;
+#[cfg(test)]
+pub(crate) mod mutation;
 mod number;
 pub mod precision;
 pub mod remote_write;

@@ -262,7 +262,3 @@ fn digits_end(bytes: &[u8], start: usize) -> usize {
     let rest = bytes.get(start..).unwrap_or_default();
     start + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
-
-#[cfg(test)]
-#[path = "grammar_tests.rs"]
-mod tests;

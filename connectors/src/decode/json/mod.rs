@@ -19,3 +19,8 @@ mod scalar;
 pub use decoder::metrics_of;
 pub(crate) use decoder::{decode_lines, decode_luminate};
 pub(crate) use names::names;
+
+#[cfg(test)]
+mod json_tests;
+#[cfg(test)]
+mod oracle_tests;
