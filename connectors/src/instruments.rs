@@ -10,10 +10,13 @@ use crate::decode::{LineBatch, SeriesBatch};
 /// The reason of lines whose series the data model refuses.
 const SERIES_REFUSED: &str = "series_refused";
 
+/// The reason of lines that were to be stored with others, of which some were refused.
+const BODY_REFUSED: &str = "body_refused";
+
 /// Why lines were refused, as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
-    /// A word of [`LineReason::name`](crate::decode::LineReason::name), or `series_refused`.
+    /// A word of [`LineReason::name`](crate::decode::LineReason::name), or `series_refused` or `body_refused`.
     pub reason: &'static str,
 }
 
@@ -82,6 +85,11 @@ impl DecodeInstruments {
         }
         self.samples_decoded.inc_by(u64::try_from(batch.samples()).unwrap_or(u64::MAX));
         self.strings_dropped.inc_by(batch.strings_dropped());
+    }
+
+    /// Counts the lines of a body that was to be stored as a whole, and is not.
+    pub fn observe_body_refused(&self, lines: u64) {
+        self.reject(BODY_REFUSED, lines);
     }
 
     /// Counts one decoded body of JSON or remote write, of whose samples `refused` had their series refused

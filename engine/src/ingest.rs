@@ -256,7 +256,13 @@ impl Ingest {
             .map_err(EngineError::Body)?;
         let mut report = self.report_lines(&lane.lines);
         let mut fresh = Registrations::new();
+        if report.lines_rejected > 0 && !write.accept_partial {
+            return Ok(self.refuse_all(report));
+        }
         let parts = self.route(lane, &write, &mut fresh, &mut report);
+        if report.lines_rejected > 0 && !write.accept_partial {
+            return Ok(self.refuse_all(report));
+        }
         if report.lines_rejected > 0 {
             report.refused.sort_by_key(|line| line.line_number);
         }
@@ -266,10 +272,6 @@ impl Ingest {
         fresh.sort_by_key(|(series, _)| *series);
         fresh.dedup_by_key(|(series, _)| *series);
         self.cardinality.observe(write.client, fresh.len(), &lane.refusals);
-        if report.lines_rejected > 0 && !write.accept_partial {
-            report.lines_accepted = 0;
-            return Ok(report);
-        }
         if source.is_none() && parts.iter().all(SampleBatch::is_empty) {
             return Ok(report);
         }
@@ -371,6 +373,13 @@ impl Ingest {
             TrySendError::Full(_) => EngineError::Overloaded { retry_after_s: 1 },
             TrySendError::Disconnected(_) => EngineError::Closed,
         })
+    }
+
+    /// A body that is stored as a whole or not at all is not.
+    fn refuse_all(&self, mut report: LineReport) -> LineReport {
+        report.lines_rejected += std::mem::take(&mut report.lines_accepted);
+        self.instruments.observe_body_refused(report.lines_rejected);
+        report
     }
 
     fn report_lines(&self, lines: &LineBatch) -> LineReport {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tidewatch_connectors::decode::SeriesForm;
 use tidewatch_connectors::decode::json::metrics_of;
 use tidewatch_engine::Durability;
@@ -23,6 +23,24 @@ const SAMPLES_MAX: usize = 10_000;
 const CODINGS: &[Coding] = &[Coding::Identity, Coding::Gzip, Coding::Zstd];
 /// Characters of a refused sample's name that an answer shows.
 const NAME_SHOWN_CHARS_MAX: usize = 256;
+
+/// An answer, with its members in Luminate's order.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    accepted: u64,
+    rejected: u64,
+    errors: Vec<Refused<'a>>,
+}
+
+/// A refused sample.
+#[derive(Debug, Serialize)]
+struct Refused<'a> {
+    /// Its place in the body, from 0.
+    index: u32,
+    /// Its name; empty where it has none.
+    metric: String,
+    error: &'a str,
+}
 
 /// Stores a body of this form.
 pub(super) async fn write(
@@ -61,13 +79,14 @@ fn answer(form: SeriesForm, outcome: &Outcome, body: &[u8]) -> Response {
     } else {
         metrics_of(form, body, &numbers, NAME_SHOWN_CHARS_MAX)
     };
-    let errors = numbers.iter().zip(metrics).zip(&report.refused).map(|((index, metric), item)| {
-        json!({ "index": index, "metric": metric, "error": item.message })
-    });
-    let body = json!({
-        "accepted": report.lines_accepted,
-        "rejected": report.lines_rejected,
-        "errors": errors.collect::<Vec<Value>>(),
-    });
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    let errors = numbers.into_iter().zip(metrics).zip(&report.refused);
+    let errors =
+        errors.map(|((index, metric), item)| Refused { index, metric, error: &item.message });
+    let answer = Answer {
+        accepted: report.lines_accepted,
+        rejected: report.lines_rejected,
+        errors: errors.collect(),
+    };
+    let text = serde_json::to_string(&answer).expect("numbers and texts are always JSON");
+    (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -36,3 +36,6 @@ fn named(mut labels: Vec<(String, String)>) -> Result<SeriesNames, ItemReason> {
     names.check()?;
     Ok(names)
 }
+
+#[cfg(test)]
+mod oracle_tests;

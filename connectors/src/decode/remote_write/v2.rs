@@ -151,10 +151,16 @@ fn refer(reference: u64, out: &mut SeriesBatch) -> Result<(), ItemReason> {
     if out.scratch.len() >= REFERENCES_MAX * HASH_BYTES {
         return Err(ItemReason::TooManyLabels);
     }
-    let symbol = usize::try_from(reference).ok().and_then(|symbol| out.symbol_hashes.get(symbol));
+    let symbol = place_of(reference).and_then(|symbol| out.symbol_hashes.get(symbol));
     let hash = symbol.copied().ok_or(ItemReason::UnknownSymbol)?;
     out.scratch.extend_from_slice(&hash.to_le_bytes());
     Ok(())
+}
+
+/// References are 32 bits; what a varint has beyond them does not count.
+#[inline]
+fn place_of(reference: u64) -> Option<usize> {
+    usize::try_from(reference & u64::from(u32::MAX)).ok()
 }
 
 /// The names that the references of a series stand for.
@@ -166,7 +172,7 @@ pub(crate) fn names(
     let malformed = |_: Malformed| ItemReason::MalformedLabel;
     let mut texts = Vec::new();
     let mut text = |reference: u64| {
-        let symbol = usize::try_from(reference).ok().and_then(|symbol| symbols.get(symbol));
+        let symbol = place_of(reference).and_then(|symbol| symbols.get(symbol));
         let bytes = symbol.ok_or(ItemReason::UnknownSymbol)?.of(body);
         let text = std::str::from_utf8(bytes).map_err(|_not_utf8| ItemReason::NotUtf8)?;
         texts.push(text.to_owned());
