@@ -1,6 +1,8 @@
 //! Walks a body's samples: one pass, no allocation per sample.
 #![deny(clippy::indexing_slicing)]
 
+use std::ops::Range;
+
 use memchr::memchr;
 use tidewatch_metrics::EventTime;
 use twox_hash::XxHash3_128;
@@ -120,6 +122,20 @@ pub fn metrics_of(form: SeriesForm, body: &[u8], numbers: &[u32], chars_max: usi
     }
     names.resize(numbers.len(), String::new());
     names
+}
+
+/// Where the samples of a batch stand in `body`, whatever they hold.
+///
+/// # Errors
+/// If the body is no batch.
+pub fn samples_of(body: &[u8]) -> Result<Vec<Range<usize>>, SeriesError> {
+    let mut samples = Vec::new();
+    each_of_batch(body, &mut |pos| {
+        let end = skip_value(body, pos, BATCH_DEPTH)?;
+        samples.push(pos..end);
+        Ok(end)
+    })?;
+    Ok(samples)
 }
 
 fn check_count(received: usize, options: &SeriesOptions) -> Result<(), SeriesError> {

@@ -16,8 +16,8 @@ mod grammar;
 mod names;
 mod scalar;
 
-pub use decoder::metrics_of;
 pub(crate) use decoder::{decode_lines, decode_luminate};
+pub use decoder::{metrics_of, samples_of};
 pub(crate) use names::names;
 
 #[cfg(test)]
