@@ -12,6 +12,7 @@ mod keys;
 mod kill9;
 mod memory;
 mod nab;
+mod protocols;
 mod receiver;
 mod salvage;
 mod server;
