@@ -93,7 +93,8 @@ impl Drop for LaneInUse<'_> {
             // Few bodies are so large, and the memory would stay with the lane for good.
             lane.lines = LineBatch::new();
         }
-        if lane.series.rows() > LANE_SAMPLES_KEPT_MAX {
+        // Lists grow by doubling.
+        if lane.series.capacity() > 2 * LANE_SAMPLES_KEPT_MAX {
             lane.series = SeriesBatch::new();
         }
         lane.refusals = Refusals::default();

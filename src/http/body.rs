@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::StreamExt;
 use tidewatch_engine::{Ingest, Permit};
@@ -79,16 +79,22 @@ pub(crate) async fn read(
         }
     };
     let sink = Bounded::new(permit, shape.bytes_max, coding);
-    let read = receive(Unpack::new(coding, sink, declared)?, body);
+    let mut chunks = body.into_data_stream();
+    let read = receive(Unpack::new(coding, sink, declared)?, &mut chunks);
     let grace = GRACE + Duration::from_secs(declared.unwrap_or(0) / BYTES_PER_SECOND_MIN);
     match tokio::time::timeout(grace, read).await {
-        Ok(read) => read,
+        Ok(Ok(admitted)) => Ok(admitted),
+        Ok(Err(error)) => {
+            if error.status != StatusCode::REQUEST_TIMEOUT {
+                discard_rest(chunks);
+            }
+            Err(error)
+        }
         Err(_elapsed) => Err(too_slow()),
     }
 }
 
-async fn receive(mut unpack: Unpack, body: Body) -> Result<Admitted, ApiError> {
-    let mut chunks = body.into_data_stream();
+async fn receive(mut unpack: Unpack, chunks: &mut BodyDataStream) -> Result<Admitted, ApiError> {
     loop {
         let next = tokio::time::timeout(SILENCE_MAX, chunks.next());
         match next.await.map_err(|_elapsed| too_slow())? {
@@ -106,12 +112,16 @@ async fn receive(mut unpack: Unpack, body: Body) -> Result<Admitted, ApiError> {
 pub(super) fn discard(headers: &HeaderMap, body: Body) {
     // Who waits for `100 Continue` sends nothing, and must not be told to.
     if !headers.contains_key(header::EXPECT) {
-        tokio::spawn(async move {
-            let mut chunks = body.into_data_stream();
-            let all = async { while let Some(Ok(_)) = chunks.next().await {} };
-            tokio::time::timeout(DISCARD_MAX, all).await.ok();
-        });
+        discard_rest(body.into_data_stream());
     }
+}
+
+/// The same for a body that has begun to come.
+fn discard_rest(mut chunks: BodyDataStream) {
+    tokio::spawn(async move {
+        let all = async { while let Some(Ok(_)) = chunks.next().await {} };
+        tokio::time::timeout(DISCARD_MAX, all).await.ok();
+    });
 }
 
 fn too_slow() -> ApiError {

@@ -206,6 +206,12 @@ impl SeriesBatch {
         self.values.len()
     }
 
+    /// Rows and symbols that there is memory for, whatever the batch holds.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.values.capacity().max(self.symbols.capacity())
+    }
+
     /// Per item: a seeded 128-bit hash of its names as sent.
     #[must_use]
     pub fn key_hashes(&self) -> &[u128] {

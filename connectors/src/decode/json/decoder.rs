@@ -78,7 +78,7 @@ pub(crate) fn decode_lines(
         }
         let rest = line.get(pos..).unwrap_or_default();
         let sample = if is_utf8 || std::str::from_utf8(rest).is_ok() {
-            sample_of_line(line, pos).unwrap_or_else(|_syntax| Err(ItemReason::BadJson))
+            sample_of_line(line, pos).unwrap_or(Err(ItemReason::BadJson))
         } else {
             Err(ItemReason::NotUtf8)
         };
@@ -102,7 +102,7 @@ pub fn metrics_of(form: SeriesForm, body: &[u8], numbers: &[u32], chars_max: usi
         each_line(body, &mut |number, pos, line| {
             if wanted.next_if_eq(&number).is_some() {
                 let sample = sample_of_line(line, pos);
-                names.push(name(sample.unwrap_or_else(|_syntax| Err(ItemReason::BadJson))));
+                names.push(name(sample.unwrap_or(Err(ItemReason::BadJson))));
             }
         });
     } else {
