@@ -46,7 +46,7 @@ pub(crate) enum Coding {
 
 /// What a door takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct Intake {
     /// The most bytes, unpacked.
     pub(crate) bytes_max: usize,
     /// How bodies may be packed; the first one is meant where nothing is said.
@@ -60,14 +60,14 @@ pub(crate) async fn read(
     ingest: &Ingest,
     headers: &HeaderMap,
     body: Body,
-    shape: Shape,
+    intake: Intake,
 ) -> Result<Admitted, ApiError> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|text| text.to_str().ok());
     let declared: Option<u64> = declared.and_then(|text| text.parse().ok());
     let bytes = declared.unwrap_or(UNDECLARED_BYTES);
-    let is_long = usize::try_from(bytes).is_ok_and(|bytes| bytes > shape.bytes_max);
-    let admitted = match coding(headers, shape.codings) {
-        Ok(_) if is_long => Err(ApiError::too_long(shape.bytes_max, bytes)),
+    let is_long = usize::try_from(bytes).is_ok_and(|bytes| bytes > intake.bytes_max);
+    let admitted = match coding(headers, intake.codings) {
+        Ok(_) if is_long => Err(ApiError::too_long(intake.bytes_max, bytes)),
         Ok(coding) => ingest.admit(bytes).map(|permit| (coding, permit)).map_err(Into::into),
         Err(error) => Err(error),
     };
@@ -78,7 +78,7 @@ pub(crate) async fn read(
             return Err(error);
         }
     };
-    let sink = Bounded::new(permit, shape.bytes_max, coding);
+    let sink = Bounded::new(permit, intake.bytes_max, coding);
     let mut chunks = body.into_data_stream();
     let read = receive(Unpack::new(coding, sink, declared)?, &mut chunks);
     let grace = GRACE + Duration::from_secs(declared.unwrap_or(0) / BYTES_PER_SECOND_MIN);

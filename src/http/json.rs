@@ -10,7 +10,7 @@ use tidewatch_connectors::decode::SeriesForm;
 use tidewatch_connectors::decode::json::metrics_of;
 use tidewatch_engine::Durability;
 
-use super::body::{Coding, Shape};
+use super::body::{Coding, Intake};
 use super::samples::{Bodies, store};
 use super::write::Outcome;
 use super::{ApiError, App};
@@ -49,8 +49,8 @@ pub(super) async fn write(
     parameters: &HashMap<String, String>,
     request: Request,
 ) -> Response {
-    let shape = Shape { bytes_max: BODY_BYTES_MAX.min(app.body_bytes_max), codings: CODINGS };
-    let bodies = Bodies { form, shape, samples_max: SAMPLES_MAX };
+    let intake = Intake { bytes_max: BODY_BYTES_MAX.min(app.body_bytes_max), codings: CODINGS };
+    let bodies = Bodies { form, intake, samples_max: SAMPLES_MAX };
     match store(app, bodies, parameters, request).await {
         Ok((outcome, body)) => outcome.tell(answer(form, &outcome, &body)),
         Err(error) => refusal(error).into_response(),

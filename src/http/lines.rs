@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidewatch_connectors::decode::{Precision, WriteApi};
 use tidewatch_engine::{Durability, LineReport, LineWrite};
 
-use super::body::{Coding, Shape};
+use super::body::{Coding, Intake};
 use super::write::{Door, Entered, Outcome, Parameters, Turn, enter, settle};
 use super::{ApiError, App};
 
@@ -95,7 +95,7 @@ async fn conduct(
     let door = Door {
         database: if api == WriteApi::V2 { "bucket" } else { "db" },
         reading: if accept_partial { precision.name() } else { &whole },
-        shape: Shape { bytes_max: app.body_bytes_max, codings: CODINGS },
+        intake: Intake { bytes_max: app.body_bytes_max, codings: CODINGS },
     };
     let entered = enter(app, door, parameters, request).await?;
     let Entered { engine, db, body, durability, client, turn } = entered;

@@ -13,7 +13,7 @@ use tidewatch_engine::{Durability, LineReport};
 use tidewatch_metrics::limits::BATCH_ROWS_MAX;
 
 use super::App;
-use super::body::{Coding, Shape};
+use super::body::{Coding, Intake};
 use super::samples::{Bodies, store};
 use super::write::Outcome;
 
@@ -32,8 +32,8 @@ pub(super) async fn write(
     request: Request,
 ) -> Response {
     let codings = if form == SeriesForm::RemoteWrite2 { CODINGS_2 } else { CODINGS_1 };
-    let shape = Shape { bytes_max: app.body_bytes_max, codings };
-    let bodies = Bodies { form, shape, samples_max: BATCH_ROWS_MAX };
+    let intake = Intake { bytes_max: app.body_bytes_max, codings };
+    let bodies = Bodies { form, intake, samples_max: BATCH_ROWS_MAX };
     match store(app, bodies, parameters, request).await {
         Ok((outcome, _body)) => {
             let samples = outcome.report.lines_accepted;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use tidewatch_connectors::decode::SeriesForm;
 use tidewatch_engine::SeriesWrite;
 
-use super::body::Shape;
+use super::body::Intake;
 use super::write::{Door, Entered, Outcome, Parameters, Turn, enter, settle};
 use super::{ApiError, App, json, remote_write};
 
@@ -33,7 +33,7 @@ pub(crate) async fn write(
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bodies {
     pub(super) form: SeriesForm,
-    pub(super) shape: Shape,
+    pub(super) intake: Intake,
     pub(super) samples_max: usize,
 }
 
@@ -44,8 +44,8 @@ pub(super) async fn store(
     parameters: &std::collections::HashMap<String, String>,
     request: Request,
 ) -> Result<(Outcome, Vec<u8>), ApiError> {
-    let Bodies { form, shape, samples_max } = bodies;
-    let door = Door { database: "db", reading: form.name(), shape };
+    let Bodies { form, intake, samples_max } = bodies;
+    let door = Door { database: "db", reading: form.name(), intake };
     let entered = enter(app, door, parameters, request).await?;
     let Entered { engine, db, body, durability, client, turn } = entered;
     let outcome = match turn {

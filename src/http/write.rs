@@ -11,7 +11,7 @@ use tidewatch_engine::{
 };
 use tidewatch_metrics::Lsn;
 
-use super::body::{self, Shape};
+use super::body::{self, Intake};
 use super::keyed::{self, Keyed};
 use super::server::Peer;
 use super::{ApiError, App};
@@ -32,7 +32,7 @@ pub(super) struct Door<'a> {
     /// What, beside path, database and body, makes two requests the same: how the body is read.
     pub(super) reading: &'a str,
     /// What bodies it takes.
-    pub(super) shape: Shape,
+    pub(super) intake: Intake,
 }
 
 /// A request that was let in.
@@ -72,7 +72,7 @@ pub(super) async fn enter<'a>(
     let key = keyed::key(&parts.headers)?;
     let durability = durability(parameters, &parts.headers)?;
     let db = parameters.get(door.database).map_or(DEFAULT_DATABASE, String::as_str);
-    let body = body::read(engine.ingest(), &parts.headers, body, door.shape).await?;
+    let body = body::read(engine.ingest(), &parts.headers, body, door.intake).await?;
     let keyed = match &key {
         None => Keyed::Write(None),
         Some(key) => {

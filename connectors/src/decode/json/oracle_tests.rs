@@ -195,7 +195,7 @@ fn time(rng: &mut Rng, out: &mut String) {
         5 => out.push_str(&format!("{seconds}{:03}.5", rng.below(1_000))),
         6 => out.push_str("\"2026-11-20T12:00:00.25+01:00\""),
         _ => {
-            out.push_str(pick(rng, &["-5", "0", "\"now\"", "null", "1e9", "18446744073709551615"]))
+            out.push_str(pick(rng, &["-5", "0", "\"now\"", "null", "1e9", "18446744073709551615"]));
         }
     }
 }
