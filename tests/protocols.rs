@@ -11,6 +11,8 @@ const REMOTE_1: (&str, &str) = ("Content-Type", "application/x-protobuf");
 const REMOTE_2: (&str, &str) =
     ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request");
 const SNAPPY: (&str, &str) = ("Content-Encoding", "snappy");
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// The bits of Prometheus's stale marker.
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 
@@ -172,7 +174,7 @@ fn keys_levels_and_databases_hold_for_every_protocol() {
     let partial = batch(&[good("m", 1_700_000_000), json!({"name": "bad"})]);
     let lines = "{\"metric\":\"m\",\"time\":1,\"value\":1}\nbad\n".to_owned();
     let remote = snappy(&request_1(&[Series::new("m").at(1_000, 1.0), Series::new("")]));
-    let cases: [(&str, &[(&str, &str)], &[u8], u16); 4] = [
+    let cases: [(&str, Headers<'_>, &[u8], u16); 4] = [
         (WRITE, &[JSON], partial.as_bytes(), 207),
         (WRITE, &[LINES], lines.as_bytes(), 207),
         (WRITE, &[REMOTE_1, SNAPPY], &remote, 204),

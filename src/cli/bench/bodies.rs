@@ -90,7 +90,9 @@ impl BodyFormat {
         let mut body = Body { bytes: Vec::new(), times: Vec::new(), hundredths: 0 };
         match self {
             Self::Lp => {
-                lines.for_each(|line| body.push_line(case, &Line::new(hosts, line, case, rng)))
+                for line in lines {
+                    body.push_line(case, &Line::new(hosts, line, case, rng));
+                }
             }
             Self::Json => {
                 body.bytes.extend_from_slice(b"{\"metrics\":[");
