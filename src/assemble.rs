@@ -218,6 +218,7 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     wal.frame_bytes_max = wal.frame_bytes_max.min(wal.segment_bytes_max.saturating_sub(4_096));
     share_memory(&mut engine, config);
     engine.ingest.key_seed = seed();
+    engine.ingest.luminate_strict = config.compat.luminate_strict;
     engine.rules = Arc::new(config.rules.clone());
     engine.alerts_max_age = config.alerts.max_age;
     engine.sinks.clone_from(&config.sinks);

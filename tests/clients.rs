@@ -1,7 +1,8 @@
 //! Clients that no one here wrote: the Influx project's own, for its three versions, and curl.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::server::{Home, Server, tell};
 
@@ -73,4 +74,54 @@ fn curl_writes_as_the_first_page_says() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "204", "{output:?}");
     let rows = server.sql("SELECT host, value FROM cpu");
     assert_eq!(rows, [serde_json::json!({ "host": "a", "value": 0.64 })]);
+}
+
+/// A child that ends with the test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn prometheus_writes_what_it_scrapes_of_this_server() {
+    if Command::new("prometheus").arg("--version").output().is_err() {
+        return tell("prometheus is not here: its remote write is skipped; Debian has it");
+    }
+    let home = Home::new();
+    let server = home.serve();
+    let config = home.file("prometheus.yml");
+    let text = format!(
+        "global: {{ scrape_interval: 1s }}\n\
+         scrape_configs: [{{ job_name: tidewatch, static_configs: [{{ targets: [\"{0}\"] }}] }}]\n\
+         remote_write: [{{ url: \"http://{0}/api/v1/write?db=prometheus\" }}]\n",
+        server.address
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut prometheus = Command::new("prometheus");
+    prometheus
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", home.file("tsdb").display()))
+        .arg("--web.listen-address=127.0.0.1:0")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let prometheus = Ends(prometheus.spawn().unwrap());
+    let count = "SELECT count(*) FROM tidewatch.samples WHERE db = 'prometheus' AND metric = 'up'";
+    let arrived = (0..600).any(|_| {
+        std::thread::park_timeout(Duration::from_millis(200));
+        server.number(count) >= 3
+    });
+    assert!(arrived, "nothing of Prometheus arrived");
+    drop(prometheus);
+    let up = server.sql("SELECT DISTINCT value, instance, job FROM prometheus.up");
+    let expected =
+        serde_json::json!({ "value": 1.0, "instance": server.address, "job": "tidewatch" });
+    assert_eq!(up, [expected]);
+    let own = "SELECT count(*) FROM prometheus.tidewatch_connectors_samples_decoded_total";
+    assert!(server.number(own) >= 3);
+    let metrics = server.get("/metrics").body;
+    assert!(!metrics.contains("samples_rejected_total{"), "{metrics}");
 }

@@ -40,6 +40,8 @@ fn the_instruments_are_those_of_the_document() {
     let server = Start::on(&home.data()).config(&config).up();
     // Rejections show by their reasons, once there is one.
     assert_eq!(server.post("/write", "cpu value=1\nrubbish").status, 400);
+    let json = [("Content-Type", "application/json")];
+    assert_eq!(server.post_with("/api/v1/write", &json, "{\"metrics\":[1]}").status, 400);
     let metrics = server.get("/metrics");
     assert_eq!(metrics.status, 200);
     assert_eq!(

@@ -13,6 +13,7 @@ mod kill9;
 mod memory;
 mod nab;
 mod percentiles;
+mod protocols;
 mod receiver;
 mod salvage;
 mod server;

@@ -119,6 +119,7 @@ impl EngineConfig {
                 request_samples_max: tidewatch_metrics::limits::BATCH_ROWS_MAX,
                 line_bytes_max: 1 << 20,
                 key_seed: 0,
+                luminate_strict: false,
             },
             keys: KeyLimits::default(),
             rules: Arc::default(),

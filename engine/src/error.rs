@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tidewatch_connectors::decode::SeriesError;
 use tidewatch_metrics::{Lsn, MetricsError};
 use tidewatch_segments::SegmentsError;
 use tidewatch_wal::WalError;
@@ -107,6 +108,9 @@ pub enum EngineError {
     /// The body as a whole was refused.
     #[error(transparent)]
     Body(tidewatch_connectors::decode::DecodeError),
+    /// The body of JSON or remote write as a whole was refused.
+    #[error(transparent)]
+    Series(SeriesError),
     /// An idempotency key was refused.
     #[error("an idempotency key has 1 to 255 visible ASCII characters and stands in one header")]
     BadKey,
@@ -203,7 +207,11 @@ impl EngineError {
             | Self::BadOffsets { .. }
             | Self::TooManySources { .. } => ErrorKind::Invalid,
             Self::KeyReused | Self::OffsetsStored { .. } => ErrorKind::Conflict,
-            Self::Body(_) => ErrorKind::TooLarge,
+            Self::Body(_)
+            | Self::Series(SeriesError::TooManySamples { .. } | SeriesError::BodyTooLong { .. }) => {
+                ErrorKind::TooLarge
+            }
+            Self::Series(_) => ErrorKind::Invalid,
             Self::Closed => ErrorKind::Closed,
             Self::Segments(error) => match error.as_ref() {
                 SegmentsError::NewerFormat { .. } => ErrorKind::Corrupt,

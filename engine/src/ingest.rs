@@ -60,6 +60,8 @@ pub struct LineWrite<'a> {
     pub client: Option<IpAddr>,
     /// The right to its idempotency key, if it has one.
     pub claim: Option<Claim>,
+    /// Whether good lines are stored where others are refused; else nothing is.
+    pub accept_partial: bool,
 }
 
 /// Messages of a source, as one body of line protocol. It is answered when it is synced.
@@ -77,7 +79,15 @@ pub struct SourceWrite<'a> {
     pub claim: SourceClaim,
 }
 
-/// What became of a body's lines.
+/// What a record is appended on: what its request asked for.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) durability: Durability,
+    pub(crate) permit: Permit,
+    pub(crate) claim: Option<Claim>,
+}
+
+/// What became of a body's lines, or of its samples where it has no lines.
 #[derive(Debug, Default)]
 pub struct LineReport {
     /// Lines taken.
@@ -92,7 +102,7 @@ pub struct LineReport {
     pub appended: bool,
 }
 
-/// A refused line.
+/// A refused line, or a refused item of another protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedLine {
     /// Its number in the body, from 1.
@@ -120,29 +130,31 @@ pub struct IngestConfig {
     pub line_bytes_max: usize,
     /// Seeds the hashes of raw keys, so that a client cannot prepare collisions.
     pub key_seed: u64,
+    /// Whether batches in Luminate's form must keep within its own, narrower limits.
+    pub luminate_strict: bool,
 }
 
 /// Takes requests from any thread.
 #[derive(Debug)]
 pub struct Ingest {
     admission: Admission,
-    lanes: Lanes,
-    cardinality: Cardinality,
+    pub(crate) lanes: Lanes,
+    pub(crate) cardinality: Cardinality,
     committer: Sender<CommitterMessage>,
-    clock: Arc<dyn Clock>,
-    shards: usize,
-    shard_of: [u16; SLOTS],
-    config: IngestConfig,
-    instruments: DecodeInstruments,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shards: usize,
+    pub(crate) shard_of: [u16; SLOTS],
+    pub(crate) config: IngestConfig,
+    pub(crate) instruments: DecodeInstruments,
 }
 
 /// A request's rows by shard, and the series that they register.
 #[derive(Debug)]
-struct Routed {
-    parts: Vec<SampleBatch>,
-    fresh: Registrations,
-    received: UnixNanos,
-    source: Option<SourceClaim>,
+pub(crate) struct Routed {
+    pub(crate) parts: Vec<SampleBatch>,
+    pub(crate) fresh: Registrations,
+    pub(crate) received: UnixNanos,
+    pub(crate) source: Option<SourceClaim>,
 }
 
 impl Ingest {
@@ -218,8 +230,16 @@ impl Ingest {
         check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
         let SourceWrite { db, body, precision, permit, claim } = write;
         let durability = Durability::Synced;
-        let write =
-            LineWrite { db, body, precision, durability, permit, client: None, claim: None };
+        let write = LineWrite {
+            db,
+            body,
+            precision,
+            durability,
+            permit,
+            client: None,
+            claim: None,
+            accept_partial: true,
+        };
         self.conduct(&mut self.lanes.take(), write, Some(claim), done)
     }
 
@@ -236,7 +256,13 @@ impl Ingest {
             .map_err(EngineError::Body)?;
         let mut report = self.report_lines(&lane.lines);
         let mut fresh = Registrations::new();
+        if report.lines_rejected > 0 && !write.accept_partial {
+            return Ok(self.refuse_all(report));
+        }
         let parts = self.route(lane, &write, &mut fresh, &mut report);
+        if report.lines_rejected > 0 && !write.accept_partial {
+            return Ok(self.refuse_all(report));
+        }
         if report.lines_rejected > 0 {
             report.refused.sort_by_key(|line| line.line_number);
         }
@@ -249,8 +275,9 @@ impl Ingest {
         if source.is_none() && parts.iter().all(SampleBatch::is_empty) {
             return Ok(report);
         }
-        let routed = Routed { parts, fresh, received, source };
-        self.append(routed, write, &mut report, done)?;
+        let LineWrite { durability, permit, claim, .. } = write;
+        let terms = Terms { durability, permit, claim };
+        self.append(Routed { parts, fresh, received, source }, terms, &mut report, done)?;
         report.appended = true;
         Ok(report)
     }
@@ -301,17 +328,17 @@ impl Ingest {
         parts
     }
 
-    fn append(
+    pub(crate) fn append(
         &self,
         routed: Routed,
-        mut write: LineWrite<'_>,
+        mut terms: Terms,
         report: &mut LineReport,
         done: Done,
     ) -> Result<(), EngineError> {
         let Routed { parts, fresh, received, source } = routed;
-        let key = write.claim.as_mut().map(|claim| {
+        let key = terms.claim.as_mut().map(|claim| {
             StoredAnswer::fit(report);
-            claim.seal(StoredAnswer::encode(report, write.durability))
+            claim.seal(StoredAnswer::encode(report, terms.durability))
         });
         let registrations: Vec<_> = fresh
             .iter()
@@ -326,7 +353,7 @@ impl Ingest {
         let kind = head.kind();
         let payload = encode_samples(head, received, &registrations, &columns);
         let held = parts.iter().map(SampleBatch::bytes).sum::<usize>() + payload.len();
-        write.permit.cover(u64::try_from(held).unwrap_or(u64::MAX));
+        terms.permit.cover(u64::try_from(held).unwrap_or(u64::MAX));
         let append = Append {
             kind,
             payload_crc: Some(tidewatch_wal::payload_crc(&[&payload])),
@@ -335,17 +362,24 @@ impl Ingest {
             parts,
             received,
             delete: None,
-            permit: Some(Arc::new(write.permit)),
-            claim: write.claim,
+            permit: Some(Arc::new(terms.permit)),
+            claim: terms.claim,
             turn: None,
             source: source.map(Box::new),
-            durability: write.durability,
-            done: (write.durability != Durability::Accepted).then_some(done),
+            durability: terms.durability,
+            done: (terms.durability != Durability::Accepted).then_some(done),
         };
         self.committer.try_send(CommitterMessage::Append(append)).map_err(|error| match error {
             TrySendError::Full(_) => EngineError::Overloaded { retry_after_s: 1 },
             TrySendError::Disconnected(_) => EngineError::Closed,
         })
+    }
+
+    /// A body that is stored as a whole or not at all is not.
+    fn refuse_all(&self, mut report: LineReport) -> LineReport {
+        report.lines_rejected += std::mem::take(&mut report.lines_accepted);
+        self.instruments.observe_body_refused(report.lines_rejected);
+        report
     }
 
     fn report_lines(&self, lines: &LineBatch) -> LineReport {

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use tidewatch_connectors::decode::LineBatch;
+use tidewatch_connectors::decode::{LineBatch, SeriesBatch};
 use tidewatch_metrics::SeriesCatalog;
 
 use crate::cardinality::Refusals;
@@ -14,6 +14,7 @@ use crate::line_cache::{LineCache, Target};
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) lines: LineBatch,
+    pub(crate) series: SeriesBatch,
     pub(crate) cache: LineCache,
     pub(crate) targets: Vec<Target>,
     pub(crate) refusals: Refusals,
@@ -72,6 +73,7 @@ impl Lanes {
         drop(pool);
         let lane = idle.unwrap_or_else(|| Lane {
             lines: LineBatch::new(),
+            series: SeriesBatch::new(),
             cache: LineCache::new(Arc::clone(&self.catalog), self.cache_bytes_max),
             targets: Vec::new(),
             refusals: Refusals::default(),
@@ -90,6 +92,10 @@ impl Drop for LaneInUse<'_> {
         if lane.lines.samples() > LANE_SAMPLES_KEPT_MAX {
             // Few bodies are so large, and the memory would stay with the lane for good.
             lane.lines = LineBatch::new();
+        }
+        // Lists grow by doubling.
+        if lane.series.capacity() > 2 * LANE_SAMPLES_KEPT_MAX {
+            lane.series = SeriesBatch::new();
         }
         lane.refusals = Refusals::default();
         let mut pool = self.lanes.lock();

@@ -20,6 +20,7 @@ mod flusher;
 mod hashes;
 mod idempotency;
 pub mod ingest;
+mod ingest_series;
 mod inline;
 mod instruments;
 #[cfg(any(test, feature = "lab"))]
@@ -67,6 +68,7 @@ pub use idempotency::{
 pub use ingest::{
     Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine, SourceWrite,
 };
+pub use ingest_series::SeriesWrite;
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
 pub use retention::RetentionRules;

@@ -15,6 +15,9 @@ const NAMES_SHARE: usize = 8;
 /// doubling, and what the allocator adds.
 const NAME_BYTES: usize = 2 * (2 * size_of::<(Box<[u8]>, u32)>() + 16);
 
+/// The field's name of what has no fields.
+const NO_FIELD: &[u8] = b"";
+
 /// A series as a row needs it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
@@ -125,6 +128,50 @@ impl LineCache {
             }
         }
         Ok(())
+    }
+
+    /// The target of the series with this hash, which is hashed with another seed than any line; `key` tells
+    /// its names where it is not known.
+    ///
+    /// # Errors
+    /// Why there is no such series, or why the catalog refuses it.
+    #[inline]
+    pub(crate) fn resolve_series<E: From<MetricsError>>(
+        &mut self,
+        hash: u128,
+        fresh: &mut Registrations,
+        key: impl FnOnce() -> Result<SeriesKey, E>,
+    ) -> Result<Target, E> {
+        let Some(known) = self.lines.get(&hash) else {
+            return self.learn_series(hash, fresh, key);
+        };
+        let at = known.start as usize;
+        if !self.targets[at].logged {
+            self.check_logged(at, fresh);
+        }
+        Ok(self.targets[at])
+    }
+
+    #[cold]
+    fn learn_series<E: From<MetricsError>>(
+        &mut self,
+        hash: u128,
+        fresh: &mut Registrations,
+        key: impl FnOnce() -> Result<SeriesKey, E>,
+    ) -> Result<Target, E> {
+        let (series, entry) = self.catalog.register(&key()?)?;
+        self.make_room(1);
+        let logged = entry.is_logged();
+        let name = self.name_of.get(NO_FIELD).copied();
+        let name = name.unwrap_or_else(|| self.add_name(NO_FIELD));
+        let target = Target { name, series, slot: entry.id.slot(), logged };
+        if !logged {
+            fresh.push((series, entry));
+        }
+        let start = u32::try_from(self.targets.len()).expect("bounded by the memory for them");
+        self.targets.push(target);
+        self.lines.insert(hash, Line { start, count: 1 });
+        Ok(target)
     }
 
     /// Registers the series of all of a line's fields, and notes them with those known of the line.

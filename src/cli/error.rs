@@ -200,8 +200,14 @@ pub(crate) fn server_message(body: &str) -> String {
     shown
 }
 
-/// `{"error": text}`, `{"code", "message"}` and `{"error": {"code", "message"}}`.
+/// `{"error": text}`, `{"code", "message"}`, `{"error": {"code", "message"}}` and `{"errors": [{"index", "error"}]}`.
 fn from_json(value: &Value) -> Option<String> {
+    if let Some(errors) = value.get("errors").and_then(Value::as_array) {
+        let told = errors.iter().filter_map(|error| {
+            Some(format!("index {}: {}", error.get("index")?, error.get("error")?.as_str()?))
+        });
+        return Some(told.collect::<Vec<_>>().join("; "));
+    }
     let error = value.get("error").unwrap_or(value);
     if let Some(text) = error.as_str() {
         return Some(text.to_owned());
@@ -222,6 +228,10 @@ mod tests {
         for (body, expected) in [
             (r#"{"error":"partial write: line 2: x"}"#, "partial write: line 2: x"),
             (r#"{"code":"invalid","message":"line 2: x"}"#, "invalid: line 2: x"),
+            (
+                r#"{"accepted":1,"rejected":2,"errors":[{"index":3,"metric":"m","error":"x"},{"index":5,"error":"y"}]}"#,
+                "index 3: x; index 5: y",
+            ),
             (r#"{"error":{"code":"FORBIDDEN","message":"m","details":{}}}"#, "FORBIDDEN: m"),
             ("plain\r\ntext\n", "plain  text"),
             (r#"{"other":1}"#, r#"{"other":1}"#),

@@ -14,8 +14,8 @@ use crate::config::retention::read_retention;
 use crate::config::rules::read_rules;
 use crate::config::section::{Bounds, Findings, Section, finish};
 use crate::config::settings::{
-    AlertsConfig, Auth, CheckpointConfig, Config, FlushConfig, HttpConfig, LimitsConfig,
-    QueryConfig, ReplayConfig, StorageConfig, TlsConfig, WalConfig,
+    AlertsConfig, Auth, CheckpointConfig, CompatConfig, Config, FlushConfig, HttpConfig,
+    LimitsConfig, QueryConfig, ReplayConfig, StorageConfig, TlsConfig, WalConfig,
 };
 use crate::config::sinks::read_sinks;
 
@@ -55,6 +55,7 @@ fn read(mut table: Table, env: &BTreeMap<String, String>, findings: &mut Finding
         replay: read_replay(Section::of(root, "replay", findings)),
         query: read_query(Section::of(root, "query", findings)),
         alerts: read_alerts(Section::of(root, "alerts", findings)),
+        compat: read_compat(Section::of(root, "compat", findings)),
         retention: read_retention(root, findings),
         rules: read_rules(root, findings),
         sinks: read_sinks(root, env, findings),
@@ -186,6 +187,13 @@ fn read_alerts(mut section: Section<'_>) -> AlertsConfig {
     section.duration("max_age", &mut alerts.max_age, &seconds(0..=36_500 * 86_400));
     section.finish();
     alerts
+}
+
+fn read_compat(mut section: Section<'_>) -> CompatConfig {
+    let mut compat = CompatConfig::default();
+    section.flag("luminate_strict", &mut compat.luminate_strict);
+    section.finish();
+    compat
 }
 
 /// For how long samples may be kept.

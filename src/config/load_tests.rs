@@ -46,6 +46,9 @@ fn sizes_and_times_have_units() {
     assert_eq!(config.wal.segment_bytes_max, 1 << 20);
     assert_eq!(config.query.timeout, Duration::from_millis(1_500));
     assert_eq!(config.query.memory_bytes_max, 64 << 20);
+    for set in ["compat.luminate_strict=true", "compat.luminate_strict=\"true\""] {
+        assert!(load("", &[], &[set]).expect("good").compat.luminate_strict, "{set}");
+    }
 }
 
 #[test]
@@ -53,7 +56,7 @@ fn all_problems_are_told_at_once_in_the_users_words() {
     let toml = "[wal]\nsegment_bytes_max = 1\nidle_mark_ms = 60000\n\
                 [limits]\nmemory_bytes_max = \"lots\"\nseries_max = -1\n\
                 [http]\nlisten = \"localhost\"\npublic_url = 5\n\
-                [query]\ntimeout = 30\nrows_max = \"5s\"\n";
+                [query]\ntimeout = 30\nrows_max = \"5s\"\n[compat]\nluminate_strict = 1\n";
     assert_eq!(
         problems(toml, &[("TIDEWATCH__FLUSH__ROWS_MAX", "1")], &["alerts.max_age=soon"]),
         [
@@ -71,6 +74,7 @@ fn all_problems_are_told_at_once_in_the_users_words() {
             "query.rows_max is \"5s\", but must be a whole number",
             "alerts.max_age is \"soon\", but must be a time with its unit such as \"90s\" or \
              \"1h30m\" (set by --set)",
+            "compat.luminate_strict is 1, but must be true or false",
         ]
     );
 }

@@ -168,6 +168,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Yes or no.
+    pub(crate) fn flag(&mut self, key: &str, slot: &mut bool) {
+        let limits = "true or false";
+        self.know(key, slot.to_string(), limits.to_owned());
+        let Some(value) = self.table.remove(key) else { return };
+        let flag = match &value {
+            Value::Boolean(flag) => Some(*flag),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match flag {
+            Some(flag) => *slot = flag,
+            None => self.problem(key, format!("is {}, but must be {limits}", shown(&value))),
+        }
+    }
+
     /// A share between the bounds, ends included.
     pub(crate) fn fraction(&mut self, key: &str, slot: &mut f64, bounds: RangeInclusive<f64>) {
         let limits = format!("between {} and {}", bounds.start(), bounds.end());

@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) query: QueryConfig,
     /// `[alerts]`
     pub(crate) alerts: AlertsConfig,
+    /// `[compat]`
+    pub(crate) compat: CompatConfig,
     /// `[[retention]]`: series and for how long their samples are kept; the first match counts.
     pub(crate) retention: Vec<(Selector, Duration)>,
     /// `[[rule]]`
@@ -171,6 +173,13 @@ pub(crate) struct QueryConfig {
 pub(crate) struct AlertsConfig {
     /// Alerts whose event is older than this when received are stored and not delivered.
     pub(crate) max_age: Duration,
+}
+
+/// How protocols of others are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CompatConfig {
+    /// Whether batches in Luminate's form must keep within its own limits.
+    pub(crate) luminate_strict: bool,
 }
 
 impl Default for StorageConfig {

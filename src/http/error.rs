@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
+use tidewatch_connectors::decode::SeriesError;
 pub(crate) use tidewatch_engine::chain;
 use tidewatch_engine::{EngineError, ErrorKind};
 
@@ -16,13 +17,15 @@ pub(crate) struct ApiError {
     /// For people.
     pub(crate) message: String,
     /// Seconds after which to try again.
-    pub(crate) retry_after_s: Option<u32>,
+    pub(crate) retry_after_s: Option<u16>,
+    /// More for programs: an object.
+    pub(crate) details: Option<Box<Value>>,
 }
 
 impl ApiError {
     /// A refusal that trying again does not change.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_s: None }
+        Self { status, code, message: message.into(), retry_after_s: None, details: None }
     }
 
     /// 400.
@@ -32,7 +35,7 @@ impl ApiError {
 
     /// The same refusal, worth trying again after some seconds.
     #[must_use]
-    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u16) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
@@ -41,6 +44,18 @@ impl ApiError {
     pub(crate) fn recovering() -> Self {
         let message = "the log is being replayed; /readyz tells how far it is";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message).retry_after(1)
+    }
+
+    /// The same refusal, with an object that says more.
+    #[must_use]
+    pub(crate) fn with_details(mut self, details: Value) -> Self {
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    /// 415.
+    pub(crate) fn unsupported(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message)
     }
 
     /// 413.
@@ -52,6 +67,12 @@ impl ApiError {
                 "the body is larger than {bytes_max} bytes, decompressed; send smaller batches"
             ),
         )
+    }
+
+    /// 413, where it is known how much came.
+    pub(crate) fn too_long(bytes_max: usize, received: u64) -> Self {
+        let details = json!({ "max_size_bytes": bytes_max, "received_bytes": received });
+        Self::too_large(bytes_max).with_details(details)
     }
 
     /// Adds `Retry-After` where there is one.
@@ -66,6 +87,11 @@ impl ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let message = chain(&error);
+        if let EngineError::Series(SeriesError::TooManySamples { samples_max, received }) = error {
+            let details = json!({ "max_batch_size": samples_max, "received": received });
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Self::new(status, "BATCH_SIZE_EXCEEDED", message).with_details(details);
+        }
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match error.kind() {
             ErrorKind::Invalid => Self::invalid(message),
@@ -95,7 +121,11 @@ impl From<EngineError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({
-            "error": {"code": self.code, "message": self.message, "details": {}}
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "details": self.details.as_deref().unwrap_or(&json!({})),
+            }
         });
         let headers = [(header::CONTENT_TYPE, "application/json")];
         self.decorate((self.status, headers, body.to_string()).into_response())

@@ -8,13 +8,18 @@ mod head_timeout;
 mod health;
 mod influx;
 mod instruments;
+mod json;
 mod keyed;
 mod keys;
+mod lines;
 mod lock;
 mod query;
+mod remote_write;
 mod routes;
+mod samples;
 mod server;
 mod tls;
+mod unpack;
 mod write;
 
 use std::sync::{Arc, OnceLock};

@@ -9,7 +9,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::lock::{Access, Guard, Shape, guard};
-use super::{App, admin, health, influx, keys, query, write};
+use super::{App, admin, health, influx, keys, lines, query, samples};
 use crate::keys::Scope;
 
 const OPEN: Access = Access::Open;
@@ -37,8 +37,10 @@ const fn route(
 
 /// The table. `tests/keys.rs` reads it and asks every route with every kind of key.
 const ROUTES: &[Route] = &[
-    route("/write", WRITE, Shape::InfluxText, || post(write::v1)),
-    route("/api/v2/write", WRITE, Shape::InfluxCode, || post(write::v2)),
+    route("/write", WRITE, Shape::InfluxText, || post(lines::v1)),
+    route("/api/v2/write", WRITE, Shape::InfluxCode, || post(lines::v2)),
+    route("/api/v3/write_lp", WRITE, Shape::InfluxText, || post(lines::v3)),
+    route("/api/v1/write", WRITE, Shape::Product, || post(samples::write)),
     // Clients of InfluxDB 1 send CREATE DATABASE with the key that they write with.
     route("/query", ANY_KEY, Shape::InfluxText, || any(influx::query)),
     route("/api/v3/query_sql", READ, Shape::Product, || any(query::query_sql)),

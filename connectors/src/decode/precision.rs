@@ -85,7 +85,7 @@ impl Precision {
             Self::Seconds => number.checked_mul(1_000_000_000),
             Self::Minutes => number.checked_mul(60_000_000_000),
             Self::Hours => number.checked_mul(3_600_000_000_000),
-            Self::Auto => return Self::by_magnitude(number).scale(number),
+            Self::Auto => return Self::Auto.of(number).scale(number),
         };
         match nanos {
             Some(nanos) if nanos > EventTime::MIN.nanos() => Some(EventTime::new(nanos)),
@@ -93,12 +93,26 @@ impl Precision {
         }
     }
 
-    const fn by_magnitude(number: i64) -> Self {
+    /// The unit of `number`: this one, unless it is told by the magnitude.
+    pub(crate) const fn of(self, number: i64) -> Self {
+        if !matches!(self, Self::Auto) {
+            return self;
+        }
         match number.unsigned_abs() / 1_000_000_000 {
             0..5 => Self::Seconds,
             5..5_000 => Self::Milliseconds,
             5_000..5_000_000 => Self::Microseconds,
             _ => Self::Nanoseconds,
+        }
+    }
+
+    /// Decimal digits between this unit and nanoseconds, as far as it is told by a magnitude.
+    pub(crate) const fn fraction_digits(self) -> usize {
+        match self {
+            Self::Seconds => 9,
+            Self::Milliseconds => 6,
+            Self::Microseconds => 3,
+            Self::Nanoseconds | Self::Minutes | Self::Hours | Self::Auto => 0,
         }
     }
 }

@@ -2,9 +2,21 @@
 
 use clap::ValueEnum;
 
+use crate::cli::bench::bodies::BodyFormat;
+
 /// Fields of a host in the cases that have ten.
 const TEN_FIELDS: [&str; 10] =
     ["user", "system", "idle", "nice", "iowait", "irq", "softirq", "steal", "guest", "guest_nice"];
+
+/// Labels as scrapes have them.
+const P4_LABELS: [(&str, &str); 6] = [
+    ("cluster", "eu-production-1"),
+    ("environment", "production"),
+    ("job", "node-exporter"),
+    ("namespace", "monitoring"),
+    ("region", "eu-west-1"),
+    ("service", "node"),
+];
 
 /// Which case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,6 +27,8 @@ pub(crate) enum CaseName {
     P2,
     /// Ten fields of 9,600 hosts, batches of 10 lines, 16 connections
     Small,
+    /// One field of 96,000 hosts with seven labels, remote write of 2,000 samples
+    P4,
 }
 
 /// One shape of load.
@@ -35,8 +49,12 @@ pub(crate) struct Case {
     pub(crate) hosts: u64,
     /// Connections at a time, each with one request in flight.
     pub(crate) connections: u64,
-    /// Lines of a request.
+    /// Lines of a request. In formats without lines a line is all series of a host.
     pub(crate) batch_lines: u64,
+    /// Labels of all series beside their host.
+    pub(crate) labels: &'static [(&'static str, &'static str)],
+    /// The protocol.
+    pub(crate) format: BodyFormat,
     /// Whether peers are measured too.
     pub(crate) peers: bool,
 }
@@ -53,6 +71,8 @@ impl CaseName {
                 hosts: 10_000,
                 connections: 4,
                 batch_lines: 5_000,
+                labels: &[],
+                format: BodyFormat::Lp,
                 peers: true,
             },
             Self::P2 => Case {
@@ -63,6 +83,8 @@ impl CaseName {
                 hosts: 100_000,
                 connections: 4,
                 batch_lines: 5_000,
+                labels: &[],
+                format: BodyFormat::Lp,
                 peers: true,
             },
             Self::Small => Case {
@@ -73,6 +95,20 @@ impl CaseName {
                 hosts: 9_600,
                 connections: 16,
                 batch_lines: 10,
+                labels: &[],
+                format: BodyFormat::Lp,
+                peers: false,
+            },
+            Self::P4 => Case {
+                name: "p4",
+                what: "1 sample x 96,000 series with 7 labels, 2,000 samples a request, 4 connections",
+                measurement: "node_load1",
+                fields: &["value"],
+                hosts: 96_000,
+                connections: 4,
+                batch_lines: 2_000,
+                labels: &P4_LABELS,
+                format: BodyFormat::RemoteWrite,
                 peers: false,
             },
         }
@@ -83,6 +119,22 @@ impl Case {
     /// Samples of a line.
     pub(crate) fn line_samples(&self) -> u64 {
         u64::try_from(self.fields.len()).expect("a handful of fields")
+    }
+
+    /// The same load in another protocol, in requests that it allows, without peers unless they know it.
+    pub(crate) fn in_format(mut self, format: BodyFormat) -> Self {
+        self.format = format;
+        self.batch_lines = self.batch_lines.min(format.samples_max() / self.line_samples());
+        self.peers &= format == BodyFormat::Lp;
+        self
+    }
+
+    /// The name of a field's metric.
+    pub(crate) fn metric(&self, field: &str) -> String {
+        match field {
+            "value" => self.measurement.to_owned(),
+            field => format!("{}_{field}", self.measurement),
+        }
     }
 
     /// Series, over all connections.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::bench::bodies::BodyFormat;
 use crate::cli::bench::case::CaseName;
 use crate::cli::bench::compare::compare;
 use crate::cli::bench::floor;
@@ -26,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidewatch bench ingest
   tidewatch bench ingest --seconds 60 --json now.json --compare before.json
+  tidewatch bench ingest --case p4 --format json
   tidewatch bench ingest --case p1 --peer questdb=http://127.0.0.1:9000 --peer-pid 4711
 
 Starts servers of its own on data directories of its own, which it removes. Every write is acknowledged
@@ -58,6 +60,9 @@ pub(crate) struct IngestArgs {
     /// Measure only this case; may be repeated [default: all]
     #[arg(long, value_enum, value_name = "CASE")]
     case: Vec<CaseName>,
+    /// The protocol of all cases [default: line protocol, and remote write in p4]
+    #[arg(long, value_enum)]
+    format: Option<BodyFormat>,
     /// A server to measure in the same run with the same requests; questdb is known
     #[arg(long, value_name = "NAME=URL")]
     peer: Vec<String>,
@@ -86,11 +91,13 @@ fn ingest(args: &IngestArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let scratch = Scratch::new(&args.dir.clone().unwrap_or_else(std::env::temp_dir))?;
     let machine = Machine::this(&scratch.dir);
     let cases = if args.case.is_empty() {
-        vec![CaseName::P1, CaseName::P2, CaseName::Small]
+        vec![CaseName::P1, CaseName::P2, CaseName::Small, CaseName::P4]
     } else {
         args.case.clone()
     };
-    let cases: Vec<_> = cases.into_iter().map(CaseName::case).collect();
+    let cases = cases.into_iter().map(CaseName::case);
+    let cases: Vec<_> =
+        cases.map(|case| args.format.map_or(case, |format| case.in_format(format))).collect();
     let servers = |peers_too: bool| if peers_too { 1 + peers.len() } else { 1 };
     let turns: usize = cases.iter().map(|case| servers(case.peers)).sum();
     let rounds = u64::try_from(turns).expect("a handful of turns") * u64::from(ROUNDS);

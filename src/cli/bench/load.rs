@@ -144,6 +144,7 @@ fn refuse_refusals(url: &str, answer: Answer) -> Result<(), CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::bodies::BodyFormat;
     use crate::cli::bench::case::{Case, CaseName};
     use crate::cli::fake_server;
     use crate::cli::fake_server::FakeServer;
@@ -156,6 +157,8 @@ mod tests {
         hosts: 3,
         connections: 1,
         batch_lines: 3,
+        labels: &[],
+        format: BodyFormat::Lp,
         peers: false,
     };
 

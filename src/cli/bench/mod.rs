@@ -4,6 +4,7 @@
 //! load comes over HTTP from this process, on the same cores. What was acknowledged is counted and
 //! summed, and held against what SQL finds afterwards. No figure makes a run fail; a missing sample does.
 
+mod bodies;
 mod case;
 mod child;
 mod command;

@@ -1,26 +1,20 @@
 //! The requests of one connection: built before any clock runs, sent in turn, only their times patched.
 
-use std::io::Write;
-
 use tidewatch_env::Rng;
-use tidewatch_metrics::time::NANOS_PER_SECOND;
 
+use crate::cli::bench::bodies::{BodyFormat, Hosts, TimePlace};
 use crate::cli::bench::case::Case;
 
 /// Bytes of all connections' requests together; what is sent repeats after them, with later times.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
-/// The time of the first line: in the past, so that however long a run is, no time lies in the future.
-const START_SECONDS: i64 = 1_700_000_000;
-/// Seconds between two samples of a series.
-const STEP_SECONDS: i64 = 10;
-/// Digits of a time in nanoseconds, from 2001 until 2286.
-const TIME_DIGITS: usize = 19;
 
 /// The requests of one connection, which repeat for ever with times that only grow.
 #[derive(Debug)]
 pub(crate) struct Requests {
     requests: Vec<Request>,
+    format: BodyFormat,
     hosts: u64,
+    lines: u64,
     /// Samples of each series from the first request to the last.
     steps: u64,
     samples: u64,
@@ -30,9 +24,7 @@ pub(crate) struct Requests {
 #[derive(Debug)]
 struct Request {
     bytes: Vec<u8>,
-    /// Where each line's time stands.
-    times_at: Vec<usize>,
-    first_line: u64,
+    times: Vec<TimePlace>,
     hundredths: i64,
 }
 
@@ -70,13 +62,13 @@ impl Requests {
             requests.push(request);
         }
         let samples = case.batch_lines * case.line_samples();
-        Self { requests, hosts, steps: count * case.batch_lines / hosts, samples }
+        let steps = count * case.batch_lines / hosts;
+        Self { requests, format: case.format, hosts, lines: case.batch_lines, steps, samples }
     }
 
     /// How many requests bring at least one sample of every series.
     pub(crate) fn one_step(&self) -> u64 {
-        let lines = self.requests.first().map_or(1, |request| request.times_at.len());
-        self.hosts.div_ceil(u64::try_from(lines).expect("lines of one body"))
+        self.hosts.div_ceil(self.lines)
     }
 
     /// The request `number`, counted from 0 without end.
@@ -85,82 +77,38 @@ impl Requests {
         let (pass, at) = (number / count, number % count);
         let at = usize::try_from(at).expect("less than a length");
         let request = self.requests.get_mut(at).expect("less than the length");
-        request.stamp(self.hosts, pass * self.steps);
+        request.stamp(self.format, self.hosts, pass * self.steps);
         Ready { bytes: &request.bytes, samples: self.samples, hundredths: request.hundredths }
     }
 }
 
-/// The hosts of one connection.
-#[derive(Clone, Copy, Debug)]
-struct Hosts {
-    first: u64,
-    count: u64,
-}
-
 impl Request {
     fn build(case: &Case, hosts: Hosts, first_line: u64, rng: &mut Rng) -> Self {
-        let mut body = Vec::new();
-        let mut times_at = Vec::new();
-        let mut hundredths = 0;
-        for line in first_line..first_line + case.batch_lines {
-            let host = hosts.first + line % hosts.count;
-            put(&mut body, format_args!("{},host=host-{host:06} ", case.measurement));
-            for (position, field) in (0_u64..).zip(case.fields) {
-                // A level of its own per series, and noise of a few percent.
-                let level = 1_000 + (host * 7_919 + position * 104_729) % 8_000;
-                let value = level + rng.below(400);
-                hundredths += i64::try_from(value).expect("at most 9,400");
-                let comma = if position == 0 { "" } else { "," };
-                let (whole, rest) = (value / 100, value % 100);
-                put(&mut body, format_args!("{comma}{field}={whole}.{rest:02}"));
-            }
-            body.push(b' ');
-            times_at.push(body.len());
-            body.extend_from_slice(&time_digits(0));
-            body.push(b'\n');
+        let mut body = case.format.body(case, hosts, first_line, rng);
+        let head = format!("{}{}\r\n\r\n", case.format.head(), body.bytes.len());
+        let mut bytes = head.into_bytes();
+        for time in &mut body.times {
+            time.at += bytes.len();
         }
-        let mut bytes = Vec::new();
-        put(
-            &mut bytes,
-            format_args!(
-                "POST /write?db=bench HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\n\
-                 Content-Length: {}\r\n\r\n",
-                body.len()
-            ),
-        );
-        for at in &mut times_at {
-            *at += bytes.len();
-        }
-        bytes.append(&mut body);
+        bytes.append(&mut body.bytes);
         bytes.shrink_to_fit();
-        Self { bytes, times_at, first_line, hundredths }
+        Self { bytes, times: body.times, hundredths: body.hundredths }
     }
 
     /// Writes the times of a pass into the lines.
-    fn stamp(&mut self, hosts: u64, steps_before: u64) {
+    fn stamp(&mut self, format: BodyFormat, hosts: u64, steps_before: u64) {
         let mut known = None;
-        let mut digits = [0; TIME_DIGITS];
-        for (line, at) in (self.first_line..).zip(&self.times_at) {
-            let step = steps_before + line / hosts;
+        let mut text = Vec::new();
+        for time in &self.times {
+            let step = steps_before + time.line / hosts;
             if known != Some(step) {
-                digits = time_digits(step);
+                text = format.time(step);
                 known = Some(step);
             }
-            let time = self.bytes.get_mut(*at..*at + TIME_DIGITS);
-            time.expect("every line was built with a time").copy_from_slice(&digits);
+            let place = self.bytes.get_mut(time.at..time.at + text.len());
+            place.expect("every line was built with a time").copy_from_slice(&text);
         }
     }
-}
-
-/// The time of a step, in nanoseconds.
-fn time_digits(step: u64) -> [u8; TIME_DIGITS] {
-    let step = i64::try_from(step).expect("no run sends so much");
-    let nanos = (START_SECONDS + step * STEP_SECONDS) * NANOS_PER_SECOND;
-    nanos.to_string().into_bytes().try_into().expect("19 digits until 2286")
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("memory takes all that is written");
 }
 
 fn greatest_common_divisor(a: u64, b: u64) -> u64 {
@@ -171,10 +119,16 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 mod tests {
     use std::collections::BTreeMap;
 
-    use tidewatch_connectors::decode::{LineBatch, LineOptions, Precision, decode};
+    use tidewatch_connectors::decode::remote_write::unpack;
+    use tidewatch_connectors::decode::{
+        LineBatch, LineOptions, Precision, SeriesBatch, SeriesForm, SeriesOptions, decode,
+        decode_series,
+    };
     use tidewatch_metrics::EventTime;
+    use tidewatch_metrics::time::NANOS_PER_SECOND;
 
     use super::*;
+    use crate::cli::bench::bodies::STEP_SECONDS;
     use crate::cli::bench::case::CaseName;
 
     fn body(bytes: &[u8]) -> &[u8] {
@@ -233,5 +187,51 @@ mod tests {
             }
         }
         assert_eq!(last.len(), 25);
+    }
+
+    /// Metric, labels and time of each sample, and the sum of all values.
+    fn samples(format: BodyFormat, body: &[u8]) -> (Vec<(String, i64)>, f64) {
+        let form = match format {
+            BodyFormat::RemoteWrite => SeriesForm::RemoteWrite1,
+            BodyFormat::Json | BodyFormat::Lp => SeriesForm::Luminate,
+        };
+        let unpacked =
+            if format == BodyFormat::RemoteWrite { unpack(body).unwrap() } else { body.to_vec() };
+        let mut batch = SeriesBatch::new();
+        decode_series(form, &unpacked, &SeriesOptions::default(), &mut batch).unwrap();
+        assert_eq!(batch.errors().total(), 0);
+        let samples = (0..batch.items()).map(|item| {
+            let names = batch.names(&unpacked, item).unwrap();
+            (format!("{names:?}"), batch.times()[batch.rows_of(item)][0].nanos())
+        });
+        (samples.collect(), batch.values().iter().sum())
+    }
+
+    #[test]
+    fn other_protocols_bring_the_same_series_with_times_that_grow() {
+        for name in [CaseName::P1, CaseName::P4] {
+            let mut told: Vec<Vec<String>> = Vec::new();
+            for format in [BodyFormat::RemoteWrite, BodyFormat::Json] {
+                let case = Case { connections: 4, hosts: 4 * 50, batch_lines: 20, ..name.case() };
+                let case = case.in_format(format);
+                let mut requests = Requests::bounded(&case, 1, 4_000);
+                let count = u64::try_from(requests.requests.len()).unwrap();
+                let mut last: BTreeMap<String, i64> = BTreeMap::new();
+                for number in 0..3 * count {
+                    let ready = requests.ready(number);
+                    let (samples, sum) = samples(format, body(ready.bytes));
+                    assert_eq!(u64::try_from(samples.len()).unwrap(), ready.samples);
+                    assert!((sum - ready.hundredths as f64 / 100.0).abs() < 1e-4, "{sum}");
+                    for (series, time) in samples {
+                        if let Some(before) = last.insert(series, time) {
+                            assert_eq!(time - before, STEP_SECONDS * NANOS_PER_SECOND);
+                        }
+                    }
+                }
+                assert_eq!(u64::try_from(last.len()).unwrap(), 50 * case.line_samples());
+                told.push(last.into_keys().collect());
+            }
+            assert_eq!(told[0], told[1], "the same series in both");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! `tidewatch write`: files into a running server, in order within a file, several files at once.
 //!
 //! [`run()`] conducts; a [`Source`](source::Source) cuts one file into batches, which are line
-//! protocol in both formats: a CSV row becomes the line `metric,label=… value=<value> <time>`.
+//! protocol or JSON: a CSV row becomes the line `metric,label=… value=<value> <time>`.
 
 mod csv_lines;
+mod json;
 mod lines;
 mod run;
 mod source;

@@ -34,10 +34,13 @@ Examples:
   # A CSV file with the columns timestamp and value; the metric is named cpu, after the file
   tidewatch write --label host=a cpu.csv
 
+  # JSON: a document with an array of metrics, and a sample per line
+  tidewatch write metrics.json samples.ndjson
+
   # Other columns, another database, and the figures as JSON
   tidewatch write --time-column t --value-column v --metric load --db lab --json run-*.csv
 
-A row is a line of line protocol or a row of CSV. Files may be compressed with gzip.
+A row is a line of line protocol, a row of CSV, or a sample in JSON. Files may be compressed with gzip.
 Exit code 3: the server was not reached; 4: rows were rejected (the others are stored).";
 
 /// `tidewatch write`
@@ -46,7 +49,8 @@ Exit code 3: the server was not reached; 4: rows were rejected (the others are s
 pub(crate) struct WriteArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// How the files are written [default: csv for names that end in .csv or .csv.gz, else lp]
+    /// How the files are written [default: by the name: .csv, .json, .ndjson or .jsonl, also with .gz
+    /// behind it, else lp]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Unit of times that are numbers [default: ns for lp; for csv told by their size]
@@ -86,6 +90,10 @@ pub(crate) struct WriteArgs {
 enum Format {
     /// Influx line protocol
     Lp,
+    /// A document {"metrics":[{"name","timestamp","value","dimensions"}]}
+    Json,
+    /// A sample per line: {"metric","time","value","labels"}
+    Ndjson,
     /// One series per file: a column of times and one of values
     Csv,
 }
@@ -96,6 +104,16 @@ enum Unit {
     Us,
     Ms,
     S,
+}
+
+impl Format {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Lp => "line protocol",
+            Self::Json | Self::Ndjson => "JSON",
+            Self::Csv => "CSV",
+        }
+    }
 }
 
 impl Unit {
@@ -205,6 +223,7 @@ impl Sending<'_> {
 
     fn batches(&self, job: &Job) -> Result<(), CliError> {
         let rows_max = usize::try_from(self.args.batch_rows).expect("a u32 is a usize here");
+        let rows_max = rows_max.min(job.form.rows_max());
         let mut source = Source::open(&job.file, &job.form, self.progress)?;
         let mut body = Vec::new();
         while !self.stop.is_stopped() {
@@ -232,7 +251,7 @@ impl Sending<'_> {
         let durability = self.args.durability.map(|level| ("Tidewatch-Durability", level.name()));
         let response = self.client.post(&Post {
             path: &job.path,
-            content_type: "text/plain; charset=utf-8",
+            content_type: job.form.content_type(),
             headers: durability.as_slice(),
             body,
             timeout: REQUEST_TIMEOUT,
@@ -248,6 +267,9 @@ impl Sending<'_> {
             let message = refusal(response);
             let note = match batch.first_line {
                 Some(1) => message,
+                Some(line) if job.form.is_json() => {
+                    format!("{message} (counted from {line}, where the batch begins)")
+                }
                 Some(line) => format!("{message} (lines are counted from line {line} of the file)"),
                 None => format!("{message} (lines are rows of a batch, refused ones left out)"),
             };
@@ -285,21 +307,37 @@ fn jobs(args: &WriteArgs) -> Result<Vec<Job>, CliError> {
         let format = args.format.unwrap_or_else(|| format_of(file));
         let form = match format {
             Format::Csv => csv_form(args, file)?,
-            Format::Lp if args.metric.is_some() || !args.labels.is_empty() => {
+            _ if args.metric.is_some() || !args.labels.is_empty() => {
                 let problem = format!(
-                    "--metric and --label are for CSV, but {} is read as line protocol; \
+                    "--metric and --label are for CSV, but {} is read as {}; \
                      --format csv says otherwise",
-                    file.display()
+                    file.display(),
+                    format.name()
+                );
+                return Err(usage(problem));
+            }
+            Format::Json | Format::Ndjson if args.precision.is_some() => {
+                let problem = format!(
+                    "--precision is for line protocol and CSV, but {} is read as {}, whose times \
+                     tell their unit by their size",
+                    file.display(),
+                    format.name()
                 );
                 return Err(usage(problem));
             }
             Format::Lp => Form::Lines,
+            Format::Json => Form::Json,
+            Format::Ndjson => Form::JsonLines,
         };
         let unit = match (format, args.precision) {
             (Format::Lp, Some(unit)) => unit,
             _ => Unit::Ns,
         };
-        let path = format!("/write?db={}&precision={}", query_value(&args.db), unit.name());
+        let db = query_value(&args.db);
+        let path = match format {
+            Format::Lp | Format::Csv => format!("/write?db={db}&precision={}", unit.name()),
+            Format::Json | Format::Ndjson => format!("/api/v1/write?db={db}"),
+        };
         jobs.push(Job { file: file.clone(), form, path });
     }
     Ok(jobs)
@@ -325,7 +363,13 @@ fn csv_form(args: &WriteArgs, file: &Path) -> Result<Form, CliError> {
 
 fn format_of(file: &Path) -> Format {
     let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    if name.ends_with(".csv") || name.ends_with(".csv.gz") { Format::Csv } else { Format::Lp }
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    match Path::new(name).extension().and_then(std::ffi::OsStr::to_str) {
+        Some("csv") => Format::Csv,
+        Some("json") => Format::Json,
+        Some("ndjson" | "jsonl") => Format::Ndjson,
+        _ => Format::Lp,
+    }
 }
 
 /// The file's name without its extension, and without `.gz` before.

@@ -145,3 +145,42 @@ fn a_missing_file_is_named() {
     assert_eq!((error.exit_code(), &summary["requests"]), (2, &0.into()));
     assert!(error.to_string().contains("/nowhere/a.lp"), "{error}");
 }
+
+#[test]
+fn json_goes_to_its_own_door_in_batches_that_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (document, lines) = (dir.path().join("a.json"), dir.path().join("b.ndjson"));
+    fs::write(&document, "{\"metrics\":[{\"name\":\"a\"},{\"name\":\"b\"},{\"name\":\"c\"}]}")
+        .unwrap();
+    fs::write(&lines, "{\"metric\":\"a\"}\n{\"metric\":\"b\"}\n").unwrap();
+    let partial = r#"{"accepted":1,"rejected":1,"errors":[{"index":1,"metric":"b","error":"x"}]}"#;
+    let partial = Answer::new(207, partial)
+        .header("Tidewatch-Accepted", "1")
+        .header("Tidewatch-Rejected", "1");
+    for (file, content_type, bodies) in [
+        (
+            &document,
+            "application/json",
+            [
+                "{\"metrics\":[{\"name\":\"a\"},{\"name\":\"b\"}]}",
+                "{\"metrics\":[{\"name\":\"c\"}]}",
+            ],
+        ),
+        (&lines, "application/x-ndjson", ["{\"metric\":\"a\"}\n{\"metric\":\"b\"}\n", ""]),
+    ] {
+        let server = FakeServer::start(vec![partial.clone(), stored("2")]);
+        let words = ["--batch-rows", "2", "--db", "lab", file.to_str().unwrap()];
+        let (result, summary) = write(server.url(), &words);
+        assert_eq!(result.unwrap_err().exit_code(), 4, "{summary}");
+        assert_eq!(summary["rows_rejected"], 1);
+        for (request, body) in server.requests().iter().zip(bodies) {
+            assert_eq!(request.first_line, "POST /api/v1/write?db=lab HTTP/1.1");
+            assert_eq!(request.header("content-type"), Some(content_type));
+            assert_eq!(String::from_utf8_lossy(&request.body), body);
+        }
+    }
+    for words in [&["--precision", "ms", "a.json"][..], &["--metric", "m", "a.ndjson.gz"]] {
+        assert_eq!(jobs(&parse(words)).unwrap_err().exit_code(), 2, "{words:?}");
+    }
+    assert_eq!(jobs(&parse(&["a.jsonl"])).unwrap()[0].form.rows_max(), 10_000);
+}

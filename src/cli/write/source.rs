@@ -11,10 +11,11 @@ use tidewatch_metrics::EventTime;
 use crate::cli::error::{Cause, CliError};
 use crate::cli::progress::Progress;
 use crate::cli::write::csv_lines::LinePrefix;
+use crate::cli::write::json::{JsonDocument, JsonLines};
 use crate::cli::write::lines::{LINE_BYTES_MAX, Line, LineCutter};
 
-/// A batch ends when it has grown to this: well below the 32 MiB that the server takes.
-const BODY_BYTES_MAX: usize = 8 << 20;
+/// A batch ends when it has grown to this: below the 10 MiB of JSON and 32 MiB of lines that the server takes.
+pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
 /// Bytes read from a file at once.
 const READ_BYTES: usize = 256 * 1_024;
 /// How gzip files begin.
@@ -28,6 +29,10 @@ type Input = Box<dyn BufRead + Send>;
 pub(crate) enum Form {
     /// Line protocol, as it is.
     Lines,
+    /// A document `{"metrics":[…]}`, which is cut into such documents.
+    Json,
+    /// A JSON object per line, as it is.
+    JsonLines,
     /// CSV, all of it one series.
     Csv {
         /// The columns.
@@ -35,6 +40,30 @@ pub(crate) enum Form {
         /// The series.
         prefix: LinePrefix,
     },
+}
+
+impl Form {
+    /// The type of its requests' bodies.
+    pub(crate) const fn content_type(&self) -> &'static str {
+        match self {
+            Self::Lines | Self::Csv { .. } => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+            Self::JsonLines => "application/x-ndjson",
+        }
+    }
+
+    /// Rows that the server takes in one request.
+    pub(crate) const fn rows_max(&self) -> usize {
+        match self {
+            Self::Lines | Self::Csv { .. } => 1_000_000,
+            Self::Json | Self::JsonLines => 10_000,
+        }
+    }
+
+    /// Whether its rows are JSON.
+    pub(crate) const fn is_json(&self) -> bool {
+        matches!(self, Self::Json | Self::JsonLines)
+    }
 }
 
 /// What one batch holds, beside its body.
@@ -46,7 +75,7 @@ pub(crate) struct Batch {
     pub(crate) refused: u64,
     /// Why, for some of them.
     pub(crate) notes: Vec<String>,
-    /// The line of the file with which the body begins; `None` where the body has other lines.
+    /// The line or sample of the file with which the body begins; `None` where the body has other ones.
     pub(crate) first_line: Option<u64>,
 }
 
@@ -58,6 +87,8 @@ pub(crate) struct Source {
 
 enum Reader {
     Lines(LineCutter<Input>),
+    Json(JsonDocument),
+    JsonLines(JsonLines<Input>),
     Csv(Box<CsvSource>),
 }
 
@@ -65,6 +96,8 @@ impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Lines(_) => "Lines",
+            Self::Json(_) => "Json",
+            Self::JsonLines(_) => "JsonLines",
             Self::Csv(_) => "Csv",
         })
     }
@@ -98,6 +131,8 @@ impl Source {
     fn new(input: Input, form: &Form) -> Result<Self, Cause> {
         let reader = match form {
             Form::Lines => Reader::Lines(LineCutter::new(input)),
+            Form::Json => Reader::Json(JsonDocument::read(input)?),
+            Form::JsonLines => Reader::JsonLines(JsonLines::new(input)),
             Form::Csv { options, prefix } => Reader::Csv(Box::new(CsvSource {
                 reader: CsvReader::new(input, options)?,
                 prefix: prefix.clone(),
@@ -121,6 +156,8 @@ impl Source {
         body.clear();
         match &mut self.reader {
             Reader::Lines(cutter) => Ok(next_lines(cutter, rows_max, body)?),
+            Reader::Json(document) => Ok(document.next(rows_max, body)),
+            Reader::JsonLines(lines) => Ok(lines.next(rows_max, body)?),
             Reader::Csv(source) => Ok(source.next(rows_max, body)?),
         }
     }

@@ -124,6 +124,7 @@ impl Process {
             db: DATABASE,
             body: request.body.as_bytes(),
             precision: Precision::Nanoseconds,
+            accept_partial: true,
             durability: if early { Durability::Written } else { level },
             permit: self.ingest.admit(u64::try_from(request.body.len()).unwrap_or(u64::MAX))?,
             client: None,

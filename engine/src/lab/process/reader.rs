@@ -80,6 +80,7 @@ impl Process {
             db: "default",
             body,
             precision: Precision::Nanoseconds,
+            accept_partial: true,
             durability: Durability::Synced,
             permit: self.ingest.admit(u64::try_from(body.len()).unwrap_or(u64::MAX))?,
             client: None,

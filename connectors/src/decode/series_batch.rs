@@ -1,0 +1,366 @@
+//! What a body of samples by series says, in columns: JSON, and remote write.
+
+use std::ops::Range;
+
+use tidewatch_metrics::EventTime;
+
+use crate::decode::item_errors::{ItemErrors, ItemReason};
+use crate::decode::json;
+use crate::decode::line_batch::Span;
+use crate::decode::remote_write;
+
+/// The protocols whose bodies are decoded to a [`SeriesBatch`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SeriesForm {
+    /// Luminate's batch: `{"metrics":[{"name","timestamp","value","dimensions"}]}`.
+    #[default]
+    Luminate,
+    /// A line per sample: `{"metric","time","value","labels"}`.
+    JsonLines,
+    /// `prometheus.WriteRequest`, unpacked.
+    RemoteWrite1,
+    /// `io.prometheus.write.v2.Request`, unpacked.
+    RemoteWrite2,
+}
+
+impl SeriesForm {
+    /// The form as one word, for counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Luminate => "json",
+            Self::JsonLines => "ndjson",
+            Self::RemoteWrite1 => "remote_write",
+            Self::RemoteWrite2 => "remote_write_2",
+        }
+    }
+}
+
+/// How a body is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesOptions {
+    /// The earliest time that is taken; `None` for no bound.
+    pub time_min: Option<EventTime>,
+    /// The latest time that is taken; `None` for no bound.
+    pub time_max: Option<EventTime>,
+    /// The seed of `SeriesBatch::key_hashes`: secret, so that no client can make keys collide. Another
+    /// one for each form, because equal bytes mean different things.
+    pub key_seed: u64,
+    /// More samples than this refuse the whole body.
+    pub samples_max: usize,
+    /// Whether names and labels of [`SeriesForm::Luminate`] must keep within Luminate's own limits.
+    pub strict: bool,
+}
+
+impl Default for SeriesOptions {
+    fn default() -> Self {
+        Self {
+            time_min: None,
+            time_max: None,
+            key_seed: 0,
+            samples_max: tidewatch_metrics::limits::BATCH_ROWS_MAX,
+            strict: false,
+        }
+    }
+}
+
+/// Why a whole body is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SeriesError {
+    /// More samples than `SeriesOptions::samples_max`.
+    #[error("body has {received} samples, at most {samples_max} are taken at once")]
+    TooManySamples {
+        /// The limit.
+        samples_max: usize,
+        /// Samples in the body; for remote write those up to the first one too many.
+        received: usize,
+    },
+    /// Positions in the body would not fit into 32 bits.
+    #[error("body of {bytes} bytes is longer than {}", u32::MAX)]
+    BodyTooLong {
+        /// The body's length.
+        bytes: usize,
+    },
+    /// No valid JSON.
+    #[error("body is not valid JSON at byte {}", at + 1)]
+    Json {
+        /// Where that was seen, from 0.
+        at: usize,
+    },
+    /// JSON of another shape.
+    #[error("body must be an object with an array \"metrics\"")]
+    NoMetrics,
+    /// `metrics` more than once.
+    #[error("\"metrics\" stands twice in the body")]
+    MetricsTwice,
+    /// No sample at all.
+    #[error("body has no samples")]
+    Empty,
+    /// No valid message.
+    #[error("body is not a valid message of the protocol at byte {}", at + 1)]
+    Message {
+        /// Where that was seen, from 0.
+        at: usize,
+    },
+    /// More symbols than a body may have.
+    #[error("body has more than {symbols_max} symbols")]
+    TooManySymbols {
+        /// The limit.
+        symbols_max: usize,
+    },
+    /// The first symbol is not the empty string.
+    #[error("the first symbol must be the empty string")]
+    FirstSymbol,
+}
+
+/// Where the names of an item's series stand in the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ItemKey {
+    /// JSON: the name without its quotes. Remote write: the whole time series.
+    pub(crate) name: Span,
+    /// JSON: the object of labels with its braces, or nothing.
+    pub(crate) labels: Span,
+}
+
+/// The names of a series as sent, with escapes taken out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesNames {
+    /// The metric.
+    pub metric: String,
+    /// The labels, in the order of the body. Keys may repeat.
+    pub labels: Vec<(String, String)>,
+}
+
+/// The accepted samples of one body by items, and what was refused. An item is a JSON sample or a time series
+/// of remote write.
+///
+/// Item `i` is `(keys[i], key_hashes[i], numbers[i])` and has the rows `first_rows[i] .. first_rows[i + 1]`
+/// (the last item's: to the end) of `(times, values)`.
+///
+/// Invariants: all columns of items have one length, those of rows another one; `first_rows` grows strictly;
+/// all spans lie within the body; equal hashes are equal names. Whether the names are valid is asked once per
+/// series, with [`SeriesBatch::names`]. Kept and reused from body to body: no memory is given back.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesBatch {
+    form: SeriesForm,
+    strict: bool,
+    keys: Vec<ItemKey>,
+    key_hashes: Vec<u128>,
+    numbers: Vec<u32>,
+    first_rows: Vec<u32>,
+    times: Vec<EventTime>,
+    values: Vec<f64>,
+    errors: ItemErrors,
+    extras: Extras,
+    /// What remote write 2.0 refers to.
+    pub(crate) symbols: Vec<Span>,
+    pub(crate) symbol_hashes: Vec<u128>,
+    /// Reused for keys that are not in one piece.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// What a body of remote write has beside samples: counted, not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Metadata of metrics.
+    pub metadata: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+    /// Native histograms, which are refused.
+    pub histograms: u64,
+    /// Samples or series with a start timestamp.
+    pub start_times: u64,
+}
+
+impl SeriesBatch {
+    /// A batch without items.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.keys.clear();
+        self.key_hashes.clear();
+        self.numbers.clear();
+        self.first_rows.clear();
+        self.times.clear();
+        self.values.clear();
+        self.errors.clear();
+        self.extras = Extras::default();
+        self.symbols.clear();
+        self.symbol_hashes.clear();
+        self.scratch.clear();
+    }
+
+    /// Items with rows.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Rows and symbols that there is memory for, whatever the batch holds.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.values.capacity().max(self.symbols.capacity())
+    }
+
+    /// Per item: a seeded 128-bit hash of its names as sent.
+    #[must_use]
+    pub fn key_hashes(&self) -> &[u128] {
+        &self.key_hashes
+    }
+
+    /// Per item: its place in the body, from 0, refused ones counted.
+    #[must_use]
+    pub fn numbers(&self) -> &[u32] {
+        &self.numbers
+    }
+
+    /// Per row: its time.
+    #[must_use]
+    pub fn times(&self) -> &[EventTime] {
+        &self.times
+    }
+
+    /// Per row: its value. Remote write's may be NaN, its stale marker among them, and infinite.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// The rows of one item; empty for an item that is not there.
+    #[inline]
+    #[must_use]
+    pub fn rows_of(&self, item: usize) -> Range<usize> {
+        let row = |item: usize| self.first_rows.get(item).map(|row| *row as usize);
+        match row(item) {
+            Some(start) => start..row(item + 1).unwrap_or(self.values.len()),
+            None => 0..0,
+        }
+    }
+
+    /// The form of the body.
+    #[must_use]
+    pub fn form(&self) -> SeriesForm {
+        self.form
+    }
+
+    /// What was refused.
+    #[must_use]
+    pub fn errors(&self) -> &ItemErrors {
+        &self.errors
+    }
+
+    /// What there was beside samples.
+    #[must_use]
+    pub fn extras(&self) -> &Extras {
+        &self.extras
+    }
+
+    /// The names of an item's series, from the body that was decoded. Allocates: meant for once per series.
+    ///
+    /// # Errors
+    /// Why they name no series.
+    pub fn names(&self, body: &[u8], item: usize) -> Result<SeriesNames, ItemReason> {
+        let key = self.keys.get(item).copied().unwrap_or_default();
+        match self.form {
+            SeriesForm::Luminate | SeriesForm::JsonLines => {
+                json::names(key.name.of(body), key.labels.of(body), self.strict)
+            }
+            SeriesForm::RemoteWrite1 => remote_write::v1::names(key.name.of(body)),
+            SeriesForm::RemoteWrite2 => {
+                remote_write::v2::names(key.name.of(body), body, &self.symbols)
+            }
+        }
+    }
+
+    pub(crate) fn begin(&mut self, form: SeriesForm, options: &SeriesOptions) {
+        self.clear();
+        self.form = form;
+        self.strict = options.strict && form == SeriesForm::Luminate;
+    }
+
+    pub(crate) fn errors_mut(&mut self) -> &mut ItemErrors {
+        &mut self.errors
+    }
+
+    pub(crate) fn extras_mut(&mut self) -> &mut Extras {
+        &mut self.extras
+    }
+
+    #[inline]
+    pub(crate) fn push_row(&mut self, time: EventTime, value: f64) {
+        self.times.push(time);
+        self.values.push(value);
+    }
+
+    /// Ends the item whose rows are those from `first_row` on; it is left out if there are none.
+    #[inline]
+    pub(crate) fn push_item(&mut self, number: u32, key: ItemKey, hash: u128, first_row: usize) {
+        if first_row == self.values.len() {
+            return;
+        }
+        self.keys.push(key);
+        self.key_hashes.push(hash);
+        self.numbers.push(number);
+        self.first_rows.push(u32::try_from(first_row).expect("a sample takes bytes of the body"));
+    }
+
+    /// Takes back the rows of an item that is refused; gives how many they were.
+    pub(crate) fn retract(&mut self, first_row: usize) -> u64 {
+        let rows = self.values.len() - first_row;
+        self.times.truncate(first_row);
+        self.values.truncate(first_row);
+        u64::try_from(rows).unwrap_or(u64::MAX)
+    }
+}
+
+impl SeriesOptions {
+    /// Why a time is not taken.
+    #[inline]
+    pub(crate) fn check_time(&self, time: EventTime) -> Result<(), ItemReason> {
+        if self.time_max.is_some_and(|latest| time > latest) {
+            return Err(ItemReason::TimeInFuture);
+        }
+        if self.time_min.is_some_and(|earliest| time < earliest) {
+            return Err(ItemReason::TimeTooOld);
+        }
+        Ok(())
+    }
+}
+
+/// Decodes `body` into `out`, whose former content is dropped.
+///
+/// Refused items are in `out.errors()`; the others are taken.
+///
+/// # Errors
+/// If the whole body is refused; `out` is then empty.
+pub fn decode_series(
+    form: SeriesForm,
+    body: &[u8],
+    options: &SeriesOptions,
+    out: &mut SeriesBatch,
+) -> Result<(), SeriesError> {
+    out.begin(form, options);
+    if u32::try_from(body.len()).is_err() {
+        return Err(SeriesError::BodyTooLong { bytes: body.len() });
+    }
+    let decoded = match form {
+        SeriesForm::Luminate => json::decode_luminate(body, options, out),
+        SeriesForm::JsonLines => json::decode_lines(body, options, out),
+        SeriesForm::RemoteWrite1 => remote_write::v1::decode(body, options, out),
+        SeriesForm::RemoteWrite2 => remote_write::v2::decode(body, options, out),
+    };
+    if decoded.is_err() {
+        out.clear();
+    }
+    decoded
+}
