@@ -95,8 +95,9 @@ impl VerifyShard {
         self.pipeline.set_counted(upto);
     }
 
-    /// Puts rules in force; what was counted before must have been taken.
+    /// Puts rules in force, behind the rows so far; what was counted of them must have been taken.
     pub(crate) fn rules(&mut self, rules: &RulesInForce, observer: &mut impl Observer) {
+        self.apply_all(observer);
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.hand_out(observer, 0, &[]);
