@@ -174,7 +174,10 @@ fn what_was_acknowledged_survives_kill_9_at_any_moment() {
         .set("wal.segment_bytes_max=1MiB")
         .set("checkpoint.rows_max=1000");
     let ledgers: Vec<Mutex<Ledger>> = (0..WRITERS).map(|_| Mutex::default()).collect();
-    for number in 0..rounds {
+    let archive = home.data().join("archive");
+    let mut number = 0;
+    // On a slow machine it takes longer until the first file of the log is full.
+    while number < rounds || files_in(&archive) == 0 {
         let requests = 1 + rng.below(REQUESTS_MAX);
         round(start.up(), &ledgers, requests);
         if rng.below(3) == 0 {
@@ -184,12 +187,13 @@ fn what_was_acknowledged_survives_kill_9_at_any_moment() {
         let server = start.up();
         assert_all_there(&server, &ledgers, number);
         server.kill9();
+        number += 1;
     }
     for ledger in &ledgers {
         ledger.lock().unwrap().checked = 0;
     }
     let server = start.up();
-    assert_all_there(&server, &ledgers, rounds);
+    assert_all_there(&server, &ledgers, number);
     assert!(server.number("SELECT count(*) FROM tidewatch.segments") > 0, "flushes ran between");
     let merged = "SELECT count(*) FROM tidewatch.segments WHERE tier > 0";
     while server.number(merged) == 0 {
@@ -198,8 +202,6 @@ fn what_was_acknowledged_survives_kill_9_at_any_moment() {
     }
     let rows = server.number("SELECT count(*) FROM tidewatch.arrivals");
     assert_eq!(server.stop(), 0);
-    let truncated = files_in(&home.data().join("archive"));
-    assert!(truncated > 0, "files of the log went to the archive");
     for more in [&[][..], &["--shards", "7", "--rechunk", "1"]] {
         let report = home.replay(more);
         assert_eq!(

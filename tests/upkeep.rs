@@ -187,7 +187,11 @@ fn a_damaged_segment_is_set_aside_and_the_rest_is_answered() {
     for round in 0..4 {
         write(&server, &body("cpu", 10, round * 200..(round + 1) * 200));
     }
-    wait_for(&server, "SELECT sum(rows) FROM tidewatch.segments", |rows| rows >= 8_000);
+    wait_for(
+        &server,
+        "SELECT CAST(coalesce(sum(rows), 0) AS bigint) FROM tidewatch.segments",
+        |rows| rows >= 8_000,
+    );
     assert_eq!(server.stop(), 0);
     let segments = home.data().join("segments");
     let damaged = files(&segments)
@@ -223,7 +227,11 @@ fn segments_are_compacted_on_a_stopped_directory_and_hold_the_same() {
     for round in 0..6 {
         write(&server, &body("cpu", 10, round * 200..(round + 1) * 200));
     }
-    wait_for(&server, "SELECT sum(rows) FROM tidewatch.segments", |rows| rows >= 12_000);
+    wait_for(
+        &server,
+        "SELECT CAST(coalesce(sum(rows), 0) AS bigint) FROM tidewatch.segments",
+        |rows| rows >= 12_000,
+    );
     let (before, sum) = (segments(&server), "SELECT sum(CAST(value AS bigint)) FROM cpu");
     let expected = server.number(sum);
     assert_eq!(server.stop(), 0);
