@@ -1,6 +1,6 @@
 //! Streaming percentiles: counts of each shard's rows, windows over all shards, and when they close.
 //!
-//! A shard counts its rows with a [`Tally`](tally::Tally). At every tick of the log all shards hand in what they counted, and the
+//! A shard counts its rows with a `Tally`. At every tick of the log all shards hand in what they counted, and the
 //! [`WindowSet`] adds it up. Sums of counts have the same bits in any order, so neither the number of shards nor
 //! how rows were cut into batches shows in a window.
 
