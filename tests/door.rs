@@ -231,6 +231,12 @@ fn a_full_house_says_so_before_a_body_is_read() {
     let refused = raw(&server, large.as_bytes());
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(refused.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{refused}");
+    // A Prometheus would drop what is answered 429.
+    let to = "POST /api/v1/write HTTP/1.1\r\nContent-Type: application/x-protobuf\r\n";
+    let remote = large.replacen("POST /write HTTP/1.1\r\n", to, 1);
+    let refused = raw(&server, remote.as_bytes());
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{refused}");
     assert_eq!(server.post("/write", "small value=1").status, 204, "a small one still fits");
     drop(holding);
     let served = (0..10_000).find(|_| {

@@ -1,7 +1,7 @@
 //! Prometheus remote write, 1.0 and 2.0.
 //!
-//! Senders drop what is answered with 4xx, 429 apart, and send again what is answered with 5xx. So whatever may
-//! succeed later must not be a 4xx: a body that came too slowly is answered 503 here.
+//! Senders send again what is answered with 5xx and drop what is answered with 4xx; with 429, too, unless they are told
+//! otherwise. So whatever may succeed later is a 503 here: a body that came too slowly, and a house that is full.
 
 use std::collections::HashMap;
 
@@ -43,7 +43,7 @@ pub(super) async fn write(
             written(error.into_response(), 0)
         }
         Err(mut error) => {
-            if error.status == StatusCode::REQUEST_TIMEOUT {
+            if is_worth_a_retry(error.status) {
                 error.status = StatusCode::SERVICE_UNAVAILABLE;
                 error = error.retry_after(1);
             }
@@ -51,6 +51,11 @@ pub(super) async fn write(
             written(error.decorate(response), 0)
         }
     }
+}
+
+/// Whether the same body may be stored when it is sent again.
+fn is_worth_a_retry(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 fn answer(outcome: &Outcome) -> Response {

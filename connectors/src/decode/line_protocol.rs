@@ -17,7 +17,8 @@
 //!
 //! - accepts CR LF, and spaces at the end of a line without a time;
 //! - refuses control bytes outside strings, which includes a backslash before a line end;
-//! - refuses an unescaped comma in a tag key or field key (`m,a,b=c f=1`);
+//! - refuses an unescaped comma in a tag key or field key (`m,a,b=c f=1`), and one behind the only field
+//!   (`m f=1, 5`; the crate refuses it behind a second field);
 //! - refuses duplicate tags, names beyond the limits, integers beyond 2^53, floats too large for 64 bits,
 //!   and times beyond the range;
 //! - ends a comment at its line end, whatever quotes or backslashes it has.

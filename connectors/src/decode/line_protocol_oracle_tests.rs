@@ -117,12 +117,14 @@ fn between() -> impl Strategy<Value = &'static str> {
 }
 
 /// Whether the head of `line_protocol.rs` lists this refusal of a line that the crate accepts.
-fn is_deliberate(reason: LineReason, line: &ParsedLine<'_>) -> bool {
+fn is_deliberate(ours: &LineError, text: &str, line: &ParsedLine<'_>) -> bool {
     let mut tags = line.series.tag_set.iter().flatten();
     let comma_in_field = || line.field_set.iter().any(|(key, _)| key.contains(','));
-    match reason {
+    let behind_the_only_field =
+        || line.field_set.len() == 1 && text.as_bytes()[..ours.at as usize].ends_with(b",");
+    match ours.reason {
         LineReason::MissingTagValue => tags.any(|(key, _)| key.contains(',')),
-        LineReason::MissingFieldValue => comma_in_field(),
+        LineReason::MissingFieldValue => comma_in_field() || behind_the_only_field(),
         LineReason::TrailingBackslash => tags.any(|(key, _)| key.contains(',')) || comma_in_field(),
         LineReason::DuplicateTag => {
             let mut keys: Vec<_> = tags.map(|(key, _)| key.as_str()).collect();
@@ -185,7 +187,7 @@ proptest! {
             (None, ours) => prop_assert!(ours.is_none() && batch.lines_accepted() == 0),
             (Some(Err(_)), ours) => prop_assert!(ours.is_some(), "only we accept {:?}", line),
             (Some(Ok(theirs)), Some(ours)) => {
-                prop_assert!(is_deliberate(ours.reason, &theirs), "we refuse {:?}: {}", line, ours);
+                prop_assert!(is_deliberate(ours, &line, &theirs), "we refuse {:?}: {}", line, ours);
             }
             (Some(Ok(theirs)), None) => {
                 let mut expected = vec![by_the_crate(&theirs)];
