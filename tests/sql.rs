@@ -1,12 +1,14 @@
 //! SQL from outside: statements that break DataFusion are refused, and an acknowledged row is seen.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidewatch_env::{Clock, RealClock};
 
-use crate::server::{Home, Server};
+use crate::server::{Home, Server, run};
 
 /// What a refusal may take on a busy machine in a debug build.
 const REFUSED_WITHIN: Duration = Duration::from_secs(20);
@@ -204,4 +206,100 @@ fn every_format_has_the_same_rows_and_the_statistics() {
     assert_eq!(unknown.status, 400);
     let missing = server.ask(&json!({}));
     assert_eq!((missing.status, missing.json()["error"]["details"].clone()), (400, json!({})));
+}
+
+/// Asks over a connection of its own; whether the answer is read is for the caller to say.
+fn send(server: &Server, parameters: &Value) -> TcpStream {
+    let body = parameters.to_string();
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let request = format!(
+        "POST /api/v3/query_sql HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        server.address,
+        body.len(),
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// The head of an answer, in lower case, and its body.
+fn read(mut stream: TcpStream) -> (String, Vec<u8>) {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap().to_lowercase(), body)
+}
+
+#[test]
+fn files_for_other_programs_come_over_http_by_command_and_from_a_stopped_directory() {
+    let home = Home::new();
+    let server = home.serve();
+    let body = "cpu,host=a value=1.5 1700000000\ncpu,host=b value=-2 1700000001\n";
+    assert_eq!(server.post("/write?precision=s", body).status, 204);
+    let statement = "SELECT time, value, host FROM cpu ORDER BY time";
+    let mut of_formats = Vec::new();
+    for (format, content_type, first, last) in [
+        ("parquet", "application/vnd.apache.parquet", &b"PAR1"[..], &b"PAR1"[..]),
+        (
+            "arrow",
+            "application/vnd.apache.arrow.stream",
+            &[255; 4],
+            &[255, 255, 255, 255, 0, 0, 0, 0],
+        ),
+    ] {
+        let (head, body) = read(send(&server, &json!({ "q": statement, "format": format })));
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains(&format!("content-type: {content_type}\r\n")), "{head}");
+        assert!(head.contains("tidewatch-stats: {\"rows\":2,"), "{head}");
+        assert!(body.starts_with(first) && body.ends_with(last), "{format}: {body:?}");
+        assert!(body.windows(4).any(|four| four == b"host"), "{format}: no column");
+        let by_command = run(&["query", "--url", &server.url(), "--format", format, statement]);
+        assert_eq!((by_command.status.code(), &by_command.stdout), (Some(0), &body), "{format}");
+        of_formats.push((format, body));
+    }
+    assert_eq!(server.stop(), 0);
+    let data = home.data();
+    for (format, body) in of_formats {
+        let dir = data.to_str().unwrap();
+        let stopped = run(&["query", "--data-dir", dir, "--format", format, statement]);
+        assert_eq!((stopped.status.code(), &stopped.stdout), (Some(0), &body), "{format}");
+    }
+}
+
+#[test]
+fn queries_whose_clients_are_gone_end_and_leave_their_places() {
+    let home = Home::new();
+    let mut server = home.serve();
+    assert_eq!(server.post("/write", "m value=1 1\n").status, 204);
+    let slow = json!({ "q": "SELECT count(*) FROM range(0, 1000000000000)", "timeout_ms": 30_000 });
+    let quick = json!({ "q": "SELECT count(*) AS n FROM m" });
+    let clock = RealClock::new();
+    let sent = |query: &Value| (0..100).map(|_| send(&server, query)).collect::<Vec<_>>();
+    let gone = sent(&slow);
+    while server.counter("tidewatch_query_running") < 8 {
+        assert!(clock.monotonic() < Duration::from_secs(20), "nothing runs");
+    }
+    let waiting = sent(&quick);
+    drop(gone);
+    let left = clock.monotonic();
+    let mut answered = 0;
+    for stream in waiting {
+        let (head, body) = read(stream);
+        let is_answered = head.starts_with("http/1.1 200");
+        // 8 run and 64 wait; who comes beyond that is told so.
+        assert!(is_answered || head.starts_with("http/1.1 503"), "{head}");
+        assert!(!is_answered || body == b"[{\"n\":1}]", "{body:?}");
+        answered += u32::from(is_answered);
+    }
+    while server.counter("tidewatch_query_running") > 0 {
+        let since = clock.monotonic().saturating_sub(left);
+        assert!(since < Duration::from_secs(20), "queries run on for nobody");
+    }
+    for _ in 0..10 {
+        assert_eq!(server.number("SELECT count(*) FROM m"), 1, "{answered} were answered");
+    }
+    assert!(server.rss_mib() < MEMORY_MIB_MAX, "{} MiB", server.rss_mib());
+    assert!(server.is_alive());
+    assert_eq!(server.stop(), 0);
 }

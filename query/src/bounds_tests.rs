@@ -64,6 +64,7 @@ fn chains_that_overflow_the_stack_of_datafusion_are_refused() {
     let nots = format!("SELECT {} true", "NOT ".repeat(900));
     refused(&asked, &nots, &[LimitExceeded, Invalid]);
     refused(&asked, &format!("SELECT '{}'", "x".repeat(70_000)), &[LimitExceeded]);
+    refused(&asked, &format!("SELECT {}", vec!["1"; 17_000].join(",")), &[LimitExceeded]);
 }
 
 #[test]
@@ -118,6 +119,11 @@ fn functions_that_build_without_bound_are_refused() {
         "SELECT array_agg(a.value) FROM cpu a CROSS JOIN cpu b",
         "SELECT DISTINCT a.value, b.value FROM cpu a CROSS JOIN cpu b",
         "SELECT * FROM cpu a CROSS JOIN cpu b ORDER BY a.value + b.value",
+        "SELECT increase(a.value + b.value, a.time) FROM cpu a CROSS JOIN cpu b",
+        "SELECT a.value, rate(b.value, b.time) FROM cpu a CROSS JOIN cpu b GROUP BY a.value",
+        "SELECT * FROM time_buckets('1 nanosecond', TIMESTAMP '1700-01-01', TIMESTAMP '2200-01-01')",
+        "SELECT a.bucket FROM time_buckets('1 minute', now() - INTERVAL '600 days', now()) a \
+         CROSS JOIN time_buckets('1 minute', now() - INTERVAL '600 days', now()) b ORDER BY 1",
     ] {
         refused(&asked, sql, &[LimitExceeded, Timeout]);
     }
@@ -136,6 +142,17 @@ fn what_would_change_something_or_leave_the_process_is_refused() {
         "PREPARE p AS SELECT 1",
         "EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/tidewatch-probe.csv'",
         "DROP TABLE cpu",
+        "DELETE FROM cpu",
+        "UPDATE cpu SET value = 0",
+        "TRUNCATE TABLE cpu",
+        "CREATE TABLE t AS SELECT * FROM cpu",
+        "CREATE VIEW v AS SELECT * FROM cpu",
+        "CREATE SCHEMA s",
+        "CREATE FUNCTION f(BIGINT) RETURNS BIGINT RETURN $1 + 1",
+        "BEGIN",
+        "EXECUTE p",
+        "DEALLOCATE p",
+        "EXPLAIN COPY (SELECT 1) TO '/tmp/tidewatch-probe.csv'",
     ] {
         refused(&asked, sql, &[Forbidden]);
     }
@@ -146,6 +163,10 @@ fn what_would_change_something_or_leave_the_process_is_refused() {
         "SELECT 1; SELECT 2",
         "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT * FROM t",
         "SELECT regexp_like(host, host) FROM cpu",
+        "SELECT * FROM 's3://bucket/x.parquet'",
+        "SELECT * FROM read_parquet('/etc/passwd')",
+        "SELECT * FROM parquet_metadata('/etc/passwd')",
+        "SELECT rate(value, time) OVER (ORDER BY time) FROM cpu",
     ] {
         refused(&asked, sql, &[Invalid]);
     }

@@ -179,6 +179,17 @@ impl QueryEngine {
     }
 }
 
+#[cfg(test)]
+impl QueryEngine {
+    /// Bytes of memory that queries hold, and places that are taken, the running ones first.
+    pub(crate) fn held(&self) -> (usize, usize, usize) {
+        let limits = &self.shared.limits;
+        let running = limits.running_max - self.shared.running.available_permits();
+        let room = limits.running_max + limits.waiting_max - self.room.available_permits();
+        (self.shared.memory.reserved(), running, room)
+    }
+}
+
 impl Drop for QueryEngine {
     fn drop(&mut self) {
         // Waiting for queries here could block a runtime's thread.
@@ -225,7 +236,8 @@ impl Shared {
         };
         let memory = MemoryConsumer::new("answer").register(planned.context.memory_pool());
         let limits = (self.limits.rows_max, self.limits.answer_bytes_max);
-        let mut writer = AnswerWriter::new(format, &planned.plan.schema(), limits, memory);
+        let writer = AnswerWriter::new(format, &planned.plan.schema(), limits, memory);
+        let mut writer = writer.map_err(QueryError::of)?;
         let plan = Arc::clone(&planned.plan);
         let mut batches =
             execute_stream(plan, Arc::clone(&planned.context)).map_err(QueryError::of)?;

@@ -147,6 +147,50 @@ fn beyond_the_room_queries_are_turned_away_and_dropped_ones_make_room() {
     });
 }
 
+/// Holds memory of all rows, and ends in minutes at the earliest.
+const GREEDY: &str = "SELECT max(s) FROM (SELECT sum(a.value) OVER () AS s FROM \
+                      range(0, 400000) a CROSS JOIN range(0, 1000) b)";
+
+#[test]
+fn two_hundred_queries_of_which_half_are_dropped_leave_nothing_behind() {
+    let world = World::new(2);
+    let rows: Vec<Arrival> = (0..5_000).map(|i| row(&world, "a", i, 1.0)).collect();
+    world.write(&rows);
+    world.flush(0);
+    let limits =
+        QueryLimits { running_max: 4, waiting_max: 196, threads: 2, ..QueryLimits::default() };
+    let asked = Asked::with_limits(&world, limits);
+    let clock = tidewatch_env::RealClock::new();
+    let now = || tidewatch_env::Clock::monotonic(&clock);
+    let sql = |at: usize| match at % 4 {
+        0 => GREEDY,
+        2 => ENDLESS,
+        _ => "SELECT host, count(*) AS n, increase(value, time) AS up FROM cpu GROUP BY host",
+    };
+    let queries = (0..200).map(|at| asked.engine.execute(request(sql(at), Format::Csv)));
+    let mut queries: Vec<_> = queries.map(Box::pin).collect();
+    block_on(async {
+        for query in &mut queries {
+            assert!(futures::poll!(query).is_pending());
+        }
+    });
+    // Some of those that are dropped are at work by then, and most wait.
+    while asked.engine.held().1 < 4 {
+        assert!(now() < Duration::from_secs(60), "nothing runs");
+        std::thread::yield_now();
+    }
+    let kept: Vec<_> =
+        queries.into_iter().enumerate().filter(|(at, _)| at % 2 == 1).map(|(_, q)| q).collect();
+    for answer in block_on(join_all(kept)) {
+        assert_eq!(answer.unwrap().body, "host,n,up\na,5000,0.0\n");
+    }
+    while asked.engine.held() != (0, 0, 0) || asked.instruments.running.get() != 0 {
+        let held = asked.engine.held();
+        assert!(now() < Duration::from_secs(120), "bytes, running and room: {held:?}");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn deadlines_hold_while_all_threads_are_busy() {
     let world = World::new(1);

@@ -31,6 +31,8 @@ pub use request::{Format, QueryAnswer, QueryRequest, QueryStats};
 pub use source::{Source, WalSegmentRow};
 
 #[cfg(test)]
+mod anomalies_tests;
+#[cfg(test)]
 mod bounds_tests;
 #[cfg(test)]
 mod dedup_tests;

@@ -29,6 +29,8 @@ pub const FUNCTION_WORK_MAX: usize = 1 << 28;
 pub const WIDE_ROW_BYTES_MAX: usize = 64 << 10;
 /// Bytes that `unnest` may make of the rows that it takes at once.
 pub const UNNEST_BYTES_MAX: usize = 32 << 20;
+/// Buckets that one call of `time_buckets` makes.
+pub const TIME_BUCKETS_MAX: u32 = 1_000_000;
 /// Rows of one batch.
 pub const BATCH_ROWS: usize = 8_192;
 /// Segments that are merged at once, unless an hour has more.

@@ -17,9 +17,16 @@ pub enum Format {
     Csv,
     /// A table for people.
     Pretty,
+    /// A Parquet file.
+    Parquet,
+    /// A stream of Arrow's inter-process format.
+    Arrow,
 }
 
 impl Format {
+    /// The names of all formats, for those who are told of them.
+    pub const NAMES: &str = "json, jsonl, csv, pretty, parquet, arrow";
+
     /// The format with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -28,6 +35,8 @@ impl Format {
             "jsonl" => Some(Self::JsonLines),
             "csv" => Some(Self::Csv),
             "pretty" => Some(Self::Pretty),
+            "parquet" => Some(Self::Parquet),
+            "arrow" => Some(Self::Arrow),
             _ => None,
         }
     }
@@ -40,6 +49,8 @@ impl Format {
             Self::JsonLines => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Pretty => "text/plain; charset=utf-8",
+            Self::Parquet => "application/vnd.apache.parquet",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
         }
     }
 }

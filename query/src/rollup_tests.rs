@@ -262,6 +262,10 @@ fn only_rows_that_no_rollup_answers_are_read() {
     let plan = format!("EXPLAIN {SUM} WHERE host = 'a'");
     let plan = both.with.csv(&plan).unwrap();
     assert!(plan.contains("RollupExec: rollup_rows=24, sample_rows=2160"), "{plan}");
+    let of_buckets = "SELECT time_bucket(INTERVAL '2 hours', time) AS t, sum(value) AS v \
+                      FROM cpu GROUP BY t ORDER BY t";
+    let (with, _) = both.compare(of_buckets);
+    assert_eq!(with.rollup_rows, 24, "time_bucket is date_bin");
     let within = "time >= '1970-01-01T00:10:00Z' AND time < '1970-01-01T01:50:00Z'";
     let plan = both.with.csv(&format!("EXPLAIN {SUM} WHERE {within}")).unwrap();
     assert!(!plan.contains("RollupExec"), "no hour is whole: {plan}");

@@ -12,9 +12,12 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
-use crate::functions::{ConcatPlanner, KeepBounds, bounded_functions, merge_percentile};
+use crate::functions::{
+    ConcatPlanner, KeepBounds, bounded_functions, merge_percentile, over_time_functions,
+    time_bucket,
+};
 use crate::limits::{BATCH_ROWS, DEPTH_MAX};
-use crate::tables::{Catalog, TIDEWATCH};
+use crate::tables::{Catalog, TIDEWATCH, TimeBuckets};
 
 /// What all sessions have in common, made once.
 #[derive(Clone, Debug)]
@@ -40,7 +43,12 @@ impl SessionTemplate {
         for function in bounded_functions(known.iter()) {
             state.register_udf(function)?;
         }
+        state.register_udf(Arc::new(time_bucket()))?;
         state.register_udaf(Arc::new(merge_percentile()))?;
+        for function in over_time_functions() {
+            state.register_udaf(Arc::new(function))?;
+        }
+        state.register_udtf("time_buckets", Arc::new(TimeBuckets));
         state.register_expr_planner(Arc::new(ConcatPlanner::default()))?;
         state.register_function_rewrite(Arc::new(KeepBounds))?;
         Ok(Self { state })

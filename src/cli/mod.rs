@@ -22,7 +22,7 @@ mod stop;
 mod wal;
 mod write;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -100,7 +100,10 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
         Command::Serve(args) => serve::run(args, out),
         Command::Write(args) => write::run(args, out),
-        Command::Query(args) => query::run(args, &mut serve::answer_locally, out),
+        Command::Query(args) => {
+            args.check_output(io::stdout().is_terminal())?;
+            query::run(args, &mut serve::answer_locally, out)
+        }
         Command::Delete(args) => delete::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Demo(args) => demo::run(args, out),

@@ -29,6 +29,9 @@ Examples:
   # A statement from a file, as CSV
   tidewatch query --format csv - < report.sql > report.csv
 
+  # A Parquet file for other programs
+  tidewatch query --format parquet 'SELECT * FROM cpu' > cpu.parquet
+
   # A data directory that no server works on
   tidewatch query --data-dir ./tidewatch-data 'SELECT count(*) FROM tidewatch.samples'
 
@@ -57,6 +60,21 @@ pub(crate) struct QueryArgs {
     sql: String,
 }
 
+impl QueryArgs {
+    /// Refuses to write a file for other programs to a terminal.
+    ///
+    /// # Errors
+    /// If that is asked for.
+    pub(crate) fn check_output(&self, is_terminal: bool) -> Result<(), CliError> {
+        if self.format.is_binary() && is_terminal {
+            let name = self.format.name();
+            let problem = format!("the format {name} is no text: write it to a file with > FILE");
+            return Err(CliError::Usage { problem });
+        }
+        Ok(())
+    }
+}
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -68,6 +86,10 @@ pub(crate) enum Format {
     Jsonl,
     /// Comma-separated, with a header
     Csv,
+    /// A Parquet file
+    Parquet,
+    /// A stream of Arrow's inter-process format
+    Arrow,
 }
 
 impl Format {
@@ -78,7 +100,14 @@ impl Format {
             Self::Json => "json",
             Self::Jsonl => "jsonl",
             Self::Csv => "csv",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
         }
+    }
+
+    /// Whether it is a file for other programs, and no text for a terminal.
+    const fn is_binary(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
     }
 }
 
@@ -152,7 +181,7 @@ pub(crate) fn ask(
         out.write_all(read).map_err(CliError::output)?;
         last = read.last().copied().unwrap_or(last);
     }
-    if last != b'\n' {
+    if last != b'\n' && !format.is_binary() {
         out.write_all(b"\n").map_err(CliError::output)?;
     }
     out.flush().map_err(CliError::output)
@@ -232,6 +261,25 @@ mod tests {
         let server = FakeServer::start(vec![Answer::new(200, "[]")]);
         let (_, out) = query(&["--url", server.url(), "--format", "json", "SELECT 1"]);
         assert_eq!(out, "[]\n");
+    }
+
+    #[test]
+    fn files_for_other_programs_come_out_byte_for_byte_and_never_on_a_terminal() {
+        for (format, is_binary) in [("parquet", true), ("arrow", true), ("csv", false)] {
+            let server = FakeServer::start(vec![Answer::new(200, "PAR1\u{1}PAR1")]);
+            let words = ["--url", server.url(), "--format", format, "SELECT 1"];
+            let (result, out) = query(&words);
+            result.expect("an answer");
+            assert_eq!(
+                out,
+                if is_binary { "PAR1\u{1}PAR1" } else { "PAR1\u{1}PAR1\n" },
+                "{format}"
+            );
+            let args = Command::try_parse_from(["query", "--format", format, "SELECT 1"]);
+            let refused = args.expect("good arguments").args.check_output(true);
+            let code = refused.map_err(|error| error.exit_code());
+            assert_eq!(code, if is_binary { Err(2) } else { Ok(()) }, "{format}");
+        }
     }
 
     #[test]

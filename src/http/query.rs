@@ -53,7 +53,7 @@ async fn conduct(
     let sql = parameters.q.ok_or_else(|| ApiError::invalid("parameter \"q\" is missing"))?;
     let format = parameters.format.as_deref().unwrap_or("json");
     let format = Format::from_name(format).ok_or_else(|| {
-        ApiError::invalid(format!("format {format:?} is not known; json, jsonl, csv, pretty are"))
+        ApiError::invalid(format!("format {format:?} is not known; {} are", Format::NAMES))
     })?;
     let request = QueryRequest {
         sql,

@@ -7,13 +7,17 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::error::QueryError;
+use crate::output::arrow_stream::ArrowStream;
 use crate::output::csv::{write_csv, write_header};
 use crate::output::json::JsonRows;
+use crate::output::parquet_file::ParquetFile;
 use crate::output::pretty::PrettyTable;
 use crate::request::Format;
 
 /// Rows that are written between two looks at the length of the answer.
 const ROWS_PER_CHECK: usize = 256;
+/// The same where rows stay in columns, which have a head per batch.
+const COLUMN_ROWS_PER_CHECK: usize = 1_024;
 
 /// Writes an answer batch by batch, within its limits.
 #[derive(Debug)]
@@ -32,15 +36,18 @@ enum Form {
     Json(JsonRows),
     Csv,
     Pretty(PrettyTable),
+    Parquet(Box<ParquetFile>),
+    Arrow(Box<ArrowStream>),
 }
 
 impl AnswerWriter {
+    /// Begins an answer; an error if the format cannot hold a column.
     pub(crate) fn new(
         format: Format,
         schema: &SchemaRef,
         (rows_max, bytes_max): (usize, usize),
         memory: MemoryReservation,
-    ) -> Self {
+    ) -> Result<Self> {
         let mut body = Vec::new();
         let form = match format {
             Format::Json => Form::Json(JsonRows::array(schema)),
@@ -50,8 +57,10 @@ impl AnswerWriter {
                 Form::Csv
             }
             Format::Pretty => Form::Pretty(PrettyTable::new(schema)),
+            Format::Parquet => Form::Parquet(Box::new(ParquetFile::new(schema)?)),
+            Format::Arrow => Form::Arrow(Box::new(ArrowStream::new(schema)?)),
         };
-        Self { body, rows: 0, rows_max, bytes_max, form, memory }
+        Ok(Self { body, rows: 0, rows_max, bytes_max, form, memory })
     }
 
     /// Appends the rows of a batch.
@@ -65,13 +74,19 @@ impl AnswerWriter {
             }
             .into());
         }
-        for start in (0..batch.num_rows()).step_by(ROWS_PER_CHECK) {
-            let rows = ROWS_PER_CHECK.min(batch.num_rows() - start);
+        let rows_max = match self.form {
+            Form::Parquet(_) | Form::Arrow(_) => COLUMN_ROWS_PER_CHECK,
+            Form::Json(_) | Form::Csv | Form::Pretty(_) => ROWS_PER_CHECK,
+        };
+        for start in (0..batch.num_rows()).step_by(rows_max) {
+            let rows = rows_max.min(batch.num_rows() - start);
             let part = batch.slice(start, rows);
             match &mut self.form {
                 Form::Json(json) => json.write(&part, &mut self.body)?,
                 Form::Csv => write_csv(&part, &mut self.body)?,
                 Form::Pretty(table) => table.write(&part)?,
+                Form::Parquet(file) => file.write(&part)?,
+                Form::Arrow(stream) => stream.write(&part)?,
             }
             self.check()?;
         }
@@ -88,17 +103,21 @@ impl AnswerWriter {
                 check_bytes(table.bytes_written(), self.bytes_max)?;
                 table.finish(&mut self.body);
             }
+            Form::Parquet(file) => self.body = file.finish()?,
+            Form::Arrow(stream) => self.body = stream.finish()?,
         }
         check_bytes(self.body.len(), self.bytes_max)?;
         Ok((Bytes::from(self.body), self.rows as u64))
     }
 
     fn check(&self) -> Result<()> {
-        let held = match &self.form {
-            Form::Pretty(table) => table.bytes_held(),
-            Form::Json(_) | Form::Csv => self.body.len(),
+        let (bytes, held) = match &self.form {
+            Form::Pretty(table) => (table.bytes_held(), table.bytes_held()),
+            Form::Json(_) | Form::Csv => (self.body.len(), self.body.len()),
+            Form::Parquet(file) => (file.bytes(), file.bytes_held()),
+            Form::Arrow(stream) => (stream.bytes(), stream.bytes()),
         };
-        check_bytes(held, self.bytes_max)?;
+        check_bytes(bytes, self.bytes_max)?;
         if self.memory.size() < held {
             // A vector that grows holds up to twice its length.
             self.memory.try_resize(2 * held)?;

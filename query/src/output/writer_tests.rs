@@ -4,8 +4,11 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, StringViewArray,
     TimestampNanosecondArray,
 };
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+
+use arrow_ipc::reader::StreamReader;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::*;
 
@@ -31,7 +34,7 @@ fn batch() -> RecordBatch {
 }
 
 fn write(format: Format, batches: &[RecordBatch]) -> String {
-    let mut writer = AnswerWriter::new(format, &batch().schema(), (100, 10_000), memory());
+    let mut writer = AnswerWriter::new(format, &batch().schema(), (100, 10_000), memory()).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());
     String::from_utf8(writer.finish().unwrap().0.to_vec()).unwrap()
 }
@@ -69,7 +72,8 @@ fn csv_quotes_what_must_be_quoted() {
 fn a_table_for_people_is_aligned() {
     let columns = [0, 4];
     let narrow = batch().project(&columns).unwrap();
-    let mut writer = AnswerWriter::new(Format::Pretty, &narrow.schema(), (9, 9_999), memory());
+    let limits = (9, 9_999);
+    let mut writer = AnswerWriter::new(Format::Pretty, &narrow.schema(), limits, memory()).unwrap();
     writer.write(&narrow).unwrap();
     let (table, rows) = writer.finish().unwrap();
     assert_eq!(rows, 2);
@@ -91,12 +95,87 @@ fn rows_and_bytes_are_limited() {
         (Format::Json, (100, 200)),
         (Format::Csv, (100, 100)),
         (Format::Pretty, (100, 400)),
+        (Format::Parquet, (3, 100_000)),
+        (Format::Parquet, (100, 200)),
+        (Format::Arrow, (3, 100_000)),
+        (Format::Arrow, (100, 2_000)),
     ] {
-        let mut writer = AnswerWriter::new(format, &batch().schema(), limits, memory());
+        let mut writer = AnswerWriter::new(format, &batch().schema(), limits, memory()).unwrap();
         let first = writer.write(&batch());
         let error = first.and_then(|()| writer.write(&batch())).err();
         let error = error.or_else(|| writer.finish().err()).expect("beyond a limit");
         let error = QueryError::of(error);
         assert!(matches!(error, QueryError::Limit { .. }), "{error}");
+    }
+}
+
+/// What the readers of the formats make of an answer of two batches.
+fn read_back(format: Format, batches: &[RecordBatch]) -> Vec<RecordBatch> {
+    let schema = batch().schema();
+    let mut writer = AnswerWriter::new(format, &schema, (100, 100_000), memory()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    let (body, rows) = writer.finish().unwrap();
+    assert_eq!(rows, batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>());
+    match format {
+        Format::Parquet => {
+            let reader = ParquetRecordBatchReader::try_new(body, 1_024).unwrap();
+            reader.map(Result::unwrap).collect()
+        }
+        _ => {
+            let reader = StreamReader::try_new(&body[..], None).unwrap();
+            assert_eq!(reader.schema().fields().len(), schema.fields().len());
+            reader.map(Result::unwrap).collect()
+        }
+    }
+}
+
+#[test]
+fn files_for_other_programs_have_the_rows_and_plain_types() {
+    for format in [Format::Parquet, Format::Arrow] {
+        assert!(read_back(format, &[]).iter().all(|batch| batch.num_rows() == 0), "{format:?}");
+        let read = read_back(format, &[batch(), batch()]);
+        let fields = read[0].schema();
+        let text = fields.field(1);
+        assert_eq!((text.name().as_str(), text.data_type()), ("a \"b\"", &DataType::Utf8));
+        let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        assert_eq!(fields.field(0).data_type(), &time, "{format:?}");
+        // The same text as of the rows that were written: NULL, NaN and lists included.
+        let expected = write(Format::Csv, &[batch(), batch()]);
+        let schema = read[0].schema();
+        let mut writer = AnswerWriter::new(Format::Csv, &schema, (100, 10_000), memory()).unwrap();
+        read.iter().for_each(|batch| writer.write(batch).unwrap());
+        let (text, _) = writer.finish().unwrap();
+        assert_eq!(std::str::from_utf8(&text).unwrap(), expected, "{format:?}");
+    }
+}
+
+#[test]
+fn texts_of_a_slice_do_not_bring_the_whole_column_along() {
+    let texts: Vec<String> =
+        (0..8_192).map(|row| format!("a text that is long enough {row}")).collect();
+    let column: ArrayRef = Arc::new(StringViewArray::from_iter_values(&texts));
+    let long = RecordBatch::try_from_iter([("t", column)]).unwrap();
+    let all: usize = texts.iter().map(String::len).sum();
+    for format in [Format::Parquet, Format::Arrow] {
+        let mut writer =
+            AnswerWriter::new(format, &long.schema(), (10_000, 1 << 20), memory()).unwrap();
+        writer.write(&long).unwrap();
+        let (body, _) = writer.finish().unwrap();
+        assert!(body.len() < 2 * all, "{format:?}: {} bytes for {all}", body.len());
+    }
+}
+
+#[test]
+fn a_column_that_parquet_has_no_type_for_is_refused_with_words() {
+    let interval: ArrayRef = Arc::new(arrow::array::IntervalMonthDayNanoArray::from(vec![None]));
+    let duration: ArrayRef = Arc::new(arrow::array::DurationNanosecondArray::from(vec![7]));
+    for column in [interval, duration] {
+        let batch = RecordBatch::try_from_iter_with_nullable([("i", column, true)]).unwrap();
+        let limits = (100, 10_000);
+        let writer = AnswerWriter::new(Format::Parquet, &batch.schema(), limits, memory());
+        let written = writer.and_then(|mut writer| writer.write(&batch));
+        let error = QueryError::of(written.expect_err("Parquet has no type for it"));
+        assert_eq!(error.kind(), crate::QueryErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains("cannot be written as Parquet"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, WindowFunctionDefinition};
 
 use crate::error::QueryError;
+use crate::functions::OVER_TIME;
 use crate::guard::Refusal;
 
 /// Functions whose second argument is a regular expression.
@@ -14,7 +15,7 @@ const REGEX_FUNCTIONS: [&str; 5] =
 /// Aggregates that keep all values: over a window, each row would keep all rows before it.
 const COLLECTING: [&str; 2] = ["array_agg", "string_agg"];
 
-/// Refuses a plan that writes, compiles a pattern per row, or collects values over windows.
+/// Refuses a plan that writes, compiles a pattern per row, or keeps all rows of windows.
 pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
     let checked = plan.apply_with_subqueries(|node| {
         match node {
@@ -54,8 +55,13 @@ fn check_expr(expr: &Expr) -> Result<TreeNodeRecursion> {
         {
             args.get(1)
         }
-        Expr::WindowFunction(window) if collects(window) => {
+        Expr::WindowFunction(window) if is_one_of(window, &COLLECTING) => {
             return Err(not_offered("array_agg or string_agg over a window"));
+        }
+        Expr::WindowFunction(window) if is_one_of(window, &OVER_TIME) => {
+            return Err(not_offered(
+                "increase, rate or integral over a window (sum over it what lag() gives)",
+            ));
         }
         _ => None,
     };
@@ -67,10 +73,10 @@ fn check_expr(expr: &Expr) -> Result<TreeNodeRecursion> {
     }
 }
 
-fn collects(window: &WindowFunction) -> bool {
+fn is_one_of(window: &WindowFunction, names: &[&str]) -> bool {
     matches!(
         &window.fun,
-        WindowFunctionDefinition::AggregateUDF(function) if COLLECTING.contains(&function.name())
+        WindowFunctionDefinition::AggregateUDF(function) if names.contains(&function.name())
     )
 }
 

@@ -8,6 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::TableType;
 
 use crate::scan::Superseded;
+use crate::tables::anomalies::AnomaliesTable;
 use crate::tables::context::QueryContext;
 use crate::tables::events::EventsTable;
 use crate::tables::files;
@@ -19,8 +20,9 @@ use crate::tables::series::SeriesTable;
 /// The one catalog, and the schema of the product's own tables.
 pub(crate) const TIDEWATCH: &str = "tidewatch";
 
-const OWN_TABLES: [&str; 8] = [
+const OWN_TABLES: [&str; 9] = [
     "alerts",
+    "anomalies",
     "arrivals",
     "deliveries",
     "percentiles",
@@ -131,6 +133,7 @@ impl SchemaProvider for OwnTables {
         context.look_up()?;
         Ok(Some(match name {
             "alerts" => Arc::new(EventsTable::alerts(&context)),
+            "anomalies" => Arc::new(AnomaliesTable::new(context)),
             "arrivals" => Arc::new(SamplesTable::new(context, Superseded::Shown)),
             "deliveries" => Arc::new(EventsTable::deliveries(&context)),
             "percentiles" => Arc::new(PercentilesTable::new(&context)),

@@ -4,6 +4,7 @@
 //! `tidewatch` holds the product's own tables. Tables are made when a statement names them
 //! ([`catalog`]), so that a metric that nobody asks for costs nothing.
 
+mod anomalies;
 mod catalog;
 mod columns;
 mod context;
@@ -15,12 +16,16 @@ mod metric;
 mod partials;
 mod percentiles;
 mod predicate;
+mod run;
 mod samples;
 mod series;
 mod series_names;
+mod stretch;
+mod time_buckets;
 
 pub(crate) use catalog::{Catalog, TIDEWATCH};
 pub(crate) use context::QueryContext;
 pub(crate) use labels::LabelCache;
 pub(crate) use metric::MetricTable;
 pub(crate) use partials::{Partial, PartialsTable};
+pub(crate) use time_buckets::TimeBuckets;

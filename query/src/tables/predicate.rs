@@ -55,7 +55,7 @@ pub(crate) fn sort(filters: &[Expr], is_series: impl Fn(&str) -> bool) -> Result
 }
 
 fn classify(filter: &Expr, is_series: &impl Fn(&str) -> bool) -> Filter {
-    if let Some(times) = time_range(filter) {
+    if let Some(times) = time_range(filter, "time") {
         return Filter::Times(times);
     }
     let columns = filter.column_refs();
@@ -83,30 +83,30 @@ fn has_subquery(filter: &Expr) -> bool {
     found.unwrap_or(true)
 }
 
-/// The times that `filter` lets through, if it is about nothing else.
-fn time_range(filter: &Expr) -> Option<RangeInclusive<i64>> {
+/// The times of `column` that `filter` lets through, if it is about nothing else.
+pub(crate) fn time_range(filter: &Expr, column: &str) -> Option<RangeInclusive<i64>> {
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
-            Some(both(&time_range(left)?, &time_range(right)?))
+            Some(both(&time_range(left, column)?, &time_range(right, column)?))
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            if is_time(left) {
+            if is_column(left, column) {
                 range(*op, nanos(right)?)
-            } else if is_time(right) {
+            } else if is_column(right, column) {
                 range(op.swap()?, nanos(left)?)
             } else {
                 None
             }
         }
-        Expr::Between(Between { expr, negated: false, low, high }) if is_time(expr) => {
+        Expr::Between(Between { expr, negated: false, low, high }) if is_column(expr, column) => {
             Some(nanos(low)?..=nanos(high)?)
         }
         _ => None,
     }
 }
 
-fn is_time(expr: &Expr) -> bool {
-    matches!(expr, Expr::Column(column) if column.name() == "time")
+fn is_column(expr: &Expr, name: &str) -> bool {
+    matches!(expr, Expr::Column(column) if column.name() == name)
 }
 
 fn nanos(expr: &Expr) -> Option<i64> {
@@ -129,7 +129,8 @@ fn range(op: Operator, nanos: i64) -> Option<RangeInclusive<i64>> {
     }
 }
 
-fn both(one: &RangeInclusive<i64>, other: &RangeInclusive<i64>) -> RangeInclusive<i64> {
+/// The times that are in both ranges.
+pub(crate) fn both(one: &RangeInclusive<i64>, other: &RangeInclusive<i64>) -> RangeInclusive<i64> {
     *one.start().max(other.start())..=*one.end().min(other.end())
 }
 
@@ -185,9 +186,9 @@ mod tests {
             (col("value").gt(at(5)), None),
         ];
         for (filter, expected) in cases {
-            assert_eq!(time_range(&filter), expected, "{filter}");
+            assert_eq!(time_range(&filter, "time"), expected, "{filter}");
         }
-        assert!(time_range(&col("time").gt(at(i64::MAX))).unwrap().is_empty());
+        assert!(time_range(&col("time").gt(at(i64::MAX)), "time").unwrap().is_empty());
     }
 
     #[test]

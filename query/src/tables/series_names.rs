@@ -90,7 +90,7 @@ impl SeriesNames {
     ) -> Result<Vec<u32>> {
         let fields = SERIES_COLUMNS.map(|name| text_field(name, false));
         let schema = Arc::new(Schema::new(fields.to_vec()));
-        let places: Vec<u32> = (0_u32..).take(self.series.len()).collect();
+        let places = self.places();
         let columns = [Column::SeriesId, Column::Db, Column::Metric];
         let columns = columns.map(|column| self.column(column, &places));
         let columns = columns.into_iter().collect::<Result<_>>()?;
@@ -100,17 +100,34 @@ impl SeriesNames {
 
     /// The index of all places.
     pub(crate) fn index(&self) -> Arc<SeriesIndex> {
-        let pairs = (0_u32..).zip(&self.series).filter_map(|(place, at)| {
-            Some((self.views.get(at.0 as usize)?.series.get(at.1 as usize)?.0, place))
+        self.index_of(&self.places())
+    }
+
+    /// The index of these places.
+    pub(crate) fn index_of(&self, places: &[u32]) -> Arc<SeriesIndex> {
+        let pairs = places.iter().filter_map(|place| {
+            let (metric, position) = self.series.get(*place as usize)?;
+            Some((self.views.get(*metric as usize)?.series.get(*position as usize)?.0, *place))
         });
         Arc::new(SeriesIndex::new(pairs.collect::<Vec<(SeriesRef, u32)>>()))
     }
 
     /// The metrics that have places.
     pub(crate) fn metric_names(&self) -> BTreeSet<MetricName> {
-        let used: BTreeSet<u32> = self.series.iter().map(|(metric, _)| *metric).collect();
+        self.metrics_of(&self.places())
+    }
+
+    /// The metrics of these places.
+    pub(crate) fn metrics_of(&self, places: &[u32]) -> BTreeSet<MetricName> {
+        let used = places.iter().filter_map(|place| Some(self.series.get(*place as usize)?.0));
+        let used: BTreeSet<u32> = used.collect();
         let views = used.iter().filter_map(|metric| self.views.get(*metric as usize));
         views.map(|v| MetricName { db: v.db.clone(), metric: v.metric.clone() }).collect()
+    }
+
+    /// All places.
+    pub(crate) fn places(&self) -> Vec<u32> {
+        (0_u32..).take(self.series.len()).collect()
     }
 
     /// The identity of the series at a place.
