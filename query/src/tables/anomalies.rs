@@ -58,8 +58,10 @@ impl AnomaliesTable {
     }
 }
 
-/// The times at which a run that passes `filter` may begin. A run begins before it has its peak and
-/// before it ends, so that an end of those is one of its start as well.
+/// The times at which a run that passes `filter` may begin.
+///
+/// A run begins before it has its peak and before it ends, so that an end of those is one of its
+/// start as well.
 fn started(filter: &Expr) -> Option<RangeInclusive<i64>> {
     let later = ["peak_time", "ended"].iter().find_map(|column| time_range(filter, column));
     let upto = |later: RangeInclusive<i64>| i64::MIN..=*later.end();

@@ -24,9 +24,10 @@ use crate::scan::{Columns, PartRows, Rows, Scan, ScanRequest, Superseded};
 use crate::tables::context::QueryContext;
 use crate::tables::series_names::SeriesNames;
 
-/// The least severity of an anomaly, in steps of 1/64: 4, the level of single dashboards for both
-/// channels, since the severity of the channel `deviation` is 0.8 of what it says, of which 5 is
-/// the level. Detectors take it for an anomaly too.
+/// The least severity of an anomaly, 4, in steps of 1/64.
+///
+/// It is the level of single dashboards for both channels, since the severity of the channel
+/// `deviation` is 0.8 of what it says, of which 5 is the level. Detectors take it for an anomaly too.
 pub(crate) const HIGH_STEPS: u16 = 4 * 64;
 
 /// A sample whose severity is high.
