@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::ops::Range;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -11,6 +11,9 @@ use crate::fixtures::{Arrival, Asked, SECOND, World, request};
 
 const NEW_YEAR: i64 = 1_704_067_200;
 const METRICS: [&str; 3] = ["m0", "m1", "m2"];
+
+/// The scored samples of each metric in their order: seconds and severities.
+type Scored = BTreeMap<usize, Vec<(i64, f32)>>;
 
 /// What happens to a world.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +34,9 @@ fn event() -> impl Strategy<Value = Event> {
     let severity =
         prop_oneof![3 => Just(0.0_f32), 2 => Just(3.9_f32), 3 => Just(4.0_f32), 2 => Just(9.5_f32)];
     let step = prop_oneof![
-        6 => 1..30_i64, 2 => 600..9_000_i64, 1 => 40_000..90_000_i64, 1 => -2_000..1_i64
+        6 => 1..30_i64, 2 => 600..9_000_i64, 1 => 40_000..90_000_i64, 1 => -2_000..1_i64,
+        // The last one again.
+        1 => Just(0_i64),
     ];
     let sample = (0..METRICS.len(), step, severity, prop::bool::weighted(0.95));
     prop_oneof![
@@ -44,11 +49,11 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The world, and the scored samples of each metric in their order: seconds and severities.
-fn play(events: &[Event]) -> (std::sync::Arc<World>, BTreeMap<usize, Vec<(i64, f32)>>) {
+/// The world, and what was scored in it.
+fn play(events: &[Event]) -> (Arc<World>, Scored) {
     let world = World::new(2);
     let mut last = [NEW_YEAR; METRICS.len()];
-    let mut scored: BTreeMap<usize, Vec<(i64, f32)>> = BTreeMap::new();
+    let mut scored = Scored::new();
     for event in events {
         match *event {
             Event::Sample { metric, step, severity, is_number } => {
@@ -72,20 +77,31 @@ fn play(events: &[Event]) -> (std::sync::Arc<World>, BTreeMap<usize, Vec<(i64, f
     (world, scored)
 }
 
-/// The definition: maximal runs of the whole history, those that start in the range.
-fn naive(scored: &BTreeMap<usize, Vec<(i64, f32)>>, range: &Range<i64>) -> String {
+/// The seconds of a run.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    started: i64,
+    ended: Option<i64>,
+    peak: i64,
+}
+
+type IsAsked<'a> = &'a dyn Fn(Times) -> bool;
+
+/// The definition: maximal runs of the whole history, those that are asked for.
+fn naive(scored: &BTreeMap<usize, Vec<(i64, f32)>>, is_asked: impl Fn(Times) -> bool) -> String {
     let mut out = "metric,started,ended,peak_time,peak_severity\n".to_owned();
     for (metric, samples) in scored {
         let is_high = |sample: &(i64, f32)| sample.1 >= 4.0;
         for run in samples.chunk_by(|one, other| is_high(one) == is_high(other)) {
-            if !is_high(&run[0]) || !range.contains(&run[0].0) {
+            let last = run[run.len() - 1].0;
+            let ended = samples.iter().find(|sample| sample.0 > last).map(|sample| sample.0);
+            let peak = run.iter().fold(run[0], |peak, s| if s.1 > peak.1 { *s } else { peak });
+            let times = Times { started: run[0].0, ended, peak: peak.0 };
+            if !is_high(&run[0]) || !is_asked(times) {
                 continue;
             }
-            let last = run[run.len() - 1].0;
-            let ended = samples.iter().find(|sample| sample.0 > last);
-            let ended = ended.map_or(String::new(), |sample| (sample.0 * SECOND).to_string());
-            let peak = run.iter().fold(run[0], |peak, s| if s.1 > peak.1 { *s } else { peak });
-            let (started, peak_time) = (run[0].0 * SECOND, peak.0 * SECOND);
+            let ended = ended.map_or(String::new(), |ended| (ended * SECOND).to_string());
+            let (started, peak_time) = (times.started * SECOND, times.peak * SECOND);
             let metric = METRICS[*metric];
             writeln!(out, "{metric},{started},{ended},{peak_time},{:?}", peak.1).unwrap();
         }
@@ -116,23 +132,32 @@ proptest! {
     ) {
         let (world, scored) = play(&events);
         let engine = Asked::new(&world);
-        let all = naive(&scored, &(i64::MIN..i64::MAX));
+        let all = naive(&scored, |_| true);
         prop_assert_eq!(asked(&engine, ""), all, "all of {:?}", scored);
         let (from, to) = (NEW_YEAR + from, NEW_YEAR + from + span);
         let (first, last) = (at(from), at(to));
-        for (condition, range) in [
-            (format!("WHERE started >= {first} AND started < {last}"), from..to),
-            (format!("WHERE started >= {first}"), from..i64::MAX),
-            (format!("WHERE started < {first}"), i64::MIN..from),
-        ] {
-            let expected = naive(&scored, &range);
-            prop_assert_eq!(asked(&engine, &condition), expected, "{} of {:?}", condition, scored);
+        let conditions: [(String, IsAsked<'_>); 6] = [
+            (format!("started >= {first} AND started < {last}"), &|run| {
+                (from..to).contains(&run.started)
+            }),
+            (format!("started >= {first}"), &|run| run.started >= from),
+            (format!("{first} > started"), &|run| run.started < from),
+            (format!("peak_time >= {first}"), &|run| run.peak >= from),
+            (format!("ended < {last}"), &|run| run.ended.is_some_and(|ended| ended < to)),
+            (format!("ended BETWEEN {first} AND {last}"), &|run| {
+                run.ended.is_some_and(|ended| (from..=to).contains(&ended))
+            }),
+        ];
+        for (condition, is_asked) in conditions {
+            let expected = naive(&scored, is_asked);
+            let answer = asked(&engine, &format!("WHERE {condition}"));
+            prop_assert_eq!(answer, expected, "{} of {:?}", condition, scored);
         }
     }
 }
 
 /// A world with a sample every minute for a day, a segment per hour, and a run of two at each noon.
-fn day() -> std::sync::Arc<World> {
+fn day() -> Arc<World> {
     let world = World::new(1);
     let series = world.series("default", "cpu", &[]);
     for hour in 0..24 {
