@@ -50,7 +50,8 @@ pub(crate) struct Change {
 }
 
 impl Alert {
-    /// Takes a sample; `historical` says whether it is too old to be told of.
+    /// Takes a sample at `time` for which the condition holds or not; `historical` says whether it is too
+    /// old to be told of.
     ///
     /// ```text
     /// inactive --holds--> pending (only where `for` > 0) --held for `for`--> firing
@@ -63,11 +64,9 @@ impl Alert {
     pub(crate) fn observe(
         &mut self,
         rule: &Rule,
-        seen: &Observation,
+        (time, holds): (EventTime, bool),
         historical: bool,
     ) -> Option<Change> {
-        let holds = rule.condition.holds(seen.value, seen.severity);
-        let time = seen.time;
         let begun = match *self {
             Self::Pending { onset } if onset <= time => Some(onset),
             _ => None,

@@ -20,6 +20,7 @@ mod order;
 pub mod percentile;
 pub mod pipeline;
 mod profile;
+mod rate;
 mod reason;
 pub mod rows;
 mod rule;

@@ -2,28 +2,23 @@
 
 use std::fmt::Write;
 
+use tidewatch_metrics::TransitionKind;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
-use tidewatch_metrics::{Severity, TransitionKind};
 
+use crate::alert::Observation;
 use crate::condition::Subject;
 use crate::light::Expectation;
 use crate::rule::Rule;
 
-/// The reason of a transition that a sample caused.
+/// The reason of a transition that a sample caused, by the number `found` that the rule looks at.
 ///
 /// `severity 7.2 > 6 for 5m, value 93.1 expected 41.0 (38.2 to 43.9)`
-pub(crate) fn reason(
-    rule: &Rule,
-    kind: TransitionKind,
-    value: f64,
-    severity: Severity,
-    expectation: &Expectation,
-) -> String {
+pub(crate) fn reason(rule: &Rule, kind: TransitionKind, found: f64, seen: &Observation) -> String {
     let condition = rule.condition;
     let subject = match condition.subject {
-        Subject::Value => number(value),
-        Subject::Severity => format!("{:.1}", severity.to_f32()),
-        Subject::Score => format!("{:.2}", severity.score()),
+        Subject::Value | Subject::Rate => number(found),
+        Subject::Severity => format!("{found:.1}"),
+        Subject::Score => format!("{found:.2}"),
     };
     let name = condition.subject.name();
     let bound = format!("{} {}", condition.comparison.sign(), condition.bound);
@@ -43,12 +38,12 @@ pub(crate) fn reason(
         }
     };
     if condition.subject != Subject::Value {
-        append(&mut out, format_args!(", value {}", number(value)));
+        append(&mut out, format_args!(", value {}", number(seen.value)));
     }
-    if expectation.expected.is_finite() {
-        let Expectation { expected, lower, upper } = expectation;
+    if seen.expectation.expected.is_finite() {
+        let Expectation { expected, lower, upper } = seen.expectation;
         let comma = if condition.subject == Subject::Value { "," } else { "" };
-        let (expected, lower, upper) = (number(*expected), number(*lower), number(*upper));
+        let (expected, lower, upper) = (number(expected), number(lower), number(upper));
         append(&mut out, format_args!("{comma} expected {expected} ({lower} to {upper})"));
     }
     out
@@ -96,6 +91,8 @@ fn duration(nanos: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidewatch_metrics::{Channel, EventTime, Severity, UnixNanos};
+
     use super::*;
     use crate::RuleConfig;
 
@@ -109,7 +106,16 @@ mod tests {
         };
         let rule = Rule::compile(&config, &mut Vec::new()).unwrap();
         let expectation = Expectation { expected, lower: 38.2, upper: 43.9 };
-        reason(&rule, kind, 93.1, Severity::from_f32(7.2), &expectation)
+        let severity = Severity::from_f32(7.2);
+        let seen = Observation {
+            time: EventTime::new(0),
+            value: 93.1,
+            severity,
+            channel: Channel::default(),
+            expectation,
+            received: UnixNanos::new(0),
+        };
+        reason(&rule, kind, rule.condition.subject.of(93.1, severity, 12.345), &seen)
     }
 
     #[test]
@@ -133,6 +139,10 @@ mod tests {
         assert_eq!(
             said("severity > 8", 0, TransitionKind::Resolved, f64::NAN),
             "severity 7.2, no longer > 8, value 93.1"
+        );
+        assert_eq!(
+            said("rate > 10", 60 * NANOS_PER_SECOND, TransitionKind::Firing, 41.0),
+            "rate 12.3 > 10 for 1m, value 93.1 expected 41.0 (38.2 to 43.9)"
         );
     }
 

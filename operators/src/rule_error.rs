@@ -71,8 +71,8 @@ pub enum RuleProblem {
     },
     /// No condition.
     #[error(
-        "is {text:?}, but must be \"value\", \"severity\" or \"score\", then one of > >= < <= == != \
-         and a finite number, as in \"severity > 6\""
+        "is {text:?}, but must be \"value\", \"severity\", \"score\" or \"rate\", then one of > >= < \
+         <= == != and a finite number, as in \"severity > 6\""
     )]
     When {
         /// The condition as given.

@@ -1,9 +1,9 @@
 //! The state of one slot's series as bytes: what a checkpoint keeps of the operators.
 //!
-//! Format 1. Numbers are little-endian, floats stand with all their bits, nothing is padded:
+//! Format 2, which also reads 1. Numbers are little-endian, floats stand with all their bits, nothing is padded:
 //! ```text
 //! slot:
-//!   version    u8 = 1
+//!   version    u8 = 2
 //!   slot       u8
 //!   now        u8: 0 = the log has not ticked; 1 = i64, time of its last tick
 //!   output     samples u64, severities u64, alerts u64: of the slot, since the log began
@@ -24,8 +24,10 @@
 //!              severity u16, channel u8
 //!              alerts u32 count, each, in the order of the rules' names: hash of the rule u128, then
 //!              u8: 0 inactive; 1 pending: onset i64; 2 firing, 3 firing and historical: onset, held i64
+//!              where the rule looks at a rate: time i64, value f64 and rate f64 of the last sample
 //! ```
 //!
+//! Format 1 had no rules on rates, and else the same bytes.
 //! The names of the numbers are those of the structs. Series ids, seeds and which rules match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
 
@@ -45,7 +47,9 @@ use crate::watch::Watch;
 use crate::{OutputHash, Pipeline};
 
 /// Version of the bytes.
-pub const SLOT_STATE_FORMAT: u8 = 1;
+pub const SLOT_STATE_FORMAT: u8 = 2;
+/// The oldest version that is read.
+const FORMAT_MIN: u8 = 1;
 /// The series has a profile. Only in the bytes; the state has its index.
 const PROFILED: u8 = 16;
 const PARTS: u8 = TROUBLED | WATCHED | FIRST_HOUR | SEASONAL | PROFILED;
@@ -121,7 +125,8 @@ impl Pipeline {
         fields: &mut FieldReader<'_>,
         entry: impl Fn(SeriesRef) -> Option<Arc<SeriesEntry>>,
     ) -> Option<Vec<(SeriesRef, u32)>> {
-        if fields.u8()? != SLOT_STATE_FORMAT || fields.u8()? != slot.0 {
+        let is_known = (FORMAT_MIN..=SLOT_STATE_FORMAT).contains(&fields.u8()?);
+        if !is_known || fields.u8()? != slot.0 {
             return None;
         }
         let now = decode_time(fields)?;

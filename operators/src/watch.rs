@@ -7,8 +7,10 @@ use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Channel, SeriesKey, Severity, Transition, UnixNanos};
 
 use crate::alert::{Alert, Change, Observation};
+use crate::condition::Subject;
 use crate::hash::{Digest, alert_key};
 use crate::light::{Expectation, Explanation};
+use crate::rate::Rate;
 use crate::reason::reason;
 use crate::rule::Rule;
 use crate::sparkline::Sparkline;
@@ -17,6 +19,8 @@ use crate::{PipelineConfig, RuleSet};
 
 /// The reason of a resolution whose rule is gone or changed.
 const RULE_CHANGED: &str = "rule_changed";
+/// What the allocator takes for a small allocation beside its bytes, at most.
+const ALLOCATION_BYTES: usize = 16;
 
 /// Which series are watched, and by which rules. A series that no rule matches costs 4 bytes.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ struct Watched {
     /// Index in the rule set.
     rule: usize,
     alert: Alert,
+    /// Where the rule looks at more than a sample.
+    rate: Option<Box<Rate>>,
 }
 
 impl Watches {
@@ -105,10 +111,11 @@ impl Watches {
                 let kept =
                     alerts.iter_mut().find(|new| self.rules.rules()[new.rule].hash == rule.hash);
                 match (kept, old.alert.end()) {
-                    (Some(kept), _) => kept.alert = old.alert,
+                    (Some(kept), _) => (kept.alert, kept.rate) = (old.alert, old.rate),
                     (None, Some(change)) => {
                         let seen = watch.last_seen(&explain(local), received);
-                        let mut transition = transition(rule, entry, &key, change, &seen);
+                        let found = old.last_number(rule, &seen);
+                        let mut transition = transition((rule, entry), change, found, &seen);
                         transition.reason = RULE_CHANGED.to_owned();
                         transition.sparkline = watch.sparkline.draw();
                         ended.push(transition);
@@ -142,8 +149,10 @@ impl Watches {
         let historical = age > self.config.alerts_max_age_nanos;
         for watched in &mut watch.alerts {
             let rule = &self.rules.rules()[watched.rule];
-            if let Some(change) = watched.alert.observe(rule, seen, historical) {
-                let mut transition = transition(rule, entry, &entry.key(), change, seen);
+            let Some(found) = watched.number(rule, seen) else { continue };
+            let holds = rule.condition.holds(found);
+            if let Some(change) = watched.alert.observe(rule, (seen.time, holds), historical) {
+                let mut transition = transition((rule, entry), change, found, seen);
                 transition.sparkline = watch.sparkline.draw();
                 out.push(transition);
             }
@@ -160,6 +169,9 @@ impl Watches {
         for watched in &watch.alerts {
             out.u128(self.rules.rules()[watched.rule].hash);
             watched.alert.digest(out);
+            if let Some(rate) = &watched.rate {
+                rate.digest(out);
+            }
         }
     }
 
@@ -174,6 +186,9 @@ impl Watches {
         for watched in &watch.alerts {
             out.u128(self.rules.rules()[watched.rule].hash);
             watched.alert.encode(out);
+            if let Some(rate) = &watched.rate {
+                rate.encode(out);
+            }
         }
     }
 
@@ -205,8 +220,32 @@ impl Watches {
                 return None;
             }
             watched.alert = Alert::decode(fields)?;
+            if let Some(rate) = &mut watched.rate {
+                **rate = Rate::decode(fields)?;
+            }
         }
         Some(Some(watch))
+    }
+}
+
+impl Watched {
+    fn new(index: usize, rule: &Rule) -> Self {
+        let has_rate = rule.condition.subject == Subject::Rate;
+        let rate = has_rate.then(|| Box::new(Rate::NEW));
+        Self { rule: index, alert: Alert::default(), rate }
+    }
+
+    /// The number of the next sample that the rule looks at; `None` where the sample has none.
+    fn number(&mut self, rule: &Rule, seen: &Observation) -> Option<f64> {
+        let rate = self.rate.as_mut().map_or(f64::NAN, |rate| rate.observe(seen.time, seen.value));
+        let found = rule.condition.subject.of(seen.value, seen.severity, rate);
+        (!found.is_nan()).then_some(found)
+    }
+
+    /// That of the last sample.
+    fn last_number(&self, rule: &Rule, seen: &Observation) -> f64 {
+        let rate = self.rate.as_ref().map_or(f64::NAN, |rate| rate.last());
+        rule.condition.subject.of(seen.value, seen.severity, rate)
     }
 }
 
@@ -227,14 +266,18 @@ impl Watch {
 
 fn matching(rules: &RuleSet, key: &SeriesKey) -> Vec<Watched> {
     let matching = rules.rules().iter().enumerate().filter(|(_, rule)| rule.matches(key));
-    matching.map(|(rule, _)| Watched { rule, alert: Alert::default() }).collect()
+    matching.map(|(index, rule)| Watched::new(index, rule)).collect()
 }
 
 /// Bytes that a series takes here at most, in lists that grow by doubling.
 pub(crate) fn watch_bytes(rules: &RuleSet, key: &SeriesKey) -> usize {
-    let matching = rules.rules().iter().filter(|rule| rule.matches(key)).count();
-    let watch = 2 * size_of::<Watch>() + (2 * matching).max(4) * size_of::<Watched>();
-    2 * size_of::<u32>() + if matching > 0 { watch } else { 0 }
+    let matching = || rules.rules().iter().filter(|rule| rule.matches(key));
+    let count = matching().count();
+    let rates = matching().filter(|rule| rule.condition.subject == Subject::Rate).count();
+    let watch = 2 * size_of::<Watch>()
+        + (2 * count).max(4) * size_of::<Watched>()
+        + rates * (size_of::<Rate>() + ALLOCATION_BYTES);
+    2 * size_of::<u32>() + if count > 0 { watch } else { 0 }
 }
 
 fn place_watch(watches: &mut Vec<Watch>, watch: Option<Watch>) -> u32 {
@@ -243,14 +286,18 @@ fn place_watch(watches: &mut Vec<Watch>, watch: Option<Watch>) -> u32 {
     u32::try_from(watches.len() - 1).expect("fewer watches than series")
 }
 
+/// A transition that `seen` caused by the number `found` that the rule looks at.
 fn transition(
-    rule: &Rule,
-    entry: &SeriesEntry,
-    key: &SeriesKey,
+    (rule, entry): (&Rule, &SeriesEntry),
     change: Change,
+    found: f64,
     seen: &Observation,
 ) -> Transition {
-    let Expectation { expected, lower, upper } = seen.expectation;
+    let key = entry.key();
+    // The detector expects values, and no rates.
+    let is_rate = rule.condition.subject == Subject::Rate;
+    let nothing = Expectation { expected: f64::NAN, lower: f64::NAN, upper: f64::NAN };
+    let Expectation { expected, lower, upper } = if is_rate { nothing } else { seen.expectation };
     let Change { kind, onset, historical } = change;
     Transition {
         key: alert_key(key.db(), rule.hash, entry.id, onset),
@@ -262,12 +309,12 @@ fn transition(
         metric: key.metric().to_owned(),
         labels: key.labels().to_vec(),
         kind,
-        reason: reason(rule, kind, seen.value, seen.severity, &seen.expectation),
+        reason: reason(rule, kind, found, seen),
         historical,
         onset,
         event: seen.time,
         severity: seen.severity,
-        value: seen.value,
+        value: if is_rate { found } else { seen.value },
         expected,
         lower,
         upper,
