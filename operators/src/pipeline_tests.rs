@@ -210,7 +210,7 @@ fn a_new_time_base_restarts_the_clocks_of_alerts() {
     (0..35).for_each(|i| table.push(0, seconds(i * 10), 1.0));
     (35..42).for_each(|i| table.push(0, seconds(i * 10), 1.0));
     for row in 0..table.len() {
-        pipeline.tick(received(i64::try_from(row).unwrap() * 4));
+        pipeline.tick(received(i64::try_from(row).unwrap() * 4), &mut out);
         table.apply(&mut pipeline, row..row + 1, received(100_000), &mut out);
     }
     // Row 33 is the first of the new base, at 320 s: the condition has not held since then.
@@ -258,11 +258,14 @@ fn scenario(seed: u64, series: u32, samples: i64) -> Table {
 }
 
 const RATE: (&str, &str, i64, i64) = ("c", "rate > 0.3", 60, 60);
+const ABSENT: (&str, &str, i64, i64) = ("d", "absent > 5000", 2_000, 60);
 
 /// Everything that a run puts out, and its hashes.
 fn run(table: &Table, cuts: &[usize]) -> (Emitted, OutputHash, u64) {
-    let mut pipeline =
-        pipeline(7, rules(&[("a", "severity > 6", 0, 60), ("b", "value > 75", 120, 0), RATE]));
+    let mut pipeline = pipeline(
+        7,
+        rules(&[("a", "severity > 6", 0, 60), ("b", "value > 75", 120, 0), RATE, ABSENT]),
+    );
     let mut out = Emitted::default();
     // Records of 100 rows with a tick after each ten thousand; the cuts only group them.
     let mut start = 0;
@@ -287,7 +290,7 @@ fn run(table: &Table, cuts: &[usize]) -> (Emitted, OutputHash, u64) {
         };
         pipeline.apply(&rows, &mut out);
         if end % 2_000 == 0 {
-            pipeline.tick(received(i64::try_from(end).unwrap()));
+            pipeline.tick(received(i64::try_from(end).unwrap() * 7), &mut out);
         }
         start = end;
     }

@@ -5,16 +5,21 @@ use std::fmt::Write;
 use tidewatch_metrics::TransitionKind;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 
+use crate::absence::Absence;
 use crate::alert::Observation;
-use crate::condition::Subject;
+use crate::condition::{Condition, Subject};
 use crate::light::Expectation;
 use crate::rule::Rule;
 
 /// The reason of a transition that a sample caused, by the number `found` that the rule looks at.
 ///
 /// `severity 7.2 > 6 for 5m, value 93.1 expected 41.0 (38.2 to 43.9)`
-pub(crate) fn reason(rule: &Rule, kind: TransitionKind, found: f64, seen: &Observation) -> String {
-    let condition = rule.condition;
+pub(crate) fn reason(
+    (rule, condition): (&Rule, &Condition),
+    kind: TransitionKind,
+    found: f64,
+    seen: &Observation,
+) -> String {
     let subject = match condition.subject {
         Subject::Value | Subject::Rate => number(found),
         Subject::Severity => format!("{found:.1}"),
@@ -46,6 +51,41 @@ pub(crate) fn reason(rule: &Rule, kind: TransitionKind, found: f64, seen: &Obser
         let (expected, lower, upper) = (number(expected), number(lower), number(upper));
         append(&mut out, format_args!("{comma} expected {expected} ({lower} to {upper})"));
     }
+    out
+}
+
+/// The reason of a transition of a rule that waits for silence; `value` is that of the last sample.
+///
+/// `no sample for 1m30s, one in 20s before, last value 93.1`
+pub(crate) fn absence_reason(
+    rule: &Rule,
+    kind: TransitionKind,
+    absence: &Absence,
+    value: f64,
+) -> String {
+    let bound = absence.bound().unwrap_or(0);
+    let mut out = match kind {
+        TransitionKind::Resolved if rule.keep_firing_nanos == 0 => "samples again".to_owned(),
+        TransitionKind::Resolved => {
+            format!("samples again for {}", duration(rule.keep_firing_nanos))
+        }
+        TransitionKind::Pending => {
+            let (bound, further) = (duration(bound), duration(rule.for_nanos));
+            format!("no sample for {bound}, fires after {further} more")
+        }
+        TransitionKind::Firing => {
+            format!("no sample for {}", duration(bound.saturating_add(rule.for_nanos)))
+        }
+    };
+    if kind == TransitionKind::Resolved {
+        append(&mut out, format_args!(", value {}", number(value)));
+        return out;
+    }
+    if let Some(gap) = absence.learnt_gap() {
+        let gap = duration(i64::from(gap) * NANOS_PER_SECOND);
+        append(&mut out, format_args!(", one in {gap} before"));
+    }
+    append(&mut out, format_args!(", last value {}", number(value)));
     out
 }
 
@@ -95,6 +135,7 @@ mod tests {
 
     use super::*;
     use crate::RuleConfig;
+    use crate::when::When;
 
     fn said(when: &str, for_nanos: i64, kind: TransitionKind, expected: f64) -> String {
         let config = RuleConfig {
@@ -114,8 +155,11 @@ mod tests {
             channel: Channel::default(),
             expectation,
             received: UnixNanos::new(0),
+            heard: UnixNanos::new(0),
         };
-        reason(&rule, kind, rule.condition.subject.of(93.1, severity, 12.345), &seen)
+        let When::Number(condition) = &rule.when else { panic!("{when} is about a number") };
+        let found = condition.subject.of(93.1, severity, 12.345);
+        reason((&rule, condition), kind, found, &seen)
     }
 
     #[test]

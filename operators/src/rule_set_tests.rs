@@ -65,7 +65,8 @@ fn a_problem_reads_as_a_sentence() {
             "rule \"r\": match.a is \"~eu\": an operator (=, !=, ~, !~) needs a space behind it; \
              write \"= ~eu\" for this very text",
             "rule \"r\": when is \"6 < value\", but must be \"value\", \"severity\", \"score\" or \
-             \"rate\", then one of > >= < <= == != and a finite number, as in \"severity > 6\"",
+             \"rate\", then one of > >= < <= == != and a finite number, as in \"severity > 6\"; \
+             or \"absent\", alone or with > and whole seconds from 1 to 2592000",
         ]
     );
 }

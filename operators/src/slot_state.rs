@@ -25,9 +25,11 @@
 //!              alerts u32 count, each, in the order of the rules' names: hash of the rule u128, then
 //!              u8: 0 inactive; 1 pending: onset i64; 2 firing, 3 firing and historical: onset, held i64
 //!              where the rule looks at a rate: time i64, value f64 and rate f64 of the last sample
+//!              where it waits for silence: due as `now`, onset i64, missing u8, and where patience is learnt:
+//!              since as `now`, u8 count, gaps u32 each, oldest first
 //! ```
 //!
-//! Format 1 had no rules on rates, and else the same bytes.
+//! Format 1 had no rules on rates and silence, and else the same bytes.
 //! The names of the numbers are those of the structs. Series ids, seeds and which rules match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
 
@@ -191,6 +193,7 @@ impl Pipeline {
         let first = !self.restored.contains(&true);
         self.now = if first { now } else { self.now.min(now) };
         self.outputs.restore(slot, output);
+        self.watches.restore_slot(slot, now);
         let restored =
             self.restored.get_mut(usize::from(slot.0)).expect("one for each of 256 slots");
         assert!(!std::mem::replace(restored, true), "a slot is restored once");
@@ -201,7 +204,7 @@ impl Pipeline {
         if let Some(profile) = profile {
             self.light.set_profile(&mut state, profile);
         }
-        self.watches.restore(watch);
+        self.watches.restore(&entry, watch);
         let local = self.push_series(series, entry, state);
         if let Some(trouble) = trouble {
             self.order.restore(local, trouble);

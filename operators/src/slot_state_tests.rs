@@ -54,6 +54,8 @@ fn catalog(count: usize) -> SeriesCatalog {
 static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
     let mut rules = rules_of_format_1();
     rules.push(rule("climb", ("0-5", "rate > 0.004"), 300, 0));
+    rules.push(rule("gone", ("0-4", "absent > 3600"), 1_800, 900));
+    rules.push(rule("quiet", ("2-6", "absent"), 0, 0));
     Arc::new(RuleSet::new(rules).unwrap())
 });
 
@@ -167,7 +169,7 @@ impl Runner {
         let mut out = Emitted::default();
         let mut put = Vec::new();
         match record {
-            Record::Tick(now) => self.pipeline.tick(*now),
+            Record::Tick(now) => self.pipeline.tick(*now, &mut out),
             Record::Rules(rules, at) => {
                 self.pipeline.set_rules(Arc::clone(rules), *at, &mut out);
             }
@@ -327,6 +329,9 @@ fn the_logs_of_these_tests_leave_every_trace() {
             note("pending", watches.contains("Pending"));
             note("firing", watches.contains("historical: false"));
             note("historical", watches.contains("historical: true"));
+            note("missing", watches.contains("is_missing: true"));
+            note("a deadline", runner.pipeline.next_deadline().is_some());
+            note("an absence told", put.iter().any(|(_, text)| text.contains("no sample for")));
             for state in &runner.pipeline.states {
                 note("a watch", state.is(WATCHED));
                 note("no watch", !state.is(WATCHED));
@@ -438,7 +443,8 @@ fn the_time_of_a_restored_pipeline_is_the_least_of_its_slots() {
         let mut whole = Runner::new();
         for (slot, time) in TEST_SLOTS.iter().zip(times) {
             let mut one = Runner::new();
-            time.iter().for_each(|time| one.pipeline.tick(received(*time)));
+            let mut tick = |time| one.pipeline.tick(received(time), &mut Emitted::default());
+            time.iter().for_each(|time| tick(*time));
             let bytes = one.encode(Slot(*slot)).0;
             assert_eq!(whole.restore(Slot(*slot), &bytes, &log.catalog), Some(0));
         }
