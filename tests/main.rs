@@ -17,6 +17,7 @@ mod protocols;
 mod receiver;
 mod salvage;
 mod server;
+mod silence;
 mod sql;
 mod strace;
 mod tidy;

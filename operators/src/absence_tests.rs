@@ -1,8 +1,11 @@
 use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::time::NANOS_PER_SECOND;
-use tidewatch_metrics::{EventTime, SeriesKey, SeriesRef, Transition, TransitionKind, UnixNanos};
+use tidewatch_metrics::{
+    EventTime, SeriesKey, SeriesRef, Slot, Transition, TransitionKind, UnixNanos,
+};
 
 use TransitionKind::{Firing, Pending, Resolved};
 
@@ -183,10 +186,10 @@ fn a_patience_that_shrinks_is_met_at_its_time() {
     let mut listener = Listener::one("absent", 0, 0);
     listener.samples((0..9).map(|i| i * 600));
     let first = listener.pipeline.next_deadline();
-    listener.samples((1..=8).map(|i| 4_800 + i * 10));
+    listener.samples((1..=9).map(|i| 4_800 + i * 10));
     assert!(listener.pipeline.next_deadline() < first, "the deadline of the longer one is gone");
-    listener.tick(4_941);
-    assert_eq!(listener.story(), [(Firing, 4_940, 4_940)]);
+    listener.tick(4_951);
+    assert_eq!(listener.story(), [(Firing, 4_950, 4_950)]);
 }
 
 #[test]
@@ -230,9 +233,11 @@ fn a_tick_looks_at_so_many_silences_of_a_slot_and_the_next_one_goes_on() {
         let labels = vec![("host".to_owned(), host.to_string())];
         SeriesKey::new("default", "cpu", "value", labels).unwrap()
     };
-    let hosts = (0..).filter(|host| key(*host).id().slot().0 == 9);
+    let slot = Slot(9);
+    let hosts = (0..).filter(|host| key(*host).id().slot() == slot);
     let entries = hosts.take(ABSENCES_PER_TICK + 6).map(|host| entry(&host.to_string()));
-    let mut listener = Listener::new(entries, rules("absent > 60", 0, 0));
+    let entries: Vec<_> = entries.collect();
+    let mut listener = Listener::new(entries.iter().cloned(), rules("absent > 60", 0, 0));
     let series = u32::try_from(ABSENCES_PER_TICK + 6).unwrap();
     // The last ones fall silent first.
     (0..series).for_each(|local| {
@@ -244,8 +249,23 @@ fn a_tick_looks_at_so_many_silences_of_a_slot_and_the_next_one_goes_on() {
     assert!(told.is_sorted_by_key(|t| t.onset) && told[0].onset == seconds(160 - 69));
     listener.tick(161);
     assert_eq!(listener.told(), [], "log time has not gone on");
+
+    let mut state = FieldWriter::default();
+    listener.pipeline.encode_slot(slot, &mut state);
+    let mut restored = Listener::new([], rules("absent > 60", 0, 0));
+    let entry = |series: SeriesRef| entries.get(series.index()).cloned();
+    let fields = &mut FieldReader::new(state.as_bytes());
+    assert!(restored.pipeline.restore_slot(slot, fields, entry).is_some());
+    // Ticks come again where another slot needs them.
+    restored.tick(150);
+    restored.tick(161);
+    assert_eq!(restored.told(), [], "the slot has seen this tick");
+
     listener.tick(162);
-    assert_eq!(listener.told().len(), 6);
+    restored.tick(162);
+    let told = listener.told();
+    assert_eq!(told.len(), 6);
+    assert_eq!(format!("{:?}", restored.told()), format!("{told:?}"));
 }
 
 /// A run of samples and ticks, as rules on silence see it, computed from scratch at every tick.
@@ -283,6 +303,7 @@ impl Naive {
 #[test]
 fn silences_are_those_of_a_naive_listener_on_any_number_of_pipelines() {
     const SERIES: u32 = 12;
+    let entries: Vec<_> = (0..SERIES).map(|series| entry(&series.to_string())).collect();
     for seed in 1..=30 {
         let mut rng = Rng::new(seed);
         let mut naive = Naive::default();
@@ -290,7 +311,8 @@ fn silences_are_those_of_a_naive_listener_on_any_number_of_pipelines() {
             .map(|count: u32| {
                 let listener = |shard| {
                     let own = (0..SERIES).filter(|series| series % count == shard);
-                    Listener::new(own.map(|s| entry(&s.to_string())), rules("absent > 90", 0, 0))
+                    let own = own.map(|series| Arc::clone(&entries[series as usize]));
+                    Listener::new(own, rules("absent > 90", 0, 0))
                 };
                 (0..count).map(listener).collect()
             })
@@ -317,15 +339,14 @@ fn silences_are_those_of_a_naive_listener_on_any_number_of_pipelines() {
         let mut expected = naive.told;
         assert!(expected.len() > 20, "seed {seed}: {} transitions", expected.len());
         expected.sort_unstable_by_key(|(series, kind, onset)| (*series, *onset, *kind));
-        let name = |series: u32| entry(&series.to_string()).id;
         let expected: Vec<_> =
-            expected.iter().map(|(s, kind, onset)| (name(*s), *kind, seconds(*onset))).collect();
+            expected.into_iter().map(|(s, kind, onset)| (Some(s), kind, seconds(onset))).collect();
         for listeners in &mut spread {
             let count = listeners.len();
             let told = listeners.iter_mut().flat_map(Listener::told);
-            let mut told: Vec<_> = told.map(|t| (t.series_id, t.kind, t.onset)).collect();
-            let place = |id| (0..SERIES).find(|series| name(*series) == id);
-            told.sort_unstable_by_key(|(id, kind, onset)| (place(*id), *onset, *kind));
+            let series = |id| (0..SERIES).zip(&entries).find(|(_, e)| e.id == id).map(|(s, _)| s);
+            let mut told: Vec<_> = told.map(|t| (series(t.series_id), t.kind, t.onset)).collect();
+            told.sort_unstable_by_key(|(series, kind, onset)| (*series, *onset, *kind));
             assert_eq!(told, expected, "seed {seed}, {count} pipelines");
         }
     }

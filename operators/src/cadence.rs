@@ -28,7 +28,7 @@ const PATIENCE_NANOS: i64 = 30 * NANOS_PER_SECOND;
 ///
 /// The median, because an outage or two must not teach that they are normal: up to 7 of 16 gaps may be of any
 /// length. Of an even number of gaps it is the greater one of the two in the middle. No patience until there are 8.
-/// A cadence that changes is learnt after 8 gaps of the new one. State: 88 bytes. Time: O(1) per sample.
+/// A slower cadence is learnt after 8 gaps of it, a quicker one after 9. State: 88 bytes. Time: O(1) per sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cadence {
     /// When the last report began; none before the first one.

@@ -244,7 +244,6 @@ impl Pipeline {
         if row.placed.place != Place::Refused && row.value.is_finite() {
             let dt = self.light.advance(state, row.time, step);
             let expectation = state.is(WATCHED).then(|| Light::expect(state, row.time));
-            let heard = self.now.map_or(row.received, |now| now.max(row.received));
             severity = Severity::from_f32(Light::score(state, row.time, row.value, dt));
             #[cfg(feature = "planted-fault")]
             {
@@ -262,7 +261,7 @@ impl Pipeline {
                     channel: flags.channel(),
                     expectation,
                     received: row.received,
-                    heard,
+                    heard: self.now.map_or(row.received, |now| now.max(row.received)),
                 };
                 let from = out.transitions.len();
                 let entry = &self.entries[row.local as usize];

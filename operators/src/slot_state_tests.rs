@@ -486,6 +486,24 @@ fn stored_state_of_format_1_is_read() {
     }
 }
 
+/// The state of a slot as format 2 stores it, for ever: series of [`catalog`] under [`RULES`], with rates, silences
+/// that are awaited and that have been told, and learnt cadences.
+const FIXTURE_2: &[u8] = include_bytes!("../fixtures/slot-state-2.bin");
+
+#[test]
+fn stored_state_of_format_2_is_read() {
+    let log = log(1, 18, 1);
+    let slot = Slot(FIXTURE_2[1]);
+    let mut runner = Runner::new();
+    assert_eq!(runner.restore(slot, FIXTURE_2, &log.catalog), Some(0));
+    assert_eq!(runner.encode(slot).0, FIXTURE_2);
+    assert_eq!(runner.pipeline.state_hash(), 4_551_134_404_635_003_209);
+    let watches = format!("{:?}", runner.pipeline.watches);
+    for part in ["Rate {", "Learnt(", "Fixed(", "due: Some", "due: None", "is_missing: true"] {
+        assert!(watches.contains(part), "{part}");
+    }
+}
+
 #[test]
 #[cfg(not(feature = "planted-fault"))]
 fn stored_state_of_format_1_goes_on_with_the_known_hashes() {
