@@ -241,7 +241,7 @@ fn a_tick_looks_at_so_many_silences_of_a_slot_and_the_next_one_goes_on() {
     let series = u32::try_from(ABSENCES_PER_TICK + 6).unwrap();
     // The last ones fall silent first.
     (0..series).for_each(|local| {
-        listener.hear(local, 100 - i64::from(local), 100 - i64::from(local), 1.0)
+        listener.hear(local, 100 - i64::from(local), 100 - i64::from(local), 1.0);
     });
     listener.tick(161);
     let told = listener.told();
