@@ -17,7 +17,6 @@ mod protocols;
 mod receiver;
 mod salvage;
 mod server;
-mod silence;
 mod sql;
 mod strace;
 mod tidy;
