@@ -281,14 +281,17 @@ impl<D: Dispatch> Committer<D> {
         self.commit(&mut Vec::new())
     }
 
-    /// Whether time alone may make a tick due: rows are counted for percentiles, and a window waits to close.
+    /// Whether time alone may make a tick due: rows are counted for percentiles, and a window waits to close, or a
+    /// rule waits for a series to be silent.
     #[must_use]
     pub fn awaits_time(&self) -> bool {
         let fresh = self.owes_tick || self.position.rows > self.rows_at_tick;
-        self.progress.is_counting() && (fresh || self.progress.closes_at().is_some())
+        let window = self.progress.is_counting() && (fresh || self.progress.closes_at().is_some());
+        window || self.progress.deadline().is_some()
     }
 
-    /// Called while no records come: appends a tick if a window of percentiles waits for one. Returns whether it did.
+    /// Called while no records come: appends a tick if a window of percentiles or a silence waits for one. Returns
+    /// whether it did.
     ///
     /// # Errors
     /// As [`Committer::commit`].
@@ -296,9 +299,10 @@ impl<D: Dispatch> Committer<D> {
         let now = self.clock.now();
         let fresh = self.owes_tick || self.position.rows > self.rows_at_tick;
         let second = now.nanos().saturating_sub(self.position.tick.nanos());
-        let is_due = self.progress.is_counting() && second >= TICK_NANOS;
         let closes = self.progress.closes_at().is_some_and(|at| now >= at);
-        if !is_due || !fresh && !closes {
+        let window = self.progress.is_counting() && (fresh || closes);
+        let silence = self.progress.deadline().is_some_and(|at| now >= at);
+        if second < TICK_NANOS || !window && !silence {
             return Ok(false);
         }
         match self.append_tick(false) {

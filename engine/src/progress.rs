@@ -21,6 +21,8 @@ pub struct Progress {
     /// Whether windows of percentiles are counted, and when one closes if no row comes: log time, or the end of time.
     counting: AtomicBool,
     closes_at: AtomicI64,
+    /// Per shard, when a tick has a silence to look at: log time, or the end of time.
+    deadlines: Vec<AtomicI64>,
     applied: Vec<AtomicU64>,
     /// Shown to those who wait: no more progress will come.
     closed: AtomicBool,
@@ -39,6 +41,7 @@ impl Progress {
             log_time: AtomicI64::new(0),
             counting: AtomicBool::new(false),
             closes_at: AtomicI64::new(i64::MAX),
+            deadlines: (0..shards).map(|_| AtomicI64::new(i64::MAX)).collect(),
             applied: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             closed: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
@@ -99,6 +102,20 @@ impl Progress {
     /// A shard: the log time at which a window closes if no row comes.
     pub fn set_closes_at(&self, time: Option<UnixNanos>) {
         self.closes_at.store(time.map_or(i64::MAX, UnixNanos::nanos), Ordering::Relaxed);
+    }
+
+    /// The log time from which on a tick has a silence to look at; none where no series is awaited.
+    #[must_use]
+    pub fn deadline(&self) -> Option<UnixNanos> {
+        let times = self.deadlines.iter().map(|time| time.load(Ordering::Relaxed));
+        times.min().filter(|time| *time < i64::MAX).map(UnixNanos::new)
+    }
+
+    /// A shard: the log time from which on a tick has a silence to look at.
+    pub fn set_deadline(&self, shard: usize, time: Option<UnixNanos>) {
+        if let Some(deadline) = self.deadlines.get(shard) {
+            deadline.store(time.map_or(i64::MAX, UnixNanos::nanos), Ordering::Relaxed);
+        }
     }
 
     /// The last record that all shards have applied.

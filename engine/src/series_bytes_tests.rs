@@ -110,7 +110,9 @@ fn the_count_is_not_below_what_series_take_and_not_far_above() {
         ..RuleConfig::default()
     };
     let five = ["a", "b", "c", "d", "e"].map(|name| rule(name, "value > 100"));
-    let all = [RuleSet::default(), RuleSet::new(five.to_vec()).unwrap()];
+    let remembering = [rule("a", "rate > 1"), rule("b", "absent > 60"), rule("c", "absent")];
+    let sets = [vec![], five.to_vec(), remembering.to_vec()];
+    let all = sets.map(|rules| RuleSet::new(rules).unwrap());
     // Just before lists and tables double, just after, and in between.
     for (rules, series) in
         all.iter().flat_map(|rules| [(rules, 28_000), (rules, 33_000), (rules, 45_000)])

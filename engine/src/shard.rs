@@ -120,8 +120,10 @@ impl Shard {
     /// Log time moves on; what the operators had put out so far is returned where the tick asks.
     pub fn tick(&mut self, lsn: Lsn, tick: TickRecord) -> Option<tidewatch_operators::OutputHash> {
         self.seen = lsn;
-        self.pipeline.tick(tick.time);
+        self.emitted.clear();
+        self.pipeline.tick(tick.time, &mut self.emitted);
         self.shared.windows.add(lsn, Turn::Tick(tick.time), self.pipeline.take_counts());
+        self.release(lsn, None);
         tick.hashed.then(|| self.pipeline.output_hash())
     }
 
@@ -147,6 +149,7 @@ impl Shard {
         self.seen = lsn;
         self.head.publish(lsn);
         self.head.forget_marks_below(self.shared.progress.durable());
+        self.shared.progress.set_deadline(self.index, self.pipeline.next_deadline());
         self.shared.progress.set_applied(self.index, lsn);
     }
 
@@ -258,3 +261,7 @@ fn append_unflushed(head: &mut Head, shared: &ShardShared, lsn: Lsn, columns: &R
         }
     }
 }
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

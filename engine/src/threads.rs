@@ -29,7 +29,7 @@ const FLUSH_RETRY: Duration = Duration::from_secs(1);
 
 /// Between two looks for a file to ready, or for space.
 const PREALLOCATE_PAUSE: Duration = Duration::from_millis(50);
-/// Between two looks of the idle committer whether a window of percentiles waits for a tick, and whether there are any.
+/// Between two looks of the idle committer whether a window or a silence waits for a tick, and whether there are any.
 const TICK_LOOK: Duration = Duration::from_millis(250);
 const COUNTING_LOOK: Duration = Duration::from_secs(5);
 /// How often replay reads on to the log's end before writes have to wait for it.

@@ -82,7 +82,8 @@ impl VerifyShard {
 
     pub(crate) fn tick(&mut self, tick: TickRecord, observer: &mut impl Observer) {
         self.apply_all(observer);
-        self.pipeline.tick(tick.time);
+        self.pipeline.tick(tick.time, &mut self.emitted);
+        self.hand_out(observer, 0, &[]);
     }
 
     /// What was counted for percentiles since the last call; all rows so far must have been applied.

@@ -92,13 +92,13 @@ pub struct Transition {
     pub reason: String,
     /// Too old at its reception to be delivered.
     pub historical: bool,
-    /// Event time of the sample with which the condition began to hold.
+    /// Event time of the sample with which the condition began to hold; of a silence, when it became too long.
     pub onset: EventTime,
-    /// Event time of the sample that caused this transition.
+    /// Event time of the sample that caused this transition; of a silence, when it was long enough for it.
     pub event: EventTime,
-    /// Severity of that sample.
+    /// Severity of that sample; 0 where silence is the cause.
     pub severity: Severity,
-    /// Value of that sample.
+    /// Value of that sample, or its rate where the rule looks at it; of the last sample where silence is the cause.
     pub value: f64,
     /// The value that the detector expected; NaN where it expects none yet.
     pub expected: f64,
@@ -108,7 +108,7 @@ pub struct Transition {
     pub upper: f64,
     /// The channel that fired.
     pub channel: Channel,
-    /// When the sample's record was received.
+    /// When the sample's record was received; the log's time where silence is the cause.
     pub received: UnixNanos,
     /// The series' last values as a small picture in text.
     pub sparkline: String,

@@ -22,6 +22,8 @@ pub(crate) struct Observation {
     /// What the detector expected before the sample.
     pub(crate) expectation: Expectation,
     pub(crate) received: UnixNanos,
+    /// Log time, or when the sample's record was received where that is later.
+    pub(crate) heard: UnixNanos,
 }
 
 /// Where an alert stands, by event time of the samples in order.
@@ -50,7 +52,8 @@ pub(crate) struct Change {
 }
 
 impl Alert {
-    /// Takes a sample; `historical` says whether it is too old to be told of.
+    /// Takes a sample at `time` for which the condition holds or not; `historical` says whether it is too
+    /// old to be told of.
     ///
     /// ```text
     /// inactive --holds--> pending (only where `for` > 0) --held for `for`--> firing
@@ -63,11 +66,9 @@ impl Alert {
     pub(crate) fn observe(
         &mut self,
         rule: &Rule,
-        seen: &Observation,
+        (time, holds): (EventTime, bool),
         historical: bool,
     ) -> Option<Change> {
-        let holds = rule.condition.holds(seen.value, seen.severity);
-        let time = seen.time;
         let begun = match *self {
             Self::Pending { onset } if onset <= time => Some(onset),
             _ => None,
@@ -102,6 +103,48 @@ impl Alert {
                 None
             }
         }
+    }
+
+    /// Takes the end of a series' patience, and of the `for` behind it. `onset` is when the patience ended.
+    ///
+    /// ```text
+    /// inactive --patience ends--> pending (only where `for` > 0) --`for` later--> firing
+    /// ```
+    pub(crate) fn miss(&mut self, rule: &Rule, onset: EventTime) -> Option<Change> {
+        let change = |kind, onset| Some(Change { kind, onset, historical: false });
+        match *self {
+            Self::Inactive if rule.for_nanos > 0 => {
+                *self = Self::Pending { onset };
+                change(TransitionKind::Pending, onset)
+            }
+            Self::Inactive | Self::Pending { .. } => {
+                let onset = if let Self::Pending { onset } = *self { onset } else { onset };
+                *self = Self::Firing { onset, held: onset, historical: false };
+                change(TransitionKind::Firing, onset)
+            }
+            // Silent again within `keep_firing`.
+            Self::Firing { .. } => None,
+        }
+    }
+
+    /// Takes a sample at `time`, where a rule waits for silence; `was_missing` says whether it ends an absence.
+    ///
+    /// ```text
+    /// pending --sample--> inactive, without a word
+    /// firing  --samples for `keep_firing`--> inactive, resolved
+    /// ```
+    pub(crate) fn hear(
+        &mut self,
+        rule: &Rule,
+        time: EventTime,
+        was_missing: bool,
+    ) -> Option<Change> {
+        if let Self::Firing { held, .. } = self
+            && was_missing
+        {
+            *held = time;
+        }
+        self.observe(rule, (time, false), false)
     }
 
     /// The resolution of a firing alert whose rule is gone.

@@ -26,7 +26,7 @@ pub(crate) fn text_of(rule: &Rule) -> String {
     for matcher in &rule.matchers {
         line(&mut out, "match", &[&quoted(&matcher.label), &quoted(&matcher.pattern())]);
     }
-    line(&mut out, "when", &[&rule.condition]);
+    line(&mut out, "when", &[&rule.when]);
     line(&mut out, "for", &[&rule.for_nanos]);
     line(&mut out, "keep_firing", &[&rule.keep_firing_nanos]);
     line(&mut out, "priority", &[&quoted(&rule.priority)]);

@@ -1,11 +1,11 @@
-//! The condition of a rule: `value|severity|score OP number`.
+//! A condition on samples: `value|severity|score|rate OP number`.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use tidewatch_metrics::Severity;
 
-/// A comparison of one number of a sample with a fixed one.
+/// A comparison of one number of a sample, or of it and the one before, with a fixed one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Condition {
     pub(crate) subject: Subject,
@@ -20,6 +20,8 @@ pub(crate) enum Subject {
     Value,
     Severity,
     Score,
+    /// The increase per second since the sample before.
+    Rate,
 }
 
 /// How it is compared.
@@ -37,7 +39,7 @@ impl Condition {
     /// The condition that `text` spells; spaces are free.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let (subject, rest) = [Subject::Value, Subject::Severity, Subject::Score]
+        let (subject, rest) = Subject::ALL
             .into_iter()
             .find_map(|subject| Some((subject, text.strip_prefix(subject.name())?)))?;
         let rest = rest.trim_start();
@@ -57,9 +59,9 @@ impl Condition {
         bound.is_finite().then_some(Self { subject, comparison, bound: bound + 0.0 })
     }
 
-    /// Whether it holds for a sample with a finite value.
-    pub(crate) fn holds(&self, value: f64, severity: Severity) -> bool {
-        let order = self.subject.of(value, severity).partial_cmp(&self.bound);
+    /// Whether it holds where its subject is this number.
+    pub(crate) fn holds(&self, number: f64) -> bool {
+        let order = number.partial_cmp(&self.bound);
         match self.comparison {
             Comparison::Greater => order == Some(Ordering::Greater),
             Comparison::GreaterOrEqual => {
@@ -80,19 +82,24 @@ impl fmt::Display for Condition {
 }
 
 impl Subject {
+    const ALL: [Self; 4] = [Self::Value, Self::Severity, Self::Score, Self::Rate];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Value => "value",
             Self::Severity => "severity",
             Self::Score => "score",
+            Self::Rate => "rate",
         }
     }
 
-    pub(crate) fn of(self, value: f64, severity: Severity) -> f64 {
+    /// The number of a sample, given what has become of its rate.
+    pub(crate) fn of(self, value: f64, severity: Severity, rate: f64) -> f64 {
         match self {
             Self::Value => value,
             Self::Severity => f64::from(severity.to_f32()),
             Self::Score => f64::from(severity.score()),
+            Self::Rate => rate,
         }
     }
 }
@@ -115,7 +122,8 @@ mod tests {
     use super::*;
 
     fn holds(when: &str, value: f64, steps: u16) -> bool {
-        Condition::parse(when).unwrap().holds(value, Severity::from_steps(steps))
+        let condition = Condition::parse(when).unwrap();
+        condition.holds(condition.subject.of(value, Severity::from_steps(steps), 2.0 * value))
     }
 
     #[test]
@@ -138,6 +146,7 @@ mod tests {
     fn severity_and_score_are_compared_as_they_are_stored() {
         assert!(!holds("severity > 6", 0.0, 384) && holds("severity > 6", 0.0, 385));
         assert!(holds("score == 0.5", 0.0, 256) && !holds("score>0.5", 0.0, 256));
+        assert!(holds("rate == 3", 1.5, 0) && !holds("rate > 3", 1.5, 0));
     }
 
     #[test]
@@ -157,7 +166,8 @@ mod tests {
             "value > x",
             "value > nan",
             "value > inf",
-            "rate > 1",
+            "rates > 1",
+            "rate",
             "> 6",
             "value => 1",
             "value > 1 2",

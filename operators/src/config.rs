@@ -26,7 +26,7 @@ pub struct RuleConfig {
     /// A pattern is `x` or `= x` (equal), `!= x`, `~ re` or `!~ re` (anchored regular expression).
     /// A label that a series does not have is the empty text.
     pub matchers: Vec<(String, String)>,
-    /// `value|severity|score OP number` with one of `> >= < <= == !=`.
+    /// `value|severity|score|rate OP number` with one of `> >= < <= == !=`, `absent`, or `absent > SECONDS`.
     pub when: String,
     /// How long the condition must hold in event time before the alert fires; 0 = at once.
     pub for_nanos: i64,

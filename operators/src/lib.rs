@@ -7,19 +7,24 @@
 //!
 //! [`Pipeline`] conducts, and [`WindowSet`] for what goes over several pipelines; everything else computes and returns.
 
+mod absence;
 mod alert;
+mod cadence;
 mod canonical;
 mod condition;
 pub mod config;
+mod deadlines;
 mod hash;
 mod light;
 pub mod limits;
 mod matcher;
 mod numeric;
 mod order;
+mod patience;
 pub mod percentile;
 pub mod pipeline;
 mod profile;
+mod rate;
 mod reason;
 pub mod rows;
 mod rule;
@@ -33,6 +38,8 @@ mod sparkline;
 mod state;
 mod tail;
 mod watch;
+mod watched;
+mod when;
 
 #[cfg(test)]
 mod testing;

@@ -134,6 +134,11 @@ pub(crate) struct Expectation {
     pub(crate) upper: f64,
 }
 
+impl Expectation {
+    /// Nothing is expected.
+    pub(crate) const NONE: Self = Self { expected: f64::NAN, lower: f64::NAN, upper: f64::NAN };
+}
+
 /// The severities of one sample's three views, and what learning needs of it.
 #[derive(Clone, Copy, Debug)]
 struct View {

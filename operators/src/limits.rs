@@ -16,6 +16,11 @@ pub const MATCHER_BYTES_MAX: usize = 1_024;
 pub const REGEX_PROGRAM_BYTES_MAX: usize = 256 * 1_024;
 /// `for` and `keep_firing`: 30 days in nanoseconds.
 pub const RULE_DURATION_NANOS_MAX: i64 = 30 * 86_400 * NANOS_PER_SECOND;
+/// The number of `absent > SECONDS`, at most: 30 days.
+pub const ABSENCE_SECONDS_MAX: i64 = RULE_DURATION_NANOS_MAX / NANOS_PER_SECOND;
+/// Silences of one slot that a tick looks at; the next tick goes on. So a tick puts out at most 16,384 transitions,
+/// also where all series fall silent at the same time.
+pub const ABSENCES_PER_TICK: usize = 64;
 /// `[[percentiles]]` of one set.
 pub const PERCENTILES_MAX: usize = 64;
 /// Labels that one of them groups by.
@@ -32,5 +37,8 @@ pub const SLIDES_MAX: i64 = 360;
 pub const GROUPS_MAX: usize = 10_000;
 /// Bytes that the windows of all of them take, as they are counted.
 pub const WINDOWS_BYTES_MAX: usize = 64 << 20;
+
+/// What the allocator takes for a small allocation beside its bytes, at most.
+pub(crate) const ALLOCATION_BYTES: usize = 16;
 
 const _: () = assert!(WINDOW_NANOS_MIN * SLIDES_MAX < WINDOW_NANOS_MAX);

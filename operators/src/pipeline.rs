@@ -116,6 +116,7 @@ impl Pipeline {
         let explain = |local: usize| Light::explain(&self.states[local]);
         self.tally.set_rules(&rules, &self.entries);
         let ended = self.watches.set_rules(rules, &self.entries, &explain, received);
+        self.watches.listen_anew(self.heard(received), &self.entries);
         let marks = self.watches.watched().zip(self.tally.counted());
         for (state, (watched, counted)) in self.states.iter_mut().zip(marks) {
             state.marks &= !(WATCHED | COUNTED);
@@ -163,9 +164,27 @@ impl Pipeline {
         }
     }
 
-    /// Takes the log's clock forward; it never goes back.
-    pub fn tick(&mut self, now: UnixNanos) {
-        self.now = self.now.max(Some(now));
+    /// Takes the log's clock forward, and looks at the silences that have waited for it; appends to `out` what
+    /// that does to alerts. Time never goes back.
+    pub fn tick(&mut self, now: UnixNanos, out: &mut Emitted) {
+        let now = self.heard(now);
+        self.now = Some(now);
+        let from = out.transitions.len();
+        self.watches.tick(now, &self.entries, &mut out.transitions);
+        for transition in out.transitions.iter().skip(from) {
+            self.outputs.add_transition(transition);
+        }
+    }
+
+    /// Log time from which on a tick has something to look at, if no row comes.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<UnixNanos> {
+        self.watches.next_deadline()
+    }
+
+    /// Log time, or the time of a record where that is later.
+    fn heard(&self, time: UnixNanos) -> UnixNanos {
+        self.now.map_or(time, |now| now.max(time))
     }
 
     /// What was counted for percentiles since the last call; belongs to a tick, or to a change of rules.
@@ -242,6 +261,7 @@ impl Pipeline {
                     channel: flags.channel(),
                     expectation,
                     received: row.received,
+                    heard: self.now.map_or(row.received, |now| now.max(row.received)),
                 };
                 let from = out.transitions.len();
                 let entry = &self.entries[row.local as usize];

@@ -107,6 +107,43 @@ fn late_rows_and_rows_without_a_number_drive_no_rule() {
 }
 
 #[test]
+fn a_rule_on_a_rate_looks_at_samples_in_order_and_tells_the_rate() {
+    let samples = [
+        (0, 1_000.0),
+        (10, 1_010.0),
+        (20, 1_120.0), // 11 a second
+        (5, 9_999.0),  // late
+        (25, f64::NAN),
+        (30, 240.0), // began anew: 24 a second
+        (40, 250.0),
+        (50, 251.0),
+    ];
+    let found = lives("rate > 10", 10, 15, &samples);
+    assert_eq!(story(&found), [(Pending, 20, 20), (Firing, 20, 30), (Resolved, 20, 50)]);
+    assert_eq!(found.iter().map(|t| t.value).collect::<Vec<_>>(), [11.0, 24.0, 0.1]);
+    assert_eq!(found[1].reason, "rate 24.0 > 10 for 10s, value 240.0");
+    assert!(found.iter().all(|t| t.expected.is_nan() && t.upper.is_nan()), "values are expected");
+    assert_eq!(lives("rate >= 0", 0, 0, &samples[..1]), [], "no rate at the first sample");
+}
+
+#[test]
+fn a_rule_on_a_rate_that_is_gone_tells_the_last_rate_and_a_kept_one_goes_on() {
+    let rate = |name| (name, "rate > 1", 0, 0);
+    let mut pipeline = pipeline(1, rules(&[rate("gone"), rate("kept")]));
+    let (mut out, mut table) = (Emitted::default(), Table::default());
+    for (second, value) in [(0, 0.0), (10, 50.0), (20, 55.0)] {
+        table.push(0, seconds(second), value);
+    }
+    table.apply(&mut pipeline, 0..2, received(10), &mut out);
+    out.clear();
+    pipeline.set_rules(rules(&[rate("kept")]), received(11), &mut out);
+    assert_eq!((out.transitions[0].value, out.transitions.len()), (5.0, 1));
+    table.apply(&mut pipeline, 2..3, received(20), &mut out);
+    let resolved = &out.transitions[1];
+    assert_eq!((resolved.kind, resolved.value), (Resolved, 0.5), "the sample before is known");
+}
+
+#[test]
 fn an_alert_says_what_was_expected_before_the_sample() {
     let mut rng = Rng::new(5);
     let mut samples: Vec<(i64, f64)> = (0..200).map(|i| (i * 10, 41.0 + rng.normal())).collect();
@@ -173,7 +210,7 @@ fn a_new_time_base_restarts_the_clocks_of_alerts() {
     (0..35).for_each(|i| table.push(0, seconds(i * 10), 1.0));
     (35..42).for_each(|i| table.push(0, seconds(i * 10), 1.0));
     for row in 0..table.len() {
-        pipeline.tick(received(i64::try_from(row).unwrap() * 4));
+        pipeline.tick(received(i64::try_from(row).unwrap() * 4), &mut out);
         table.apply(&mut pipeline, row..row + 1, received(100_000), &mut out);
     }
     // Row 33 is the first of the new base, at 320 s: the condition has not held since then.
@@ -220,10 +257,15 @@ fn scenario(seed: u64, series: u32, samples: i64) -> Table {
     table
 }
 
+const RATE: (&str, &str, i64, i64) = ("c", "rate > 0.3", 60, 60);
+const ABSENT: (&str, &str, i64, i64) = ("d", "absent > 5000", 2_000, 60);
+
 /// Everything that a run puts out, and its hashes.
 fn run(table: &Table, cuts: &[usize]) -> (Emitted, OutputHash, u64) {
-    let mut pipeline =
-        pipeline(7, rules(&[("a", "severity > 6", 0, 60), ("b", "value > 75", 120, 0)]));
+    let mut pipeline = pipeline(
+        7,
+        rules(&[("a", "severity > 6", 0, 60), ("b", "value > 75", 120, 0), RATE, ABSENT]),
+    );
     let mut out = Emitted::default();
     // Records of 100 rows with a tick after each ten thousand; the cuts only group them.
     let mut start = 0;
@@ -248,7 +290,7 @@ fn run(table: &Table, cuts: &[usize]) -> (Emitted, OutputHash, u64) {
         };
         pipeline.apply(&rows, &mut out);
         if end % 2_000 == 0 {
-            pipeline.tick(received(i64::try_from(end).unwrap()));
+            pipeline.tick(received(i64::try_from(end).unwrap() * 7), &mut out);
         }
         start = end;
     }

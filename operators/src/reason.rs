@@ -2,28 +2,28 @@
 
 use std::fmt::Write;
 
+use tidewatch_metrics::TransitionKind;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
-use tidewatch_metrics::{Severity, TransitionKind};
 
-use crate::condition::Subject;
+use crate::absence::Absence;
+use crate::alert::Observation;
+use crate::condition::{Condition, Subject};
 use crate::light::Expectation;
 use crate::rule::Rule;
 
-/// The reason of a transition that a sample caused.
+/// The reason of a transition that a sample caused, by the number `found` that the rule looks at.
 ///
 /// `severity 7.2 > 6 for 5m, value 93.1 expected 41.0 (38.2 to 43.9)`
 pub(crate) fn reason(
-    rule: &Rule,
+    (rule, condition): (&Rule, &Condition),
     kind: TransitionKind,
-    value: f64,
-    severity: Severity,
-    expectation: &Expectation,
+    found: f64,
+    seen: &Observation,
 ) -> String {
-    let condition = rule.condition;
     let subject = match condition.subject {
-        Subject::Value => number(value),
-        Subject::Severity => format!("{:.1}", severity.to_f32()),
-        Subject::Score => format!("{:.2}", severity.score()),
+        Subject::Value | Subject::Rate => number(found),
+        Subject::Severity => format!("{found:.1}"),
+        Subject::Score => format!("{found:.2}"),
     };
     let name = condition.subject.name();
     let bound = format!("{} {}", condition.comparison.sign(), condition.bound);
@@ -43,14 +43,49 @@ pub(crate) fn reason(
         }
     };
     if condition.subject != Subject::Value {
-        append(&mut out, format_args!(", value {}", number(value)));
+        append(&mut out, format_args!(", value {}", number(seen.value)));
     }
-    if expectation.expected.is_finite() {
-        let Expectation { expected, lower, upper } = expectation;
+    if seen.expectation.expected.is_finite() {
+        let Expectation { expected, lower, upper } = seen.expectation;
         let comma = if condition.subject == Subject::Value { "," } else { "" };
-        let (expected, lower, upper) = (number(*expected), number(*lower), number(*upper));
+        let (expected, lower, upper) = (number(expected), number(lower), number(upper));
         append(&mut out, format_args!("{comma} expected {expected} ({lower} to {upper})"));
     }
+    out
+}
+
+/// The reason of a transition of a rule that waits for silence; `value` is that of the last sample.
+///
+/// `no sample for 1m30s, one in 20s before, last value 93.1`
+pub(crate) fn absence_reason(
+    rule: &Rule,
+    kind: TransitionKind,
+    absence: &Absence,
+    value: f64,
+) -> String {
+    let bound = absence.bound().unwrap_or(0);
+    let mut out = match kind {
+        TransitionKind::Resolved if rule.keep_firing_nanos == 0 => "samples again".to_owned(),
+        TransitionKind::Resolved => {
+            format!("samples again for {}", duration(rule.keep_firing_nanos))
+        }
+        TransitionKind::Pending => {
+            let (bound, further) = (duration(bound), duration(rule.for_nanos));
+            format!("no sample for {bound}, fires after {further} more")
+        }
+        TransitionKind::Firing => {
+            format!("no sample for {}", duration(bound.saturating_add(rule.for_nanos)))
+        }
+    };
+    if kind == TransitionKind::Resolved {
+        append(&mut out, format_args!(", value {}", number(value)));
+        return out;
+    }
+    if let Some(gap) = absence.learnt_gap() {
+        let gap = duration(i64::from(gap) * NANOS_PER_SECOND);
+        append(&mut out, format_args!(", one in {gap} before"));
+    }
+    append(&mut out, format_args!(", last value {}", number(value)));
     out
 }
 
@@ -96,8 +131,11 @@ fn duration(nanos: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidewatch_metrics::{Channel, EventTime, Severity, UnixNanos};
+
     use super::*;
     use crate::RuleConfig;
+    use crate::when::When;
 
     fn said(when: &str, for_nanos: i64, kind: TransitionKind, expected: f64) -> String {
         let config = RuleConfig {
@@ -109,7 +147,19 @@ mod tests {
         };
         let rule = Rule::compile(&config, &mut Vec::new()).unwrap();
         let expectation = Expectation { expected, lower: 38.2, upper: 43.9 };
-        reason(&rule, kind, 93.1, Severity::from_f32(7.2), &expectation)
+        let severity = Severity::from_f32(7.2);
+        let seen = Observation {
+            time: EventTime::new(0),
+            value: 93.1,
+            severity,
+            channel: Channel::default(),
+            expectation,
+            received: UnixNanos::new(0),
+            heard: UnixNanos::new(0),
+        };
+        let When::Number(condition) = &rule.when else { panic!("{when} is about a number") };
+        let found = condition.subject.of(93.1, severity, 12.345);
+        reason((&rule, condition), kind, found, &seen)
     }
 
     #[test]
@@ -133,6 +183,10 @@ mod tests {
         assert_eq!(
             said("severity > 8", 0, TransitionKind::Resolved, f64::NAN),
             "severity 7.2, no longer > 8, value 93.1"
+        );
+        assert_eq!(
+            said("rate > 10", 60 * NANOS_PER_SECOND, TransitionKind::Firing, 41.0),
+            "rate 12.3 > 10 for 1m, value 93.1 expected 41.0 (38.2 to 43.9)"
         );
     }
 

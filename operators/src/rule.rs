@@ -5,12 +5,12 @@ use twox_hash::XxHash3_128;
 
 use crate::RuleConfig;
 use crate::canonical;
-use crate::condition::Condition;
 use crate::limits::{
     MATCHERS_MAX, PRIORITY_BYTES_MAX, RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX,
 };
 use crate::matcher::Matcher;
 use crate::rule_error::{RuleError, RuleProblem};
+use crate::when::When;
 
 /// A rule as the pipeline uses it.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Rule {
     pub(crate) name: String,
     /// In canonical order.
     pub(crate) matchers: Vec<Matcher>,
-    pub(crate) condition: Condition,
+    pub(crate) when: When,
     pub(crate) for_nanos: i64,
     pub(crate) keep_firing_nanos: i64,
     pub(crate) priority: String,
@@ -48,7 +48,7 @@ impl Rule {
             }
         }
         let matchers = compile_matchers(&config.matchers, &mut refuse);
-        let Some(condition) = Condition::parse(&config.when) else {
+        let Some(when) = When::parse(&config.when) else {
             refuse("when".to_owned(), RuleProblem::When { text: config.when.clone() });
             return None;
         };
@@ -58,7 +58,7 @@ impl Rule {
         let mut rule = Self {
             name: config.name.clone(),
             matchers,
-            condition,
+            when,
             for_nanos: config.for_nanos,
             keep_firing_nanos: config.keep_firing_nanos,
             priority: config.priority.clone(),

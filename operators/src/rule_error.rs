@@ -3,9 +3,9 @@
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 
 use crate::limits::{
-    BY_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX, PERCENTILES_MAX, PRIORITY_BYTES_MAX, QUANTILES_MAX,
-    REGEX_PROGRAM_BYTES_MAX, RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX,
-    WINDOW_NANOS_MAX, WINDOW_NANOS_MIN,
+    ABSENCE_SECONDS_MAX, BY_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX, PERCENTILES_MAX,
+    PRIORITY_BYTES_MAX, QUANTILES_MAX, REGEX_PROGRAM_BYTES_MAX, RULE_DURATION_NANOS_MAX,
+    RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX, WINDOW_NANOS_MAX, WINDOW_NANOS_MIN,
 };
 
 /// One problem of one rule, by the rule's name and the key of its configuration.
@@ -71,8 +71,9 @@ pub enum RuleProblem {
     },
     /// No condition.
     #[error(
-        "is {text:?}, but must be \"value\", \"severity\" or \"score\", then one of > >= < <= == != \
-         and a finite number, as in \"severity > 6\""
+        "is {text:?}, but must be \"value\", \"severity\", \"score\" or \"rate\", then one of > >= < \
+         <= == != and a finite number, as in \"severity > 6\"; or \"absent\", alone or with > and whole seconds \
+         from 1 to {ABSENCE_SECONDS_MAX}"
     )]
     When {
         /// The condition as given.

@@ -33,7 +33,7 @@ fn the_canonical_text_is_pinned_because_versions_and_alert_keys_hang_on_it() {
 
 #[test]
 fn all_problems_are_told_at_once_with_rule_and_key() {
-    let mut bad = config("bad", "rate > 1", &[("host", "~ ("), ("", "x"), ("zone", "!=a")]);
+    let mut bad = config("bad", "rates > 1", &[("host", "~ ("), ("", "x"), ("zone", "!=a")]);
     bad.for_nanos = -1;
     bad.keep_firing_nanos = RULE_DURATION_NANOS_MAX + 1;
     bad.priority = "a\nb".to_owned();
@@ -64,8 +64,9 @@ fn a_problem_reads_as_a_sentence() {
         [
             "rule \"r\": match.a is \"~eu\": an operator (=, !=, ~, !~) needs a space behind it; \
              write \"= ~eu\" for this very text",
-            "rule \"r\": when is \"6 < value\", but must be \"value\", \"severity\" or \"score\", \
-             then one of > >= < <= == != and a finite number, as in \"severity > 6\"",
+            "rule \"r\": when is \"6 < value\", but must be \"value\", \"severity\", \"score\" or \
+             \"rate\", then one of > >= < <= == != and a finite number, as in \"severity > 6\"; \
+             or \"absent\", alone or with > and whole seconds from 1 to 2592000",
         ]
     );
 }

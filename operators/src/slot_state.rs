@@ -1,9 +1,9 @@
 //! The state of one slot's series as bytes: what a checkpoint keeps of the operators.
 //!
-//! Format 1. Numbers are little-endian, floats stand with all their bits, nothing is padded:
+//! Format 2, which also reads 1. Numbers are little-endian, floats stand with all their bits, nothing is padded:
 //! ```text
 //! slot:
-//!   version    u8 = 1
+//!   version    u8 = 2
 //!   slot       u8
 //!   now        u8: 0 = the log has not ticked; 1 = i64, time of its last tick
 //!   output     samples u64, severities u64, alerts u64: of the slot, since the log began
@@ -24,8 +24,12 @@
 //!              severity u16, channel u8
 //!              alerts u32 count, each, in the order of the rules' names: hash of the rule u128, then
 //!              u8: 0 inactive; 1 pending: onset i64; 2 firing, 3 firing and historical: onset, held i64
+//!              where the rule looks at a rate: time i64, value f64 and rate f64 of the last sample
+//!              where it waits for silence: due as `now`, onset i64, missing u8, and where patience is learnt:
+//!              since as `now`, u8 count, gaps u32 each, oldest first
 //! ```
 //!
+//! Format 1 had no rules on rates and silence, and else the same bytes.
 //! The names of the numbers are those of the structs. Series ids, seeds and which rules match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
 
@@ -45,7 +49,9 @@ use crate::watch::Watch;
 use crate::{OutputHash, Pipeline};
 
 /// Version of the bytes.
-pub const SLOT_STATE_FORMAT: u8 = 1;
+pub const SLOT_STATE_FORMAT: u8 = 2;
+/// The oldest version that is read.
+const FORMAT_MIN: u8 = 1;
 /// The series has a profile. Only in the bytes; the state has its index.
 const PROFILED: u8 = 16;
 const PARTS: u8 = TROUBLED | WATCHED | FIRST_HOUR | SEASONAL | PROFILED;
@@ -121,7 +127,8 @@ impl Pipeline {
         fields: &mut FieldReader<'_>,
         entry: impl Fn(SeriesRef) -> Option<Arc<SeriesEntry>>,
     ) -> Option<Vec<(SeriesRef, u32)>> {
-        if fields.u8()? != SLOT_STATE_FORMAT || fields.u8()? != slot.0 {
+        let is_known = (FORMAT_MIN..=SLOT_STATE_FORMAT).contains(&fields.u8()?);
+        if !is_known || fields.u8()? != slot.0 {
             return None;
         }
         let now = decode_time(fields)?;
@@ -186,6 +193,7 @@ impl Pipeline {
         let first = !self.restored.contains(&true);
         self.now = if first { now } else { self.now.min(now) };
         self.outputs.restore(slot, output);
+        self.watches.restore_slot(slot, now);
         let restored =
             self.restored.get_mut(usize::from(slot.0)).expect("one for each of 256 slots");
         assert!(!std::mem::replace(restored, true), "a slot is restored once");
@@ -196,7 +204,7 @@ impl Pipeline {
         if let Some(profile) = profile {
             self.light.set_profile(&mut state, profile);
         }
-        self.watches.restore(watch);
+        self.watches.restore(&entry, watch);
         let local = self.push_series(series, entry, state);
         if let Some(trouble) = trouble {
             self.order.restore(local, trouble);

@@ -52,21 +52,32 @@ fn catalog(count: usize) -> SeriesCatalog {
 
 /// Rules of which one is about all series, the others about some, and none about hosts ending in 7 to 9.
 static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
-    let rule = |name: &str, hosts: &str, when: &str, hold: i64, keep: i64| RuleConfig {
+    let mut rules = rules_of_format_1();
+    rules.push(rule("climb", ("0-5", "rate > 0.004"), 300, 0));
+    rules.push(rule("gone", ("0-4", "absent > 3600"), 1_800, 900));
+    rules.push(rule("quiet", ("2-6", "absent"), 0, 0));
+    Arc::new(RuleSet::new(rules).unwrap())
+});
+
+/// Those that state of format 1 was taken under.
+fn rules_of_format_1() -> Vec<RuleConfig> {
+    vec![
+        rule("spike", ("0-6", "severity > 5"), 0, 3_600),
+        rule("high", ("0-4", "value > 55"), 3_600, 1_800),
+        rule("low", ("3-6", "value < 42"), 0, 7_200),
+    ]
+}
+
+fn rule(name: &str, (hosts, when): (&str, &str), hold: i64, keep: i64) -> RuleConfig {
+    RuleConfig {
         name: name.to_owned(),
         matchers: vec![("host".to_owned(), format!("~ .*[{hosts}]"))],
         when: when.to_owned(),
         for_nanos: hold * NANOS_PER_SECOND,
         keep_firing_nanos: keep * NANOS_PER_SECOND,
         priority: "page".to_owned(),
-    };
-    let rules = vec![
-        rule("spike", "0-6", "severity > 5", 0, 3_600),
-        rule("high", "0-4", "value > 55", 3_600, 1_800),
-        rule("low", "3-6", "value < 42", 0, 7_200),
-    ];
-    Arc::new(RuleSet::new(rules).unwrap())
-});
+    }
+}
 
 fn received(second: i64) -> UnixNanos {
     UnixNanos::new((START_SECONDS + second) * NANOS_PER_SECOND)
@@ -126,9 +137,17 @@ struct Runner {
 
 impl Runner {
     fn new() -> Self {
+        Self::under(Arc::clone(&RULES))
+    }
+
+    fn under(rules: Arc<RuleSet>) -> Self {
         let mut pipeline = Pipeline::new(PipelineConfig::default());
-        pipeline.set_rules(Arc::clone(&RULES), received(0), &mut Emitted::default());
+        pipeline.set_rules(rules, received(0), &mut Emitted::default());
         Self { pipeline, locals: BTreeMap::new() }
+    }
+
+    fn of_format_1() -> Self {
+        Self::under(Arc::new(RuleSet::new(rules_of_format_1()).unwrap()))
     }
 
     /// Takes a slot's state; returns whether the bytes were of its form, and how many are left.
@@ -150,7 +169,7 @@ impl Runner {
         let mut out = Emitted::default();
         let mut put = Vec::new();
         match record {
-            Record::Tick(now) => self.pipeline.tick(*now),
+            Record::Tick(now) => self.pipeline.tick(*now, &mut out),
             Record::Rules(rules, at) => {
                 self.pipeline.set_rules(Arc::clone(rules), *at, &mut out);
             }
@@ -310,6 +329,9 @@ fn the_logs_of_these_tests_leave_every_trace() {
             note("pending", watches.contains("Pending"));
             note("firing", watches.contains("historical: false"));
             note("historical", watches.contains("historical: true"));
+            note("missing", watches.contains("is_missing: true"));
+            note("a deadline", runner.pipeline.next_deadline().is_some());
+            note("an absence told", put.iter().any(|(_, text)| text.contains("no sample for")));
             for state in &runner.pipeline.states {
                 note("a watch", state.is(WATCHED));
                 note("no watch", !state.is(WATCHED));
@@ -421,7 +443,8 @@ fn the_time_of_a_restored_pipeline_is_the_least_of_its_slots() {
         let mut whole = Runner::new();
         for (slot, time) in TEST_SLOTS.iter().zip(times) {
             let mut one = Runner::new();
-            time.iter().for_each(|time| one.pipeline.tick(received(*time)));
+            let mut tick = |time| one.pipeline.tick(received(time), &mut Emitted::default());
+            time.iter().for_each(|time| tick(*time));
             let bytes = one.encode(Slot(*slot)).0;
             assert_eq!(whole.restore(Slot(*slot), &bytes, &log.catalog), Some(0));
         }
@@ -439,14 +462,13 @@ fn state_is_refused_where_the_rules_are_not_those_that_it_was_taken_under() {
     let text = RULES.canonical_text();
     let renamed = RuleSet::from_canonical_text(&text.replace("low", "other")).unwrap();
     for rules in [RuleSet::default(), renamed] {
-        let mut runner = Runner::new();
-        runner.pipeline.set_rules(Arc::new(rules), received(0), &mut Emitted::default());
+        let mut runner = Runner::under(Arc::new(rules));
         assert_eq!(runner.restore(slot, &bytes, &log.catalog), None);
     }
     assert_eq!(Runner::new().restore(slot, &bytes, &log.catalog), Some(0), "the same rules");
 }
 
-/// The state of slot 204 as format 1 stores it, for ever: three series of [`catalog`] under [`RULES`],
+/// The state of slot 204 as format 1 stored it, for ever: three series of [`catalog`] under its rules,
 /// one of them not watched, with a refused row, profiles, an open episode, and alerts of every kind.
 const FIXTURE: &[u8] = include_bytes!("../fixtures/slot-state-1.bin");
 const FIXTURE_SLOT: Slot = Slot(204);
@@ -454,9 +476,9 @@ const FIXTURE_SLOT: Slot = Slot(204);
 #[test]
 fn stored_state_of_format_1_is_read() {
     let log = log(1, 18, 1);
-    let mut runner = Runner::new();
+    let mut runner = Runner::of_format_1();
     assert_eq!(runner.restore(FIXTURE_SLOT, FIXTURE, &log.catalog), Some(0));
-    assert_eq!(runner.encode(FIXTURE_SLOT).0, FIXTURE);
+    assert_eq!(runner.encode(FIXTURE_SLOT).0[1..], FIXTURE[1..], "but for the version");
     assert_eq!(runner.pipeline.state_hash(), 7_156_728_894_342_430_125);
     let watches = format!("{:?}", runner.pipeline.watches);
     for alert in ["Inactive", "Pending", "historical: false", "historical: true"] {
@@ -464,11 +486,29 @@ fn stored_state_of_format_1_is_read() {
     }
 }
 
+/// The state of a slot as format 2 stores it, for ever: series of [`catalog`] under [`RULES`], with rates, silences
+/// that are awaited and that have been told, and learnt cadences.
+const FIXTURE_2: &[u8] = include_bytes!("../fixtures/slot-state-2.bin");
+
+#[test]
+fn stored_state_of_format_2_is_read() {
+    let log = log(1, 18, 1);
+    let slot = Slot(FIXTURE_2[1]);
+    let mut runner = Runner::new();
+    assert_eq!(runner.restore(slot, FIXTURE_2, &log.catalog), Some(0));
+    assert_eq!(runner.encode(slot).0, FIXTURE_2);
+    assert_eq!(runner.pipeline.state_hash(), 4_551_134_404_635_003_209);
+    let watches = format!("{:?}", runner.pipeline.watches);
+    for part in ["Rate {", "Learnt(", "Fixed(", "due: Some", "due: None", "is_missing: true"] {
+        assert!(watches.contains(part), "{part}");
+    }
+}
+
 #[test]
 #[cfg(not(feature = "planted-fault"))]
 fn stored_state_of_format_1_goes_on_with_the_known_hashes() {
     let log = log(1, 18, 1);
-    let mut runner = Runner::new();
+    let mut runner = Runner::of_format_1();
     assert_eq!(runner.restore(FIXTURE_SLOT, FIXTURE, &log.catalog), Some(0));
     let series: Vec<SeriesRef> = runner.locals.keys().copied().collect();
     let mut told = 0;

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, SeriesKey, Severity, Transition, UnixNanos};
+use tidewatch_metrics::{Channel, SeriesKey, Severity, Slot, Transition, UnixNanos};
 
-use crate::alert::{Alert, Change, Observation};
+use crate::absence::Absence;
+use crate::alert::{Change, Observation};
+use crate::deadlines::{Deadline, Deadlines};
 use crate::hash::{Digest, alert_key};
 use crate::light::{Expectation, Explanation};
-use crate::reason::reason;
+use crate::limits::ABSENCES_PER_TICK;
 use crate::rule::Rule;
 use crate::sparkline::Sparkline;
 use crate::state::NONE;
+use crate::watched::{Told, Watched};
 use crate::{PipelineConfig, RuleSet};
 
 /// The reason of a resolution whose rule is gone or changed.
@@ -26,6 +29,7 @@ pub(crate) struct Watches {
     /// Per series the index of its watch, or [`NONE`].
     places: Vec<u32>,
     watches: Vec<Watch>,
+    deadlines: Deadlines,
 }
 
 /// A watched series.
@@ -38,17 +42,15 @@ pub(crate) struct Watch {
     alerts: Vec<Watched>,
 }
 
-/// One rule on the series.
-#[derive(Debug)]
-struct Watched {
-    /// Index in the rule set.
-    rule: usize,
-    alert: Alert,
-}
-
 impl Watches {
     pub(crate) fn new(config: PipelineConfig) -> Self {
-        Self { config, rules: Arc::default(), places: Vec::new(), watches: Vec::new() }
+        Self {
+            config,
+            rules: Arc::default(),
+            places: Vec::new(),
+            watches: Vec::new(),
+            deadlines: Deadlines::default(),
+        }
     }
 
     /// From here on, what the pipeline does beside its rules.
@@ -59,14 +61,23 @@ impl Watches {
     /// Takes the next series; returns whether a rule matches it.
     pub(crate) fn add_series(&mut self, entry: &SeriesEntry) -> bool {
         let watch = self.new_watch(entry);
-        self.restore(watch)
+        self.restore(entry, watch)
     }
 
     /// Takes the next series with its watch; returns whether it is watched.
-    pub(crate) fn restore(&mut self, watch: Option<Watch>) -> bool {
+    pub(crate) fn restore(&mut self, entry: &SeriesEntry, mut watch: Option<Watch>) -> bool {
+        let local = u32::try_from(self.places.len()).expect("fewer than 2^32 series");
+        if let Some(watch) = &mut watch {
+            watch.await_silences(entry, local, &mut self.deadlines);
+        }
         let place = place_watch(&mut self.watches, watch);
         self.places.push(place);
         place != NONE
+    }
+
+    /// The state of a slot's series is as of a tick at this time.
+    pub(crate) fn restore_slot(&mut self, slot: Slot, now: Option<UnixNanos>) {
+        self.deadlines.restore(slot, now);
     }
 
     /// The watch of a series that was not seen yet.
@@ -84,6 +95,8 @@ impl Watches {
     }
 
     /// Puts rules in force; returns the ends of what fires by rules that are gone.
+    ///
+    /// [`Watches::listen_anew`] must follow.
     pub(crate) fn set_rules(
         &mut self,
         rules: Arc<RuleSet>,
@@ -105,11 +118,11 @@ impl Watches {
                 let kept =
                     alerts.iter_mut().find(|new| self.rules.rules()[new.rule].hash == rule.hash);
                 match (kept, old.alert.end()) {
-                    (Some(kept), _) => kept.alert = old.alert,
+                    (Some(kept), _) => kept.take_over(old),
                     (None, Some(change)) => {
-                        let seen = watch.last_seen(&explain(local), received);
-                        let mut transition = transition(rule, entry, &key, change, &seen);
-                        transition.reason = RULE_CHANGED.to_owned();
+                        let seen = old.looked_at(&watch.last_seen(&explain(local), received));
+                        let told = Told { change, seen, reason: RULE_CHANGED.to_owned() };
+                        let mut transition = transition(rule, entry, told);
                         transition.sparkline = watch.sparkline.draw();
                         ended.push(transition);
                     }
@@ -123,6 +136,74 @@ impl Watches {
         // One order, however the series are spread over pipelines.
         ended.sort_by(|a, b| (a.series_id, &a.rule).cmp(&(b.series_id, &b.rule)));
         ended
+    }
+
+    /// The process has been away, maybe: silence counts from `from` on.
+    pub(crate) fn listen_anew(&mut self, from: UnixNanos, entries: &[Arc<SeriesEntry>]) {
+        let Self { rules, places, watches, deadlines, .. } = self;
+        deadlines.clear();
+        for ((local, entry), place) in (0_u32..).zip(entries).zip(places) {
+            let Some(watch) = watches.get_mut(*place as usize) else { continue };
+            for watched in &mut watch.alerts {
+                let hold = rules.rules()[watched.rule].for_nanos;
+                if let Some(absence) = watched.absence() {
+                    absence.restart(from, hold);
+                }
+            }
+            watch.await_silences(entry, local, deadlines);
+        }
+    }
+
+    /// Log time has come to `now`: silences go on that have waited for it.
+    pub(crate) fn tick(
+        &mut self,
+        now: UnixNanos,
+        entries: &[Arc<SeriesEntry>],
+        out: &mut Vec<Transition>,
+    ) {
+        for slot in self.deadlines.begin(now) {
+            let mut looked_at = 0;
+            while looked_at < ABSENCES_PER_TICK
+                && let Some(deadline) = self.deadlines.pop(slot, now)
+            {
+                looked_at += usize::from(self.pass(&deadline, now, entries, out));
+            }
+        }
+    }
+
+    /// Log time from which on a tick has a silence to look at.
+    pub(crate) fn next_deadline(&self) -> Option<UnixNanos> {
+        self.deadlines.next()
+    }
+
+    /// A deadline has passed; returns whether it was the real one.
+    fn pass(
+        &mut self,
+        deadline: &Deadline,
+        now: UnixNanos,
+        entries: &[Arc<SeriesEntry>],
+        out: &mut Vec<Transition>,
+    ) -> bool {
+        let Deadline { at, local, place, .. } = *deadline;
+        let entry = &entries[local as usize];
+        let watch = self.places[local as usize] as usize;
+        let watch = self.watches.get_mut(watch).expect("a silent series has its watch");
+        let value = watch.sparkline.last().unwrap_or(f64::NAN);
+        let watched = &mut watch.alerts[place as usize];
+        let rule = &self.rules.rules()[watched.rule];
+        let absence = watched.absence().expect("deadlines are those of silences");
+        absence.queued = None;
+        let is_due = absence.due() == Some(at);
+        let told = if is_due { watched.miss(rule, value, now) } else { None };
+        if let Some(absence) = watched.absence() {
+            await_silence(&mut self.deadlines, entry, (place as usize, local), absence);
+        }
+        if let Some(told) = told {
+            let mut transition = transition(rule, entry, told);
+            transition.sparkline = watch.sparkline.draw();
+            out.push(transition);
+        }
+        is_due
     }
 
     /// Shows a scored sample to all rules that match its series.
@@ -140,10 +221,14 @@ impl Watches {
         watch.channel = seen.channel;
         let age = seen.received.nanos().saturating_sub(seen.time.nanos());
         let historical = age > self.config.alerts_max_age_nanos;
-        for watched in &mut watch.alerts {
+        for (place, watched) in watch.alerts.iter_mut().enumerate() {
             let rule = &self.rules.rules()[watched.rule];
-            if let Some(change) = watched.alert.observe(rule, seen, historical) {
-                let mut transition = transition(rule, entry, &entry.key(), change, seen);
+            let told = watched.observe(rule, seen, historical);
+            if let Some(absence) = watched.absence() {
+                await_silence(&mut self.deadlines, entry, (place, local), absence);
+            }
+            if let Some(told) = told {
+                let mut transition = transition(rule, entry, told);
                 transition.sparkline = watch.sparkline.draw();
                 out.push(transition);
             }
@@ -159,7 +244,7 @@ impl Watches {
         out.u64(u64::from(watch.channel.code()));
         for watched in &watch.alerts {
             out.u128(self.rules.rules()[watched.rule].hash);
-            watched.alert.digest(out);
+            watched.digest(out);
         }
     }
 
@@ -173,7 +258,7 @@ impl Watches {
         out.count(watch.alerts.len());
         for watched in &watch.alerts {
             out.u128(self.rules.rules()[watched.rule].hash);
-            watched.alert.encode(out);
+            watched.encode(out);
         }
     }
 
@@ -204,7 +289,7 @@ impl Watches {
             if fields.u128()? != self.rules.rules()[watched.rule].hash {
                 return None;
             }
-            watched.alert = Alert::decode(fields)?;
+            watched.restore(fields)?;
         }
         Some(Some(watch))
     }
@@ -221,20 +306,33 @@ impl Watch {
             channel: self.channel,
             expectation: Expectation { expected, lower, upper },
             received,
+            heard: received,
+        }
+    }
+
+    /// Makes deadlines for the silences of a series that has none.
+    fn await_silences(&mut self, entry: &SeriesEntry, local: u32, deadlines: &mut Deadlines) {
+        for (place, watched) in self.alerts.iter_mut().enumerate() {
+            if let Some(absence) = watched.absence() {
+                absence.queued = None;
+                await_silence(deadlines, entry, (place, local), absence);
+            }
         }
     }
 }
 
 fn matching(rules: &RuleSet, key: &SeriesKey) -> Vec<Watched> {
     let matching = rules.rules().iter().enumerate().filter(|(_, rule)| rule.matches(key));
-    matching.map(|(rule, _)| Watched { rule, alert: Alert::default() }).collect()
+    matching.map(|(index, rule)| Watched::new(index, rule)).collect()
 }
 
 /// Bytes that a series takes here at most, in lists that grow by doubling.
 pub(crate) fn watch_bytes(rules: &RuleSet, key: &SeriesKey) -> usize {
-    let matching = rules.rules().iter().filter(|rule| rule.matches(key)).count();
-    let watch = 2 * size_of::<Watch>() + (2 * matching).max(4) * size_of::<Watched>();
-    2 * size_of::<u32>() + if matching > 0 { watch } else { 0 }
+    let matching = || rules.rules().iter().filter(|rule| rule.matches(key));
+    let count = matching().count();
+    let memories: usize = matching().map(Watched::memory_bytes).sum();
+    let watch = 2 * size_of::<Watch>() + (2 * count).max(4) * size_of::<Watched>() + memories;
+    2 * size_of::<u32>() + if count > 0 { watch } else { 0 }
 }
 
 fn place_watch(watches: &mut Vec<Watch>, watch: Option<Watch>) -> u32 {
@@ -243,15 +341,11 @@ fn place_watch(watches: &mut Vec<Watch>, watch: Option<Watch>) -> u32 {
     u32::try_from(watches.len() - 1).expect("fewer watches than series")
 }
 
-fn transition(
-    rule: &Rule,
-    entry: &SeriesEntry,
-    key: &SeriesKey,
-    change: Change,
-    seen: &Observation,
-) -> Transition {
+/// What a rule tells of a series, but for the picture.
+fn transition(rule: &Rule, entry: &SeriesEntry, told: Told) -> Transition {
+    let key = entry.key();
+    let Told { change: Change { kind, onset, historical }, seen, reason } = told;
     let Expectation { expected, lower, upper } = seen.expectation;
-    let Change { kind, onset, historical } = change;
     Transition {
         key: alert_key(key.db(), rule.hash, entry.id, onset),
         rule: rule.name.clone(),
@@ -262,7 +356,7 @@ fn transition(
         metric: key.metric().to_owned(),
         labels: key.labels().to_vec(),
         kind,
-        reason: reason(rule, kind, seen.value, seen.severity, &seen.expectation),
+        reason,
         historical,
         onset,
         event: seen.time,
@@ -275,4 +369,24 @@ fn transition(
         received: seen.received,
         sparkline: String::new(),
     }
+}
+
+/// Sees to it that there is a deadline not later than the next step of a silence.
+fn await_silence(
+    deadlines: &mut Deadlines,
+    entry: &SeriesEntry,
+    (place, local): (usize, u32),
+    absence: &mut Absence,
+) {
+    let Some(due) = absence.due() else { return };
+    let place = u32::try_from(place).expect("fewer rules than 2^32");
+    let deadline = |at| Deadline { at, series: entry.id, place, local };
+    let slot = entry.id.slot();
+    match absence.queued {
+        Some(queued) if queued <= due => return,
+        Some(queued) => deadlines.remove(slot, &deadline(queued)),
+        None => {}
+    }
+    deadlines.add(slot, deadline(due));
+    absence.queued = Some(due);
 }

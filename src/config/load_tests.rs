@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
+const RULES: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md"));
 
 fn load(toml: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, Vec<Problem>> {
     let dir = tempfile::tempdir().unwrap();
@@ -344,9 +345,9 @@ fn the_document_lists_every_key_with_its_default_and_limits() {
 
 #[test]
 fn the_documents_examples_are_good() {
-    let blocks: Vec<_> = DOCUMENT.split("```toml\n").skip(1).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
+    let blocks = |document: &'static str| document.split("```toml\n").skip(1);
+    assert!(blocks(DOCUMENT).count() > 5 && blocks(RULES).count() > 2);
+    for block in blocks(DOCUMENT).chain(blocks(RULES)) {
         let toml = block.split("```").next().unwrap();
         if let Err(problems) = load(toml, &[("HOOK_SECRET", "s")], &[]) {
             panic!("{problems:?} in {toml}");

@@ -38,7 +38,8 @@ fn read_rule(mut section: Section<'_>) -> Option<RuleConfig> {
     let matchers = section.texts("match", "{ label = \"x\", other = \"!= y\", third = \"~ z.*\" }");
     let when = section.required(
         "when",
-        "\"value\", \"severity\" or \"score\", then > >= < <= == != and a number",
+        "\"value\", \"severity\", \"score\" or \"rate\", then > >= < <= == != and a number; \
+         or \"absent\", alone or with > and seconds",
     );
     let longest = u64::try_from(RULE_DURATION_NANOS_MAX).expect("a bound is positive");
     let bounds = Duration::ZERO..=Duration::from_nanos(longest);

@@ -24,8 +24,10 @@ use crate::ingest::{Durability, Ingest, LineWrite};
 use crate::inline::InlineDispatch;
 use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
 use crate::opened::Opened;
+use crate::outbox::Outbox;
 use crate::record::KIND_CHECKPOINT;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::threads::Notary;
 use crate::windows::Windows;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) writer: SegmentWriter,
     pub(crate) published: Arc<Published>,
     pub(crate) windows: Arc<Windows>,
+    pub(crate) outbox: Arc<Outbox>,
+    notary: Notary,
     keys: Arc<Idempotency>,
 }
 
@@ -110,7 +114,13 @@ impl Node {
             ArchiveInstruments::default(),
         )?;
         let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
-        let (sender, queue) = bounded(64);
+        let (sender, queue) = bounded(4_096);
+        let notary = Notary {
+            outbox: Arc::clone(&shared.outbox),
+            hashes,
+            progress: Arc::clone(&shared.progress),
+            queue: sender.clone(),
+        };
         Ok(Self {
             committer: Committer::new(wal, dispatch, Arc::clone(&clock), told, position),
             checkpointer: Checkpointer::new(
@@ -137,6 +147,8 @@ impl Node {
             ),
             published: Arc::clone(&shared.published),
             windows: Arc::clone(&shared.windows),
+            outbox: Arc::clone(&shared.outbox),
+            notary,
             keys,
         })
     }
@@ -195,6 +207,12 @@ impl Node {
             }
         }
         self.committer.commit(&mut group)
+    }
+
+    /// Transitions go into the log, and what they lead to.
+    pub(crate) fn note(&mut self) -> Result<(), EngineError> {
+        assert!(self.notary.note_all(), "the committer is here");
+        if self.queue.is_empty() { Ok(()) } else { self.commit() }
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), EngineError> {

@@ -95,7 +95,10 @@ impl Moment {
             Finding::new(Layer::Reopen, format!("what a crash left is refused: {error:?}"))
         })?;
         let proofs = process.proofs();
-        let (end, proof) = proofs[proofs.len() - 2];
+        // The start's own record changes the state: silences count anew.
+        let start = process.last_lsn();
+        let before = proofs.iter().rev().find(|(lsn, _)| *lsn < start);
+        let (end, proof) = *before.expect("replay proves what it has come to before the start");
         let last = interrupted.map_or(end, |start| Lsn::new(start.get() - 1));
         let promised = self.world.promised(self.killed);
         if last < promised {

@@ -113,6 +113,8 @@ pub(super) fn config(life: Life) -> EngineConfig {
         rule("high", high, 0),
         rule("held", "value > 100", 1_000_000_000),
         rule("odd", "severity >= 2", 0),
+        rule("climbing", "rate > 20", 0),
+        rule("silent", "absent > 1", 500_000_000),
     ];
     let mut config = EngineConfig::new(DATA_DIR.into());
     config.shards = life.shards;
