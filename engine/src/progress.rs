@@ -21,6 +21,8 @@ pub struct Progress {
     /// Whether windows of percentiles are counted, and when one closes if no row comes: log time, or the end of time.
     counting: AtomicBool,
     closes_at: AtomicI64,
+    /// Whether there is no room for the log's next file.
+    full: AtomicBool,
     applied: Vec<AtomicU64>,
     /// Shown to those who wait: no more progress will come.
     closed: AtomicBool,
@@ -39,6 +41,7 @@ impl Progress {
             log_time: AtomicI64::new(0),
             counting: AtomicBool::new(false),
             closes_at: AtomicI64::new(i64::MAX),
+            full: AtomicBool::new(false),
             applied: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             closed: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
@@ -99,6 +102,17 @@ impl Progress {
     /// A shard: the log time at which a window closes if no row comes.
     pub fn set_closes_at(&self, time: Option<UnixNanos>) {
         self.closes_at.store(time.map_or(i64::MAX, UnixNanos::nanos), Ordering::Relaxed);
+    }
+
+    /// Whether there is no room for the log's next file.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whoever readies the log's files: whether there is no room for the next one.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 
     /// The last record that all shards have applied.

@@ -22,5 +22,6 @@ mod series_names;
 pub(crate) use catalog::{Catalog, TIDEWATCH};
 pub(crate) use context::QueryContext;
 pub(crate) use labels::LabelCache;
+pub use labels::label_columns;
 pub(crate) use metric::MetricTable;
 pub(crate) use partials::{Partial, PartialsTable};
