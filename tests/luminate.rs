@@ -173,9 +173,9 @@ fn an_integral_is_of_each_series_and_a_rate_survives_resets() {
             (60, 220.0, a.clone()),
             // Begun again: 30 since then.
             (90, 30.0, a.clone()),
-            (120, 90.0, a.clone()),
+            (120, 90.0, a),
             (10, 1_000_000.0, b.clone()),
-            (70, 1_000_060.0, b.clone()),
+            (70, 1_000_060.0, b),
         ],
     );
     let shown = |kind: &str, more: &Value| results(&server, kind, "requests_total", more);
@@ -430,6 +430,7 @@ fn what_is_said_of_a_metric_is_listed_and_taken_back() {
         (json!({"metricName": "short", "retentionDays": 0}), "INVALID_REQUEST"),
         (json!({"metricName": "short", "retentionDays": 366}), "INVALID_REQUEST"),
         (json!({"metricName": "short"}), "INVALID_REQUEST"),
+        (json!(["short", 7]), "INVALID_REQUEST"),
         (json!({"metricName": "", "retentionDays": 7}), "INVALID_METRIC_NAME"),
     ] {
         assert_eq!(refused(&say(&server, &body), 400), code, "{body}");

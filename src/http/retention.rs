@@ -17,7 +17,7 @@ use tidewatch_segments::MetricName;
 
 use super::error::chain;
 use super::lock::Note;
-use super::luminate::{no_more, take_database};
+use super::luminate::{no_more, object, take_database};
 use super::{ApiError, App, PathNames};
 use crate::assemble::Running;
 use crate::retention::{DAYS_MAX, Kept, RetentionError};
@@ -62,7 +62,7 @@ pub(crate) async fn say(
         let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
             .await
             .map_err(|_broken| ApiError::too_large(BODY_BYTES_MAX))?;
-        let Wanted { metric, days } = serde_json::from_slice(&body).map_err(|error| {
+        let Wanted { metric, days } = object(&body).map_err(|error| {
             let form = "{\"metricName\",\"retentionDays\"}";
             ApiError::invalid(format!("the body is not {form} as JSON: {error}"))
         })?;

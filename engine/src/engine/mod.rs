@@ -186,7 +186,6 @@ impl Engine {
             salvaged: None,
             _data_dir: data_dir,
         };
-        let hashes = Arc::clone(&engine.hashes);
         let shards = std::mem::take(&mut opened.shards);
         engine.start_shards(shards, receivers, config)?;
         let shares = CompactorShares {
@@ -201,7 +200,7 @@ impl Engine {
             engine.salvaged = salvage.finish(&log.left_out)?;
         }
         let disk = &engine.home.disk;
-        let replay = Replay::new(config, disk, &opened, &log, (&hashes, state))?;
+        let replay = Replay::new(config, disk, &opened, &log, (&engine.hashes, state))?;
         let rounds = engine.rounds(config, opened, (&log, budget))?;
         let dispatch = ChannelDispatch::new(senders);
         engine.start_committer(log, Gate::closed(dispatch.clone()), commits, config.idle_mark)?;

@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::json;
 use tidewatch_metrics::MetricView;
 
-use super::database::{no_more, take_database};
 use super::limits::{VALUES_DEFAULT, VALUES_MAX};
+use super::request::{no_more, take_database};
 use crate::http::{ApiError, App, PathNames};
 
 /// Series that are looked at without leaving the thread to others meanwhile.

@@ -4,14 +4,14 @@
 //! engine of queries answers within its own limits, and its rows take Luminate's shapes ([`results`]).
 //! `docs/protocols.md` has the contract; writes are in [`json`](super::json).
 
-mod database;
 mod discovery;
 mod limits;
 mod query;
 mod question;
+mod request;
 mod results;
 mod statement;
 
-pub(super) use self::database::{no_more, take_database};
 pub(crate) use self::discovery::{dimensions, metrics, values};
 pub(crate) use self::query::query;
+pub(super) use self::request::{no_more, object, take_database};

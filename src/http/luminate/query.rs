@@ -12,9 +12,9 @@ use tidewatch_query::{
     Format, QueryAnswer, QueryError, QueryErrorKind, QueryRequest, label_columns,
 };
 
-use super::database::{no_more, take_database};
 use super::limits::{BODY_BYTES_MAX, GROUPS_MAX, TIMEOUT_MAX};
 use super::question::{Asked, Question, refused};
+use super::request::{no_more, object, take_database};
 use super::results::{Answer, Cost, Unfit};
 use super::statement::{Dimensions, statement};
 use crate::assemble::Running;
@@ -41,7 +41,7 @@ async fn conduct(
     let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
         .await
         .map_err(|_broken| ApiError::too_large(BODY_BYTES_MAX))?;
-    let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
+    let asked: Asked = object(&body).map_err(|error| {
         ApiError::invalid(format!("the body is not the expected JSON: {error}"))
     })?;
     let now = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX);
@@ -67,7 +67,8 @@ async fn answer(running: &Running, db: &str, question: &Question) -> Result<Resp
     let QueryAnswer { body, stats, .. } =
         running.query.execute(request).await.map_err(|error| unanswered(&error))?;
     let cost = Cost { ms: whole(stats.ms), points: stats.rows_scanned };
-    let answer = Answer::of(question, &dimensions.keys, &body, cost).map_err(unfit)?;
+    let answer =
+        Answer::of(question, &dimensions.keys, &body, cost).map_err(|error| unfit(&error))?;
     let mut response = respond(&answer);
     if let Ok(stats) = HeaderValue::from_str(&stats.to_json()) {
         response.headers_mut().insert("tidewatch-stats", stats);
@@ -102,8 +103,8 @@ fn unanswered(error: &QueryError) -> ApiError {
     }
 }
 
-fn unfit(unfit: Unfit) -> ApiError {
-    match unfit {
+fn unfit(unfit: &Unfit) -> ApiError {
+    match *unfit {
         Unfit::Groups(groups) => {
             let message = format!(
                 "the samples have {groups} groups, but at most {GROUPS_MAX}: \

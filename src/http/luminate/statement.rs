@@ -22,7 +22,7 @@ impl Dimensions {
 
     /// All of them, quoted.
     fn quoted(&self) -> impl Iterator<Item = String> {
-        self.columns.iter().map(|column| format!("m.{}", identifier(column)))
+        self.columns.iter().map(|column| format!("m.{}", identifier(column)));
     }
 }
 
@@ -216,7 +216,7 @@ fn source(question: &Question, db: &str, dimensions: &Dimensions) -> Option<Stri
         let column = dimensions.place(key).and_then(|place| dimensions.columns.get(place));
         match (column, value.is_empty()) {
             (Some(column), true) => {
-                text.push_str(&format!(" AND m.{} IS NULL", identifier(column)))
+                text.push_str(&format!(" AND m.{} IS NULL", identifier(column)));
             }
             (Some(column), false) => {
                 text.push_str(&format!(" AND m.{} = {}", identifier(column), literal(value)));
