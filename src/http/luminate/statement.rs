@@ -22,7 +22,7 @@ impl Dimensions {
 
     /// All of them, quoted.
     fn quoted(&self) -> impl Iterator<Item = String> {
-        self.columns.iter().map(|column| format!("m.{}", identifier(column)));
+        self.columns.iter().map(|column| format!("m.{}", identifier(column)))
     }
 }
 
