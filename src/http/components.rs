@@ -123,7 +123,9 @@ struct Recovery {
 }
 
 fn replay(recovery: Recovery, takes_writes: bool) -> Finding {
-    let Recovery { done, target, is_over } = recovery;
+    let Recovery { done, is_over, .. } = recovery;
+    // The log may have grown since its end was looked for.
+    let target = recovery.target.max(done);
     let (status, message) = match (is_over, takes_writes) {
         (true, _) => (Status::Healthy, "the log is replayed".to_owned()),
         (false, true) => {
