@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tidewatch_engine::{
     CheckpointPolicy, DataDir, Engine, EngineConfig, EngineError, EngineHome, RecoveryState,
-    ReplayPolicy, RetentionRules, Stopped,
+    ReplayPolicy, RetentionInForce, RetentionRules, Stopped,
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_metrics::{Lsn, SeriesLimits};
@@ -19,6 +19,7 @@ use tidewatch_wal::{SegmentState, WalSegmentInfo};
 
 use crate::config::Config;
 use crate::memory::MemoryShares;
+use crate::retention::{RetentionBook, RetentionError};
 
 /// The log between two checkpoints may take this part of the disk's budget.
 const LOG_SHARE: u64 = 16;
@@ -36,7 +37,34 @@ const DEBT_ROWS_MIN: u64 = 1_000_000;
 pub(crate) struct Running {
     pub(crate) engine: Arc<Engine>,
     pub(crate) query: QueryEngine,
+    pub(crate) bounds: Bounds,
+    /// What was said of single metrics.
+    pub(crate) retention: RetentionBook,
     registry: Registry,
+}
+
+/// Where the product lies, and what some of its parts may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// The data directory.
+    pub(crate) data_dir: PathBuf,
+    /// Bytes that it may take; 0 is as much as there is room.
+    pub(crate) disk_bytes_max: u64,
+    /// Bytes of memory for requests in hand.
+    pub(crate) requests_bytes_max: u64,
+    /// Bytes of memory for series.
+    pub(crate) series_bytes_max: u64,
+}
+
+impl Bounds {
+    fn of(config: &EngineConfig) -> Self {
+        Self {
+            data_dir: config.data_dir.clone(),
+            disk_bytes_max: config.disk_bytes_max,
+            requests_bytes_max: config.ingest.bytes_max,
+            series_bytes_max: config.series.bytes_max,
+        }
+    }
 }
 
 impl Running {
@@ -51,12 +79,13 @@ impl Running {
         data_dir: DataDir,
         fatal: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<Self, StartError> {
-        let home = EngineHome {
-            disk: Arc::new(RealDisk),
-            clock: Arc::new(RealClock::new()),
-            seed: seed(),
-            fatal,
-        };
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let (book_disk, book_clock) = (Arc::clone(&disk), Arc::clone(&clock));
+        let retention = RetentionBook::open(book_disk, book_clock, &config.data_dir)?;
+        let rules = config.retention.get().with_metrics(&retention.times());
+        config.retention.set(rules);
+        let home = EngineHome { disk, clock, seed: seed(), fatal };
         let engine = Arc::new(Engine::open(config, home, data_dir, recovery)?);
         let instruments = QueryInstruments::default();
         let mut registry = Registry::default();
@@ -64,7 +93,7 @@ impl Running {
         instruments.register(&mut registry);
         let source = Arc::new(EngineSource { engine: Arc::clone(&engine) });
         let query = QueryEngine::new(source, query.clone(), instruments)?;
-        Ok(Self { engine, query, registry })
+        Ok(Self { engine, query, bounds: Bounds::of(config), retention, registry })
     }
 
     /// The process' instruments as OpenMetrics text, after those of the door.
@@ -85,6 +114,9 @@ pub(crate) enum StartError {
     /// The query engine.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The retention file.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
 }
 
 /// The engine as queries see it.
@@ -204,7 +236,8 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
         disk_permille: permille(config.replay.disk_fraction),
     };
     let storage = &config.storage;
-    engine.retention = Arc::new(RetentionRules::new(config.retention.clone(), storage.retention));
+    let retention = RetentionRules::new(config.retention.clone(), storage.retention);
+    engine.retention = Arc::new(RetentionInForce::new(retention));
     engine.disk_bytes_max = storage.disk_bytes_max;
     if storage.disk_bytes_max > 0 {
         // Two checkpoints are kept, and a third one is in the making: so much of the log is on the disk.

@@ -8,11 +8,13 @@
 mod assemble;
 mod cli;
 mod config;
+mod disk_usage;
 mod http;
 mod keys;
 mod logs;
 mod memory;
 mod open_files;
+mod retention;
 
 use std::process::ExitCode;
 

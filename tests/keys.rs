@@ -15,7 +15,8 @@ use tidewatch_env::{Clock, RealClock};
 use crate::server::{Answer, Home, Server, Start, json_of, program, run, tell};
 
 /// What may be asked without a key, and nothing else.
-const OPEN: [&str; 5] = ["/ping", "/healthz", "/readyz", "/startupz", "/api/v1/version"];
+const OPEN: [&str; 6] =
+    ["/ping", "/healthz", "/readyz", "/startupz", "/api/v1/version", "/api/v1/openapi.json"];
 
 /// Makes a key in a stopped directory.
 fn add(home: &Home, name: &str, scope: &str) -> String {
@@ -64,6 +65,7 @@ fn table() -> Vec<Line> {
     let lines = table.split("route(").skip(1).map(|line| {
         let mut words = line.splitn(4, ',').map(str::trim);
         let path = words.next().unwrap().trim_matches('"').replace("{name}", "nothing");
+        let path = path.replace("{key}", "nothing");
         let access = words.next().unwrap().to_owned();
         let shape = words.next().unwrap().trim_start_matches("Shape::").to_owned();
         let handlers = words.next().unwrap();

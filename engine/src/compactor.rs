@@ -20,7 +20,7 @@ use crate::budget::{Budget, bytes_below};
 use crate::config::EngineConfig;
 use crate::deletes::Deletes;
 use crate::progress::Progress;
-use crate::retention::RetentionRules;
+use crate::retention::{RetentionInForce, RetentionRules};
 use crate::shard::ShardShared;
 
 /// Looks after segments. Not a thread: each call is one step.
@@ -38,7 +38,7 @@ pub(crate) struct Compactor {
     suspects: Arc<Suspects>,
     /// Held by whoever makes the next version of the manifest.
     commits: Arc<Mutex<()>>,
-    retention: Arc<RetentionRules>,
+    retention: Arc<RetentionInForce>,
     budget: Arc<Budget>,
     /// Whether it was told that the budget is too small.
     is_short: AtomicBool,
@@ -124,7 +124,7 @@ impl Compactor {
 
     /// Whether the log's time has to go on for what waits here, although no samples come.
     pub(crate) fn waits_for_time(&self) -> bool {
-        self.retention.is_limited()
+        self.retention.get().is_limited()
     }
 
     /// Takes segments out of the manifest that somebody found damaged, if they are.
@@ -206,7 +206,9 @@ impl Compactor {
     ) -> Result<Step, EngineError> {
         self.remove_unread();
         let manifest = self.published.manifest();
-        let Some(task) = self.compaction(force).next_task(&manifest) else { return Ok(Step::Idle) };
+        let rules = self.retention.get();
+        let task = self.compaction(&rules, force).next_task(&manifest);
+        let Some(task) = task else { return Ok(Step::Idle) };
         if !task.why.is_drop() && !self.has_room(&task.inputs)? {
             return Ok(Step::Idle);
         }
@@ -219,8 +221,8 @@ impl Compactor {
         done
     }
 
-    fn compaction(&self, force: bool) -> Compaction<'_> {
-        let retention: &dyn Retention = &*self.retention;
+    fn compaction<'a>(&'a self, rules: &'a RetentionRules, force: bool) -> Compaction<'a> {
+        let retention: &dyn Retention = rules;
         Compaction { retention, now: self.progress.log_time(), force, catalog: &self.catalog }
     }
 
@@ -233,7 +235,8 @@ impl Compactor {
     ) -> Result<Step, EngineError> {
         let started = self.clock.monotonic();
         let place = (&self.disk, self.dir.as_path());
-        let compaction = self.compaction(force);
+        let rules = self.retention.get();
+        let compaction = self.compaction(&rules, force);
         let Some(prepared) = compaction.prepare(place, manifest, task, pace)? else {
             return Ok(Step::GivenUp);
         };

@@ -12,7 +12,7 @@ use tidewatch_wal::WalConfig;
 use crate::idempotency::KeyLimits;
 use crate::ingest::IngestConfig;
 use crate::limits::REQUESTS_MAX;
-use crate::retention::RetentionRules;
+use crate::retention::RetentionInForce;
 
 /// When checkpoints are made, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub struct EngineConfig {
     /// What is kept of the log beyond them.
     pub replay: ReplayPolicy,
     /// For how long samples are kept.
-    pub retention: Arc<RetentionRules>,
+    pub retention: Arc<RetentionInForce>,
     /// What the data directory may take; 0 is as much as there is room.
     pub disk_bytes_max: u64,
     /// Memory for the footers of segments that were read lately, in bytes.

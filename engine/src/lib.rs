@@ -60,7 +60,7 @@ pub use checkpoint::{CheckpointRecord, SlotMark, WindowsMark};
 pub use config::{CheckpointPolicy, EngineConfig, ReplayPolicy};
 pub use data_dir::DataDir;
 pub use deletes::{DeleteRecord, Deletes};
-pub use engine::{Engine, EngineHome};
+pub use engine::{Engine, EngineHealth, EngineHome};
 pub use error::{EngineError, ErrorKind, chain};
 pub use idempotency::{
     Claim, Claimed, Idempotency, IdempotencyKey, KeyLimits, StoredAnswer, Wake, request_hash,
@@ -71,7 +71,7 @@ pub use ingest::{
 pub use ingest_series::SeriesWrite;
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
-pub use retention::RetentionRules;
+pub use retention::{RetentionInForce, RetentionRules};
 pub use salvage::{
     CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostRows, LostSegment,
     MissingRecords, SalvageReport,

@@ -23,6 +23,8 @@ pub struct Progress {
     closes_at: AtomicI64,
     /// Per shard, when a tick has a silence to look at: log time, or the end of time.
     deadlines: Vec<AtomicI64>,
+    /// Whether there is no room for the log's next file.
+    full: AtomicBool,
     applied: Vec<AtomicU64>,
     /// Shown to those who wait: no more progress will come.
     closed: AtomicBool,
@@ -42,6 +44,7 @@ impl Progress {
             counting: AtomicBool::new(false),
             closes_at: AtomicI64::new(i64::MAX),
             deadlines: (0..shards).map(|_| AtomicI64::new(i64::MAX)).collect(),
+            full: AtomicBool::new(false),
             applied: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             closed: AtomicBool::new(false),
             waiters: AtomicUsize::new(0),
@@ -116,6 +119,17 @@ impl Progress {
         if let Some(deadline) = self.deadlines.get(shard) {
             deadline.store(time.map_or(i64::MAX, UnixNanos::nanos), Ordering::Relaxed);
         }
+    }
+
+    /// Whether there is no room for the log's next file.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whoever readies the log's files: whether there is no room for the next one.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 
     /// The last record that all shards have applied.

@@ -434,9 +434,11 @@ impl Drop for PanicGuard {
 }
 
 /// Readies files for the log, until `stop`.
-pub(crate) fn preallocate(mut preallocator: Preallocator, stop: &AtomicBool) {
+pub(crate) fn preallocate(mut preallocator: Preallocator, progress: &Progress, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
-        match preallocator.run_once() {
+        let readied = preallocator.run_once();
+        progress.set_full(matches!(readied, Err(WalError::Full { .. })));
+        match readied {
             Ok(true) => {}
             Ok(false) | Err(WalError::Full { .. }) => std::thread::park_timeout(PREALLOCATE_PAUSE),
             Err(error) => {

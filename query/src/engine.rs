@@ -137,6 +137,14 @@ impl QueryEngine {
         result
     }
 
+    /// How many queries there are.
+    #[must_use]
+    pub fn load(&self) -> QueryLoad {
+        let QueryLimits { running_max, waiting_max, .. } = self.shared.limits;
+        let in_hand = (running_max + waiting_max).saturating_sub(self.room.available_permits());
+        QueryLoad { in_hand, running_max, waiting_max }
+    }
+
     async fn answer(
         &self,
         request: QueryRequest,
@@ -188,6 +196,17 @@ impl QueryEngine {
         let room = limits.running_max + limits.waiting_max - self.room.available_permits();
         (self.shared.memory.reserved(), running, room)
     }
+}
+
+/// How many queries there are at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryLoad {
+    /// Queries that run or wait.
+    pub in_hand: usize,
+    /// Queries that may run at the same time.
+    pub running_max: usize,
+    /// Queries that may wait beside them.
+    pub waiting_max: usize,
 }
 
 impl Drop for QueryEngine {

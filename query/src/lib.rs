@@ -22,13 +22,14 @@ mod scan;
 mod session;
 mod tables;
 
-pub use engine::QueryEngine;
+pub use engine::{QueryEngine, QueryLoad};
 pub use error::{QueryError, QueryErrorKind};
 pub use guard::Refusal;
 pub use instruments::QueryInstruments;
 pub use limits::QueryLimits;
 pub use request::{Format, QueryAnswer, QueryRequest, QueryStats};
 pub use source::{Source, WalSegmentRow};
+pub use tables::label_columns;
 
 #[cfg(test)]
 mod anomalies_tests;

@@ -21,6 +21,7 @@ use crate::cli::error::{Cause, CliError};
 use crate::config::HttpConfig;
 use crate::http::{ApiError, App, Lock, LockConfig, Server, ServerConfig, Tls};
 use crate::keys::{Keyring, KeysError};
+use crate::retention::RetentionError;
 
 /// Decompressed bytes of one body, where two of them fit into the memory for requests in hand.
 const BODY_BYTES_MAX: usize = 32 << 20;
@@ -65,12 +66,13 @@ impl Service {
         let tls = tls.transpose().map_err(|error| CliError::Usage {
             problem: format!("http.tls: {}", crate::http::chain(&error)),
         })?;
-        let lock = lock(http, clock, &engine.data_dir)?;
+        let lock = lock(http, Arc::clone(&clock), &engine.data_dir)?;
         let server = bind(listen).await?;
         let address = server.address().map_err(|source| internal("listening", source))?;
         let app = Arc::new(App {
             running: OnceLock::new(),
             recovery: Arc::new(RecoveryState::default()),
+            clock,
             body_bytes_max: usize::try_from(engine.ingest.bytes_max / 2)
                 .map_or(BODY_BYTES_MAX, |half| half.min(BODY_BYTES_MAX)),
             lock,
@@ -216,12 +218,12 @@ async fn start(
 pub(crate) fn start_error(error: StartError, data_dir: &Path) -> CliError {
     let kind = match &error {
         StartError::Engine(error) => error.kind(),
-        StartError::Query(_) => ErrorKind::Internal,
+        StartError::Query(_) | StartError::Retention(_) => ErrorKind::Internal,
     };
     let path = data_dir.to_owned();
     let can_be_salvaged = match &error {
         StartError::Engine(error) => error.can_be_salvaged(),
-        StartError::Query(_) => false,
+        StartError::Query(_) | StartError::Retention(_) => false,
     };
     match (kind, error) {
         (ErrorKind::InUse, _) => CliError::InUse { path },
@@ -235,7 +237,29 @@ pub(crate) fn start_error(error: StartError, data_dir: &Path) -> CliError {
         (_, StartError::Engine(EngineError::Io { action, path, source })) => {
             CliError::File { action, path, source: Box::new(source) }
         }
+        (_, StartError::Retention(error)) => retention_error(error),
         (_, error) => CliError::Internal { action: "starting", source: error.into() },
+    }
+}
+
+/// The exit code of a start that cannot read what was said of metrics.
+fn retention_error(error: RetentionError) -> CliError {
+    match error {
+        RetentionError::Io { action, path, source } => {
+            CliError::File { action, path, source: source.into() }
+        }
+        RetentionError::Damaged { path, problem } => {
+            let problem = format!(
+                "{problem}; move it away, and say again for how long metrics are kept: \
+                 POST /api/v1/admin/retention"
+            );
+            CliError::Corrupt { path, problem }
+        }
+        RetentionError::Newer { ref path, .. } => {
+            let path = path.clone();
+            CliError::Corrupt { path, problem: error.to_string() }
+        }
+        RetentionError::TooMany => internal("starting", error),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -14,7 +14,7 @@ use tidewatch_metrics::EventTime;
 use tidewatch_query::{Format, QueryRequest};
 use tidewatch_segments::MetricName;
 
-use super::{ApiError, App};
+use super::{ApiError, App, PathNames};
 use crate::assemble::Running;
 
 /// A body: five short parameters.
@@ -51,7 +51,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, request: Request) -> Res
 /// `DELETE /api/v1/admin/metrics/{name}?before=&from=&db=&dry_run=`.
 pub(crate) async fn delete_metric(
     State(app): State<Arc<App>>,
-    Path(metric): Path<String>,
+    PathNames(metric): PathNames<String>,
     Query(mut query): Query<HashMap<String, String>>,
 ) -> Response {
     let conduct = async {

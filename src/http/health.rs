@@ -36,44 +36,6 @@ pub(crate) async fn startupz(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// `GET /api/v1/health`: the parts of the product, each with its state.
-pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
-    let Some(running) = app.running.get() else {
-        let body = json!({ "status": "unhealthy", "components": [
-            { "name": "log", "status": "unhealthy", "message": "being replayed" }
-        ]});
-        return json_response(StatusCode::SERVICE_UNAVAILABLE, &body);
-    };
-    let engine = &running.engine;
-    let (behind, recovered) = (engine.is_behind(), engine.is_recovered());
-    let part = |name: &str, good: bool, message: String| -> Value {
-        json!({ "name": name, "status": if good { "healthy" } else { "degraded" },
-                "message": message })
-    };
-    let components = vec![
-        part("log", true, format!("durable up to record {}", engine.durable())),
-        part(
-            "replay",
-            recovered,
-            match recovered {
-                true => String::new(),
-                false => {
-                    format!("{} of {} records", app.recovery.done_lsn(), app.recovery.target_lsn())
-                }
-            },
-        ),
-        part("shards", true, format!("applied up to record {}", engine.applied())),
-        part("segments", !behind, if behind { "flushes are behind" } else { "" }.to_owned()),
-        part("sinks", true, format!("{} messages wait", engine.outbox().undelivered())),
-    ];
-    let status = if behind || !recovered { "degraded" } else { "healthy" };
-    json_response(
-        StatusCode::OK,
-        &json!({ "status": status, "components": components,
-        "version": env!("CARGO_PKG_VERSION") }),
-    )
-}
-
 /// `GET /api/v1/version`.
 pub(crate) async fn version() -> Response {
     json_response(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::error::chain;
 use super::lock::Note;
-use super::{ApiError, App};
+use super::{ApiError, App, PathNames};
 use crate::keys::{KeyRecord, KeysError, Scope, added, listed};
 
 /// A body: a name and a scope.
@@ -52,7 +52,10 @@ pub(crate) async fn add(State(app): State<Arc<App>>, request: Request) -> Respon
 }
 
 /// `DELETE /api/v1/admin/keys/{name}`: the key opens nothing when this is answered; it stays listed.
-pub(crate) async fn revoke(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    PathNames(name): PathNames<String>,
+) -> Response {
     let conduct = async {
         let record: KeyRecord = changed(&app, move |app| app.lock.keyring.revoke(&name)).await?;
         let note = format!("revoked the key {}", record.name);

@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod components;
 mod connections;
 mod error;
 mod head_timeout;
@@ -13,8 +14,12 @@ mod keyed;
 mod keys;
 mod lines;
 mod lock;
+mod luminate;
+mod openapi;
+mod path_names;
 mod query;
 mod remote_write;
+mod retention;
 mod routes;
 mod samples;
 mod server;
@@ -26,11 +31,13 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus_client::registry::Registry;
 use tidewatch_engine::RecoveryState;
+use tidewatch_env::Clock;
 
 use crate::assemble::Running;
 
 pub(crate) use self::error::{ApiError, chain};
 pub(crate) use self::lock::{Lock, LockConfig};
+use self::path_names::PathNames;
 pub(crate) use self::server::{Server, ServerConfig};
 pub(crate) use self::tls::Tls;
 
@@ -41,6 +48,8 @@ pub(crate) struct App {
     pub(crate) running: OnceLock<Arc<Running>>,
     /// How far recovery has come.
     pub(crate) recovery: Arc<RecoveryState>,
+    /// Started with the process.
+    pub(crate) clock: Arc<dyn Clock>,
     /// The largest decompressed body.
     pub(crate) body_bytes_max: usize,
     /// Who may ask for what.

@@ -9,7 +9,10 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::lock::{Access, Guard, Shape, guard};
-use super::{App, admin, health, influx, keys, lines, query, samples};
+use super::{
+    App, admin, components, health, influx, keys, lines, luminate, openapi, query, retention,
+    samples,
+};
 use crate::keys::Scope;
 
 const OPEN: Access = Access::Open;
@@ -43,17 +46,28 @@ const ROUTES: &[Route] = &[
     route("/api/v1/write", WRITE, Shape::Product, || post(samples::write)),
     // Clients of InfluxDB 1 send CREATE DATABASE with the key that they write with.
     route("/query", ANY_KEY, Shape::InfluxText, || any(influx::query)),
+    route("/api/v1/query", READ, Shape::Product, || post(luminate::query)),
+    route("/api/v1/metrics", READ, Shape::Product, || get(luminate::metrics)),
+    route("/api/v1/metrics/{name}/dimensions", READ, Shape::Product, || get(luminate::dimensions)),
+    route("/api/v1/metrics/{name}/dimensions/{key}/values", READ, Shape::Product, || {
+        get(luminate::values)
+    }),
     route("/api/v3/query_sql", READ, Shape::Product, || any(query::query_sql)),
     route("/metrics", READ, Shape::Product, || get(health::metrics)),
     route("/health", READ, Shape::InfluxCode, || get(influx::health)),
-    route("/api/v1/health", READ, Shape::Product, || get(health::health)),
+    route("/api/v1/health", READ, Shape::Product, || get(components::health)),
     route("/ping", OPEN, Shape::InfluxText, || get(influx::ping).head(influx::ping)),
     route("/healthz", OPEN, Shape::Product, || get(health::healthz)),
     route("/readyz", OPEN, Shape::Product, || get(health::readyz)),
     route("/startupz", OPEN, Shape::Product, || get(health::startupz)),
     route("/api/v1/version", OPEN, Shape::Product, || get(health::version)),
+    route("/api/v1/openapi.json", OPEN, Shape::Product, || get(openapi::openapi)),
     route("/api/v1/admin/keys", ADMIN, Shape::Product, || get(keys::list).post(keys::add)),
     route("/api/v1/admin/keys/{name}", ADMIN, Shape::Product, || delete(keys::revoke)),
+    route("/api/v1/admin/retention", ADMIN, Shape::Product, || {
+        get(retention::list).post(retention::say)
+    }),
+    route("/api/v1/admin/retention/{name}", ADMIN, Shape::Product, || delete(retention::take_back)),
     route("/api/v1/admin/compact", ADMIN, Shape::Product, || post(admin::compact)),
     route("/api/v1/admin/delete", ADMIN, Shape::Product, || post(admin::delete)),
     route("/api/v1/admin/metrics/{name}", ADMIN, Shape::Product, || delete(admin::delete_metric)),

@@ -1,5 +1,6 @@
 //! The engine as a whole: opens, runs its threads, stops.
 
+mod health;
 mod start;
 
 use std::fmt;
@@ -37,6 +38,7 @@ use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::record::KIND_DELETE;
 use crate::recovery::{RecoveryState, Replay};
+use crate::retention::RetentionInForce;
 use crate::salvage::{Salvage, SalvageReport};
 use crate::sources::{Sources, StoredOffsets};
 use crate::threads::{ChannelDispatch, Gate, Notary, PanicGuard, ShardMessage, join};
@@ -54,6 +56,7 @@ const COMPACTOR: &str = "compactor";
 /// The thread that replays the log, and makes checkpoints afterwards.
 const REPLAY: &str = "replay";
 
+pub use health::EngineHealth;
 #[cfg(any(test, feature = "lab"))]
 pub(crate) use start::delivery_row;
 
@@ -91,6 +94,7 @@ pub struct Engine {
     flusher: Arc<Flusher>,
     deletes: Arc<Deletes>,
     suspects: Arc<Suspects>,
+    retention: Arc<RetentionInForce>,
     force_merges: Arc<AtomicBool>,
     wal_segments: Arc<Mutex<Vec<WalSegmentInfo>>>,
     shards: Vec<Sender<ShardMessage>>,
@@ -167,6 +171,7 @@ impl Engine {
             flusher: Arc::new(Flusher::new(Arc::clone(&home.clock), config.shards)),
             deletes: Arc::clone(&opened.shared.deletes),
             suspects: Arc::default(),
+            retention: Arc::clone(&config.retention),
             force_merges: Arc::default(),
             wal_segments: Arc::default(),
             shards: senders.clone(),
@@ -181,7 +186,6 @@ impl Engine {
             salvaged: None,
             _data_dir: data_dir,
         };
-        let hashes = Arc::clone(&engine.hashes);
         let shards = std::mem::take(&mut opened.shards);
         engine.start_shards(shards, receivers, config)?;
         let shares = CompactorShares {
@@ -196,7 +200,7 @@ impl Engine {
             engine.salvaged = salvage.finish(&log.left_out)?;
         }
         let disk = &engine.home.disk;
-        let replay = Replay::new(config, disk, &opened, &log, (&hashes, state))?;
+        let replay = Replay::new(config, disk, &opened, &log, (&engine.hashes, state))?;
         let rounds = engine.rounds(config, opened, (&log, budget))?;
         let dispatch = ChannelDispatch::new(senders);
         engine.start_committer(log, Gate::closed(dispatch.clone()), commits, config.idle_mark)?;
@@ -377,6 +381,12 @@ impl Engine {
         let threads = self.lock_threads();
         let compactor = threads.iter().find(|thread| thread.thread().name() == Some(COMPACTOR));
         compactor.into_iter().for_each(|compactor| compactor.thread().unpark());
+    }
+
+    /// For how long samples are kept, and where that is changed.
+    #[must_use]
+    pub fn retention(&self) -> &RetentionInForce {
+        &self.retention
     }
 
     /// Somebody could not read this file of a segment: it is looked at, and if it is damaged, queries go on

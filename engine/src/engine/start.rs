@@ -131,8 +131,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut wal = log.wal;
         if let Some(preallocator) = wal.take_preallocator() {
-            let stop = Arc::clone(&self.stop);
-            self.spawn("preallocator", move || preallocate(preallocator, &stop))?;
+            let (stop, progress) = (Arc::clone(&self.stop), Arc::clone(&self.progress));
+            self.spawn("preallocator", move || preallocate(preallocator, &progress, &stop))?;
         }
         let clock = Arc::clone(&self.home.clock);
         let told = (Arc::clone(&self.progress), Arc::clone(&self.keys));

@@ -130,20 +130,30 @@ impl LabelCache {
 
 /// The label columns of a metric, in byte order of the labels.
 pub(crate) fn labels_schema(view: &MetricView) -> SchemaRef {
+    let names = label_columns(&view.label_keys).into_iter();
+    let fields = names.map(|name| Field::new(name, DataType::Utf8View, true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The columns of a metric's table that hold the labels with these keys, in the same order: a label
+/// that is called like another column of the table has `label_` before its name.
+#[must_use]
+pub fn label_columns(label_keys: &[String]) -> Vec<String> {
+    let is_taken = |key: &&String| METRIC_COLUMNS.contains(&key.as_str());
     let mut taken: Vec<String> = METRIC_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
     // Labels that keep their name come first, so that a label called `label_time` keeps its own.
-    taken.extend(view.label_keys.iter().filter(|k| !METRIC_COLUMNS.contains(&k.as_str())).cloned());
-    let fields = view.label_keys.iter().map(|key| {
+    taken.extend(label_keys.iter().filter(|key| !is_taken(key)).cloned());
+    let columns = label_keys.iter().map(|key| {
         let mut name = key.clone();
-        if METRIC_COLUMNS.contains(&key.as_str()) {
+        if is_taken(&key) {
             while taken.contains(&name) {
                 name = format!("label_{name}");
             }
             taken.push(name.clone());
         }
-        Field::new(name, DataType::Utf8View, true)
+        name
     });
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    columns.collect()
 }
 
 #[cfg(test)]

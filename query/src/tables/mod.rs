@@ -26,6 +26,7 @@ mod time_buckets;
 pub(crate) use catalog::{Catalog, TIDEWATCH};
 pub(crate) use context::QueryContext;
 pub(crate) use labels::LabelCache;
+pub use labels::label_columns;
 pub(crate) use metric::MetricTable;
 pub(crate) use partials::{Partial, PartialsTable};
 pub(crate) use time_buckets::TimeBuckets;

@@ -1,0 +1,65 @@
+use super::*;
+
+const BOUNDS: Bounds = Bounds {
+    data_dir: std::path::PathBuf::new(),
+    disk_bytes_max: 0,
+    requests_bytes_max: 1_000,
+    series_bytes_max: 1_000,
+};
+
+fn told(finding: &Finding) -> (Status, &str) {
+    (finding.status, &finding.message)
+}
+
+#[test]
+fn each_part_tells_what_is_wrong_with_it_and_nothing_else() {
+    let good = EngineHealth { is_recovered: true, ..EngineHealth::default() };
+    for finding in
+        [log(&good), shards(&good), segments(&good), sinks(&good), memory(&good, &BOUNDS)]
+    {
+        assert_eq!(finding.status, Status::Healthy, "{finding:?}");
+    }
+    let full = EngineHealth { is_full: true, ..good };
+    assert!(told(&log(&full)).1.contains("507") && log(&full).status == Status::Degraded);
+    let closed = EngineHealth { is_closed: true, ..full };
+    assert_eq!(log(&closed).status, Status::Unhealthy);
+    let behind = EngineHealth { is_behind: true, ..good };
+    assert_eq!(told(&segments(&behind)), (Status::Degraded, "flushes are behind"));
+    let damaged = segments(&EngineHealth { quarantined: 2, ..behind });
+    assert!(damaged.message.starts_with("2 damaged") && damaged.message.contains("behind"));
+    assert_eq!(damaged.status, Status::Degraded);
+    let dead = EngineHealth { dead_letters: 1, ..good };
+    assert_eq!(sinks(&dead).status, Status::Degraded);
+    let waiting = EngineHealth { undelivered: BACKLOG_MAX + 1, ..good };
+    assert_eq!(sinks(&waiting).status, Status::Degraded);
+    let series = EngineHealth { series_bytes: 951, ..good };
+    assert!(told(&memory(&series, &BOUNDS)).1.starts_with("series"));
+    let requests = EngineHealth { requests_bytes: 951, series_bytes: 950, ..good };
+    assert!(told(&memory(&requests, &BOUNDS)).1.starts_with("requests"));
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_unhealthy() {
+    let usage = |used, available| DiskUsage { used, available };
+    assert_eq!(disk(usage(95, 5), 7, 0).status, Status::Healthy);
+    assert_eq!(disk(usage(96, 4), 7, 0).status, Status::Unhealthy);
+    assert_eq!(disk(usage(50, 50), 7, 7).status, Status::Healthy);
+    assert_eq!(disk(usage(50, 50), 8, 7).status, Status::Degraded);
+}
+
+#[test]
+fn queries_are_degraded_where_no_more_are_taken() {
+    let load = |in_hand| query(QueryLoad { in_hand, running_max: 2, waiting_max: 3 }).status;
+    assert_eq!((load(4), load(5)), (Status::Healthy, Status::Degraded));
+}
+
+#[test]
+fn a_replay_is_unhealthy_until_writes_are_taken_and_degraded_until_it_is_over() {
+    let recovery = |is_over| Recovery { done: 3, target: 9, is_over };
+    assert_eq!(replay(recovery(false), false).status, Status::Unhealthy);
+    let behind = replay(recovery(false), true);
+    assert!(behind.message.starts_with("record 3 of 9"), "{behind:?}");
+    assert_eq!(behind.status, Status::Degraded);
+    assert_eq!(replay(recovery(true), true).status, Status::Healthy);
+    assert!(Status::Healthy < Status::Degraded && Status::Degraded < Status::Unhealthy);
+}
