@@ -12,6 +12,7 @@ mod keys;
 mod kill9;
 mod memory;
 mod nab;
+mod people;
 mod percentiles;
 mod protocols;
 mod receiver;

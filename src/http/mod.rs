@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod cardinality;
 mod connections;
 mod error;
 mod head_timeout;
@@ -18,6 +19,7 @@ mod remote_write;
 mod routes;
 mod samples;
 mod server;
+mod tail;
 mod tls;
 mod unpack;
 mod write;
@@ -32,6 +34,7 @@ use crate::assemble::Running;
 pub(crate) use self::error::{ApiError, chain};
 pub(crate) use self::lock::{Lock, LockConfig};
 pub(crate) use self::server::{Server, ServerConfig};
+pub(crate) use self::tail::Tails;
 pub(crate) use self::tls::Tls;
 
 /// What the handlers share.
@@ -47,6 +50,8 @@ pub(crate) struct App {
     pub(crate) lock: Lock,
     /// What connections are encrypted with; none: they are not.
     pub(crate) tls: Option<Tls>,
+    /// Who follows samples as they become durable.
+    pub(crate) tails: Tails,
 }
 
 impl App {
@@ -59,6 +64,7 @@ impl App {
     fn door_registry(&self) -> Registry {
         let mut registry = Registry::default();
         self.lock.instruments.register(&mut registry);
+        self.tails.instruments.register(&mut registry);
         registry
     }
 }

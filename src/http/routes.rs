@@ -9,7 +9,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::lock::{Access, Guard, Shape, guard};
-use super::{App, admin, health, influx, keys, lines, query, samples};
+use super::{App, admin, cardinality, health, influx, keys, lines, query, samples, tail};
 use crate::keys::Scope;
 
 const OPEN: Access = Access::Open;
@@ -44,6 +44,7 @@ const ROUTES: &[Route] = &[
     // Clients of InfluxDB 1 send CREATE DATABASE with the key that they write with.
     route("/query", ANY_KEY, Shape::InfluxText, || any(influx::query)),
     route("/api/v3/query_sql", READ, Shape::Product, || any(query::query_sql)),
+    route("/api/v1/tail", READ, Shape::Product, || get(tail::tail)),
     route("/metrics", READ, Shape::Product, || get(health::metrics)),
     route("/health", READ, Shape::InfluxCode, || get(influx::health)),
     route("/api/v1/health", READ, Shape::Product, || get(health::health)),
@@ -54,6 +55,7 @@ const ROUTES: &[Route] = &[
     route("/api/v1/version", OPEN, Shape::Product, || get(health::version)),
     route("/api/v1/admin/keys", ADMIN, Shape::Product, || get(keys::list).post(keys::add)),
     route("/api/v1/admin/keys/{name}", ADMIN, Shape::Product, || delete(keys::revoke)),
+    route("/api/v1/admin/series/top", ADMIN, Shape::Product, || get(cardinality::top)),
     route("/api/v1/admin/compact", ADMIN, Shape::Product, || post(admin::compact)),
     route("/api/v1/admin/delete", ADMIN, Shape::Product, || post(admin::delete)),
     route("/api/v1/admin/metrics/{name}", ADMIN, Shape::Product, || delete(admin::delete_metric)),
