@@ -28,7 +28,7 @@ pub(crate) struct ShowArgs {
     server: ServerArgs,
     /// The alert's key, or the begin of it
     #[arg(value_name = "KEY", value_parser = parse_key)]
-    key: String,
+    alert: String,
     /// One JSON document: the transitions and the deliveries
     #[arg(long)]
     json: bool,
@@ -61,7 +61,7 @@ fn transitions(asker: &Asker, args: &ShowArgs) -> Result<Vec<Value>, CliError> {
     let transitions = asker.rows(format!(
         "SELECT * FROM tidewatch.alerts WHERE starts_with(key, {}) ORDER BY key, event, \
          CASE transition WHEN 'pending' THEN 1 WHEN 'firing' THEN 2 ELSE 3 END LIMIT {ROWS_MAX}",
-        literal(&args.key)
+        literal(&args.alert)
     ))?;
     let mut keys: Vec<&Value> = transitions.iter().map(|row| &row["key"]).collect();
     keys.dedup();
@@ -71,7 +71,7 @@ fn transitions(asker: &Asker, args: &ShowArgs) -> Result<Vec<Value>, CliError> {
         several => format!("{several} keys or more begin so: give more of it"),
     };
     let url = args.server.url.clone();
-    Err(CliError::Refused { url, status: 404, message: format!("key {}: {message}", args.key) })
+    Err(CliError::Refused { url, status: 404, message: format!("key {}: {message}", args.alert) })
 }
 
 /// The values of the series from before the onset to after the last event.
@@ -176,7 +176,7 @@ fn parse_key(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn transition(kind: &str, event: &str, expected: Value) -> Value {
+    fn transition(kind: &str, event: &str, expected: &Value) -> Value {
         json!({
             "key": "00aa", "rule": "slow", "priority": "page", "series_id": "01", "metric": "m",
             "labels": "{\"host\":\"a\"}", "transition": kind, "reason": "why", "event": event,
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn an_alert_is_told_with_its_reason_and_who_was_told() {
         let transitions = [
-            transition("pending", "2024-01-01T00:00:10Z", Value::Null),
-            transition("firing", "2024-01-01T00:01:00Z", json!(34.0)),
+            transition("pending", "2024-01-01T00:00:10Z", &Value::Null),
+            transition("firing", "2024-01-01T00:01:00Z", &json!(34.0)),
         ];
         let curve = Curve { name: "m{host=a}".to_owned(), points: vec![(0, 1.0), (9, 2.0)] };
         let told = told(&transitions, &[], Some(&curve));

@@ -102,7 +102,7 @@ impl Buffer {
         let column = self.before().get(start..).map_or(0, |text| text.graphemes(true).count());
         self.at = end;
         self.at = self.line_start();
-        self.to_column(column);
+        self.seek_column(column);
         true
     }
 
@@ -112,7 +112,7 @@ impl Buffer {
         let start = self.line_start();
         let column = self.before().get(start..).map_or(0, |text| text.graphemes(true).count());
         self.at += length + 1;
-        self.to_column(column);
+        self.seek_column(column);
         true
     }
 
@@ -172,7 +172,7 @@ impl Buffer {
     }
 
     /// To a place in the line that the cursor is at the begin of.
-    fn to_column(&mut self, column: usize) {
+    fn seek_column(&mut self, column: usize) {
         let line = self.after().split('\n').next().unwrap_or_default();
         self.at += line.graphemes(true).take(column).map(str::len).sum::<usize>();
     }
