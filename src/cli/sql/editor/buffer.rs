@@ -186,9 +186,12 @@ mod tests {
         Buffer { text: format!("{before}{after}"), at: before.len(), cut: String::new() }
     }
 
+    /// What is done, with what stands before and behind the cursor, and what then stands before it.
+    type Move = (fn(&mut Buffer), &'static str, &'static str, &'static str);
+
     #[test]
     fn the_cursor_goes_by_characters_words_and_lines() {
-        let moves: [(fn(&mut Buffer), &str, &str, &str); 9] = [
+        let moves: [Move; 9] = [
             (Buffer::left, "ae\u{301}", "x", "a"),
             (Buffer::right, "a", "e\u{301}x", "ae\u{301}"),
             (Buffer::right, "a", "", "a"),
