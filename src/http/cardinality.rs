@@ -106,7 +106,7 @@ mod tests {
         ] {
             let labels =
                 vec![("dc".to_owned(), "1".to_owned()), ("host".to_owned(), host.to_owned())];
-            catalog.register(&SeriesKey::new(db, metric, "", labels).unwrap()).unwrap();
+            catalog.register(&SeriesKey::new(db, metric, "value", labels).unwrap()).unwrap();
         }
         let row = |db: &str, metric: &str, label: &str, values: u64| json!({ "db": db, "metric": metric, "label": label, "values": values, "exact": true });
         let expected = [row("default", "cpu", "host", 2), row("default", "cpu", "dc", 1)];
