@@ -215,7 +215,11 @@ fn version_help_and_completions_are_results() {
     assert!(script.contains("complete -F _tidewatch"), "{script}");
     let shell = Command::new("bash").args(["-n", "-c", &script]).status();
     assert!(shell.is_ok_and(|status| status.success()), "bash can read it");
-    for command in ["serve", "write", "query", "replay", "check", "gen", "wal", "segments"] {
+    let commands = [
+        "serve", "write", "query", "sql", "tail", "alerts", "series", "replay", "check", "gen",
+        "wal", "segments",
+    ];
+    for command in commands {
         let help = run(&[command, "--help"]);
         assert!(help.status.success() && help.stdout.len() > 200, "{command}: {help:?}");
     }

@@ -66,6 +66,8 @@ fn table() -> Vec<Line> {
         let mut words = line.splitn(4, ',').map(str::trim);
         let path = words.next().unwrap().trim_matches('"').replace("{name}", "nothing");
         let path = path.replace("{key}", "nothing");
+        // A tail would not end by itself.
+        let path = path.replace("/tail", "/tail?seconds=1");
         let access = words.next().unwrap().to_owned();
         let shape = words.next().unwrap().trim_start_matches("Shape::").to_owned();
         let handlers = words.next().unwrap();

@@ -101,6 +101,11 @@ impl Cardinality {
         }
     }
 
+    /// The clients that registered the most series since the start, and how many.
+    pub(crate) fn clients(&self, limit: usize) -> Vec<(IpAddr, u64)> {
+        self.lock().clients.ranked(limit)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,12 +125,19 @@ impl Clients {
         *self.series.entry(client).or_default() += series;
     }
 
+    /// The clients with the most series, those first.
+    fn ranked(&self, limit: usize) -> Vec<(IpAddr, u64)> {
+        let mut clients: Vec<_> =
+            self.series.iter().map(|(client, count)| (*client, *count)).collect();
+        clients.sort_by_key(|(client, count)| (std::cmp::Reverse(*count), *client));
+        clients.truncate(limit);
+        clients
+    }
+
     /// The clients with the most series, in one line.
     fn most(&self) -> String {
-        let mut clients: Vec<_> = self.series.iter().collect();
-        clients.sort_by_key(|(client, count)| (std::cmp::Reverse(**count), **client));
-        let told =
-            clients.iter().take(CLIENTS_TOLD).map(|(client, count)| format!("{client} {count}"));
+        let ranked = self.ranked(CLIENTS_TOLD);
+        let told = ranked.iter().map(|(client, count)| format!("{client} {count}"));
         told.collect::<Vec<_>>().join(", ")
     }
 }
@@ -162,6 +174,7 @@ mod tests {
             }
         }
         assert_eq!(clients.series.len(), CLIENTS_COUNTED_MAX);
+        assert_eq!(clients.ranked(1), [(client(7), 10_000)]);
         assert!(clients.most().starts_with("0.0.0.7 10000, "), "{}", clients.most());
     }
 

@@ -193,6 +193,14 @@ impl Ingest {
         self.cardinality.instruments().register(registry);
     }
 
+    /// The clients that registered the most series since the start, those first, and how many.
+    ///
+    /// Beyond a bounded number of clients, counts are upper bounds.
+    #[must_use]
+    pub fn clients(&self, limit: usize) -> Vec<(IpAddr, u64)> {
+        self.cardinality.clients(limit)
+    }
+
     /// What is in hand.
     #[must_use]
     pub fn admission(&self) -> &Admission {

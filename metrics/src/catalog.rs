@@ -308,6 +308,21 @@ impl SeriesCatalog {
         }
     }
 
+    /// Calls `visit` with database, metric, and how many values each of its label keys has, in byte
+    /// order of the names. Registering waits meanwhile, so `visit` must be short.
+    pub fn visit_labels(&self, mut visit: impl FnMut(&str, &str, LabelValues)) {
+        let inner = self.read();
+        for (db, database) in &inner.dbs {
+            for (name, metric) in &database.metrics {
+                for (key, values) in &metric.label_keys {
+                    let is_exact = values.is_exact();
+                    let values = values.count();
+                    visit(db, name, LabelValues { key: key.clone(), values, is_exact });
+                }
+            }
+        }
+    }
+
     /// A metric with all of its series, shared until it gets another series.
     #[must_use]
     pub fn metric(&self, db: &str, metric: &str) -> Option<Arc<MetricView>> {

@@ -20,6 +20,11 @@ fn a_series_is_registered_once_and_found_by_all_ways() {
     let mut seen = Vec::new();
     catalog.visit_metrics(|db, metric, series| seen.push(format!("{db} {metric} {series:?}")));
     assert_eq!(seen, ["default cpu_user [SeriesRef(0), SeriesRef(1)]"]);
+    let mut seen = Vec::new();
+    catalog.visit_labels(|db, metric, label| {
+        seen.push(format!("{db} {metric} {} {} {}", label.key, label.values, label.is_exact));
+    });
+    assert_eq!(seen, ["default cpu_user host 2 true"]);
     assert!(!entry.is_logged());
 }
 

@@ -13,6 +13,7 @@ use crate::file_meta::FileKind;
 use crate::head::Head;
 use crate::manifest::Manifest;
 use crate::segment::{FooterCache, Segment};
+use crate::tail::{TailPlace, TailRows};
 use crate::view::{FrozenHead, HeadShared, HeadView};
 
 /// All that readers may see, changed in single steps by shards and flushes.
@@ -140,6 +141,20 @@ impl Published {
             percentiles: files.percentiles.to_vec(),
             manifest: files.manifest,
         })
+    }
+
+    /// The rows of records up to `fence` that `place` has not come to; now it has. All of them must
+    /// have been applied. A new place begins at `fence`, without rows.
+    ///
+    /// `None` where `fence` is older than what is kept; then a later one will do.
+    #[must_use]
+    pub fn tail(&self, place: &mut TailPlace, fence: Lsn) -> Option<TailRows> {
+        let shards = self.lock().shards.clone();
+        let heads = shards.iter().map(|shard| {
+            let frozen = shard.frozen.iter().map(|frozen| frozen.shared());
+            frozen.chain([Arc::clone(&shard.live)]).collect()
+        });
+        place.advance(heads, fence)
     }
 
     /// The earliest position that [`snapshot`](Self::snapshot) gives rows for at this moment.

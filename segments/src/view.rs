@@ -169,6 +169,11 @@ impl FrozenHead {
         self.shared.least_fence()
     }
 
+    /// What readers of its rows used before the freeze.
+    pub(crate) fn shared(&self) -> Arc<HeadShared> {
+        Arc::clone(&self.shared)
+    }
+
     /// All rows.
     pub(crate) fn view(&self) -> HeadView {
         self.shared.view(self.last_lsn).expect("the last mark is always kept")

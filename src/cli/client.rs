@@ -131,6 +131,12 @@ impl Client {
         }
     }
 
+    /// Ends all requests in hand, and every later one: its connections are closed.
+    pub(crate) fn cancel(&self) {
+        self.stop.stop();
+        self.agent.clone().shutdown();
+    }
+
     fn send(&self, method: &Method, post: &Post<'_>) -> Result<Response<Body>, CliError> {
         let mut request =
             Request::builder().method(method).uri(format!("{}{}", self.url, post.path));

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod access;
+mod alerts;
 mod bench;
 mod check;
 mod client;
@@ -14,11 +15,16 @@ mod keys;
 mod progress;
 mod query;
 mod replay;
+mod rows;
 mod segments;
+mod series;
 mod serve;
 mod service;
 mod signals;
+mod sql;
 mod stop;
+mod stopped;
+mod tail;
 mod wal;
 mod write;
 
@@ -37,6 +43,7 @@ Start here:
   tidewatch serve                                      run the server on 127.0.0.1:8850
   curl -d 'cpu,host=a value=0.64' 127.0.0.1:8850/write   write a sample
   tidewatch query 'SELECT * FROM cpu'                  ask for it, with its severity
+  tidewatch sql                                        ask one statement after the other
   tidewatch keys --help                                who may do so: keys, and how they are shown
   tidewatch check --config tidewatch.toml              look at a configuration before it is used";
 
@@ -53,6 +60,12 @@ enum Command {
     Serve(serve::ServeArgs),
     Write(write::WriteArgs),
     Query(query::QueryArgs),
+    Sql(sql::SqlArgs),
+    Tail(tail::TailArgs),
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
+    #[command(subcommand)]
+    Series(series::SeriesCommand),
     Delete(delete::DeleteArgs),
     Check(check::CheckArgs),
     Demo(demo::DemoArgs),
@@ -102,8 +115,12 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Write(args) => write::run(args, out),
         Command::Query(args) => {
             args.check_output(io::stdout().is_terminal())?;
-            query::run(args, &mut serve::answer_locally, out)
+            query::run(args, &mut stopped::answer_locally, out)
         }
+        Command::Sql(args) => sql::run(args, out),
+        Command::Tail(args) => tail::run(args, out),
+        Command::Alerts(command) => alerts::run(command, out),
+        Command::Series(command) => series::run(command, out),
         Command::Delete(args) => delete::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Demo(args) => demo::run(args, out),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::json;
+use ureq::Body;
+use ureq::http::Response;
 
 use crate::cli::client::{Client, Post, ServerArgs};
 use crate::cli::error::CliError;
@@ -14,7 +16,7 @@ use crate::cli::stop::Stop;
 use crate::config::units::parse_duration;
 
 /// Bytes of a statement: what the server takes.
-const STATEMENT_BYTES_MAX: u64 = 64 * 1_024;
+pub(crate) const STATEMENT_BYTES_MAX: u64 = 64 * 1_024;
 /// The wait for an answer where no time limit is given: above the server's own limits.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 /// What connecting and sending may take beside the statement itself.
@@ -106,7 +108,7 @@ impl Format {
     }
 
     /// Whether it is a file for other programs, and no text for a terminal.
-    const fn is_binary(self) -> bool {
+    pub(crate) const fn is_binary(self) -> bool {
         matches!(self, Self::Parquet | Self::Arrow)
     }
 }
@@ -145,7 +147,7 @@ pub(crate) fn run(args: &QueryArgs, local: Local<'_>, out: &mut dyn Write) -> Re
     }
 }
 
-/// Asks a server.
+/// Asks a server, and puts out the rows as they come.
 ///
 /// # Errors
 /// If the server is not reached, or refuses the statement.
@@ -154,6 +156,28 @@ pub(crate) fn ask(
     statement: &Statement,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
+    let mut rows = send(client, statement)?.into_body().into_reader();
+    let mut buffer = vec![0; 64 * 1_024];
+    let mut last = b'\n';
+    loop {
+        let count = rows.read(&mut buffer).map_err(|error| client.not_reached(error))?;
+        let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else {
+            break;
+        };
+        out.write_all(read).map_err(CliError::output)?;
+        last = read.last().copied().unwrap_or(last);
+    }
+    if last != b'\n' && !statement.format.is_binary() {
+        out.write_all(b"\n").map_err(CliError::output)?;
+    }
+    out.flush().map_err(CliError::output)
+}
+
+/// Sends a statement to a server, which takes it.
+///
+/// # Errors
+/// If the server is not reached, or refuses the statement.
+pub(crate) fn send(client: &Client, statement: &Statement) -> Result<Response<Body>, CliError> {
     let Statement { sql, db, format, timeout } = statement;
     let mut body = json!({ "q": sql, "db": db, "format": format.name() });
     if let Some(timeout) = timeout {
@@ -167,24 +191,10 @@ pub(crate) fn ask(
         body: body.to_string().as_bytes(),
         timeout: timeout.map_or(ANSWER_TIMEOUT, |timeout| timeout + ANSWER_MARGIN),
     })?;
-    if !response.status().is_success() {
-        return Err(client.refused(response));
+    match response.status().is_success() {
+        true => Ok(response),
+        false => Err(client.refused(response)),
     }
-    let mut rows = response.into_body().into_reader();
-    let mut buffer = vec![0; 64 * 1_024];
-    let mut last = b'\n';
-    loop {
-        let count = rows.read(&mut buffer).map_err(|error| client.not_reached(error))?;
-        let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else {
-            break;
-        };
-        out.write_all(read).map_err(CliError::output)?;
-        last = read.last().copied().unwrap_or(last);
-    }
-    if last != b'\n' && !format.is_binary() {
-        out.write_all(b"\n").map_err(CliError::output)?;
-    }
-    out.flush().map_err(CliError::output)
 }
 
 /// The statement as given, or from `input` if it is `-`.
@@ -209,7 +219,7 @@ fn statement(argument: &str, input: &mut dyn Read) -> Result<String, CliError> {
     Err(CliError::Usage { problem })
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|timeout| !timeout.is_zero())
         .ok_or_else(|| "a time has its unit, such as 500ms, 30s or 1m30s".to_owned())

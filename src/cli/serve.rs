@@ -1,23 +1,19 @@
 //! `tidewatch serve`: the server.
 
-use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_engine::EngineConfig;
 use tidewatch_env::{RealClock, RealDisk};
-use tidewatch_query::{Format, QueryRequest};
 use tracing::info;
 
-use crate::assemble::{engine_config, query_limits, stopped_query};
+use crate::assemble::{engine_config, query_limits};
 use crate::cli::check::ConfigArgs;
 use crate::cli::error::CliError;
-use crate::cli::progress::Progress;
-use crate::cli::query::Statement;
-use crate::cli::service::{Service, fatal_error, internal, keys_error, start_error};
+use crate::cli::service::{Service, fatal_error, internal, keys_error};
 use crate::cli::signals::Signals;
 use crate::config::{Auth, Config};
 use crate::keys::Keyring;
@@ -155,41 +151,4 @@ async fn serve(
         () = service.stop() => Ok(()),
         () = signals.next() => Err(CliError::Interrupted),
     }
-}
-
-/// Answers a statement from a data directory that no server works on.
-///
-/// # Errors
-/// What is wrong with the directory or the statement.
-pub(crate) fn answer_locally(
-    data_dir: &Path,
-    statement: &Statement,
-    out: &mut dyn Write,
-) -> Result<(), CliError> {
-    crate::logs::start("warn");
-    let missing = |source: std::io::Error| CliError::File {
-        action: "read the data directory",
-        path: data_dir.to_owned(),
-        source: source.into(),
-    };
-    fs::metadata(data_dir.join("wal")).map_err(missing)?;
-    let progress = Progress::records();
-    let query = stopped_query(&Config::default(), data_dir.to_owned(), |_| progress.advance(1));
-    progress.finish();
-    let query = query.map_err(|error| start_error(error, data_dir))?;
-    let format = Format::from_name(statement.format.name()).expect("both know the same formats");
-    let request = QueryRequest {
-        sql: statement.sql.clone(),
-        db: statement.db.clone(),
-        format,
-        timeout: statement.timeout,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| internal("starting threads", source))?;
-    let answer = runtime.block_on(query.execute(request)).map_err(|error| CliError::Refused {
-        url: data_dir.display().to_string(),
-        status: crate::http::ApiError::from(&error).status.as_u16(),
-        message: crate::http::chain(&error),
-    })?;
-    out.write_all(&answer.body).map_err(CliError::output)
 }

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::assemble::{Running, StartError};
 use crate::cli::error::{Cause, CliError};
 use crate::config::HttpConfig;
-use crate::http::{ApiError, App, Lock, LockConfig, Server, ServerConfig, Tls};
+use crate::http::{ApiError, App, Lock, LockConfig, Server, ServerConfig, Tails, Tls};
 use crate::keys::{Keyring, KeysError};
 use crate::retention::RetentionError;
 
@@ -69,6 +69,7 @@ impl Service {
         let lock = lock(http, Arc::clone(&clock), &engine.data_dir)?;
         let server = bind(listen).await?;
         let address = server.address().map_err(|source| internal("listening", source))?;
+        let (stop, stopped) = watch::channel(false);
         let app = Arc::new(App {
             running: OnceLock::new(),
             recovery: Arc::new(RecoveryState::default()),
@@ -77,8 +78,8 @@ impl Service {
                 .map_or(BODY_BYTES_MAX, |half| half.min(BODY_BYTES_MAX)),
             lock,
             tls,
+            tails: Tails::new(stopped.clone()),
         });
-        let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(server.run(Arc::clone(&app), stopped));
         let (fatal, failed) = mpsc::channel::<String>(1);
         let listening = Listening::announce(&engine.data_dir, address)?;

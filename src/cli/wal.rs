@@ -162,7 +162,8 @@ pub(crate) fn table(columns: &[&str], rows: &[Value]) -> String {
     table.load_preset(comfy_table::presets::NOTHING).set_header(columns);
     for row in rows {
         table.add_row(columns.iter().map(|column| match &row[column] {
-            Value::String(text) => text.clone(),
+            // Names come from whoever writes: they must not steer the terminal.
+            Value::String(text) => text.replace(char::is_control, " "),
             Value::Null => String::new(),
             other => other.to_string(),
         }));

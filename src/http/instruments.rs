@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Why the lock refused a request.
@@ -82,6 +83,34 @@ impl DoorInstruments {
             "tidewatch_http_tls_failures",
             "Connections that ended before TLS was agreed on",
             self.tls_failures.clone(),
+        );
+    }
+}
+
+/// What is counted of those who follow samples.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TailInstruments {
+    /// `tidewatch_http_tails`: clients that follow.
+    pub(crate) open: Gauge,
+    /// `tidewatch_http_tail_rows_total`: rows that were sent to them.
+    pub(crate) rows: Counter,
+    /// `tidewatch_http_tail_rows_skipped_total`: rows that were not, because there were too many.
+    pub(crate) rows_skipped: Counter,
+}
+
+impl TailInstruments {
+    /// Shows them.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("tidewatch_http_tails", "Clients that follow samples", self.open.clone());
+        registry.register(
+            "tidewatch_http_tail_rows",
+            "Rows that were sent to clients that follow",
+            self.rows.clone(),
+        );
+        registry.register(
+            "tidewatch_http_tail_rows_skipped",
+            "Rows that were not sent to clients that follow, because there were too many",
+            self.rows_skipped.clone(),
         );
     }
 }

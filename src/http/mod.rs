@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod cardinality;
 mod components;
 mod connections;
 mod error;
@@ -23,6 +24,7 @@ mod retention;
 mod routes;
 mod samples;
 mod server;
+mod tail;
 mod tls;
 mod unpack;
 mod write;
@@ -39,6 +41,7 @@ pub(crate) use self::error::{ApiError, chain};
 pub(crate) use self::lock::{Lock, LockConfig};
 use self::path_names::PathNames;
 pub(crate) use self::server::{Server, ServerConfig};
+pub(crate) use self::tail::Tails;
 pub(crate) use self::tls::Tls;
 
 /// What the handlers share.
@@ -56,6 +59,8 @@ pub(crate) struct App {
     pub(crate) lock: Lock,
     /// What connections are encrypted with; none: they are not.
     pub(crate) tls: Option<Tls>,
+    /// Who follows samples as they become durable.
+    pub(crate) tails: Tails,
 }
 
 impl App {
@@ -68,6 +73,7 @@ impl App {
     fn door_registry(&self) -> Registry {
         let mut registry = Registry::default();
         self.lock.instruments.register(&mut registry);
+        self.tails.instruments.register(&mut registry);
         registry
     }
 }

@@ -10,8 +10,8 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::lock::{Access, Guard, Shape, guard};
 use super::{
-    App, admin, components, health, influx, keys, lines, luminate, openapi, query, retention,
-    samples,
+    App, admin, cardinality, components, health, influx, keys, lines, luminate, openapi, query,
+    retention, samples, tail,
 };
 use crate::keys::Scope;
 
@@ -53,6 +53,7 @@ const ROUTES: &[Route] = &[
         get(luminate::values)
     }),
     route("/api/v3/query_sql", READ, Shape::Product, || any(query::query_sql)),
+    route("/api/v1/tail", READ, Shape::Product, || get(tail::tail)),
     route("/metrics", READ, Shape::Product, || get(health::metrics)),
     route("/health", READ, Shape::InfluxCode, || get(influx::health)),
     route("/api/v1/health", READ, Shape::Product, || get(components::health)),
@@ -68,6 +69,7 @@ const ROUTES: &[Route] = &[
         get(retention::list).post(retention::say)
     }),
     route("/api/v1/admin/retention/{name}", ADMIN, Shape::Product, || delete(retention::take_back)),
+    route("/api/v1/admin/series/top", ADMIN, Shape::Product, || get(cardinality::top)),
     route("/api/v1/admin/compact", ADMIN, Shape::Product, || post(admin::compact)),
     route("/api/v1/admin/delete", ADMIN, Shape::Product, || post(admin::delete)),
     route("/api/v1/admin/metrics/{name}", ADMIN, Shape::Product, || delete(admin::delete_metric)),

@@ -14,7 +14,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, b
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
 use tidewatch_segments::{
-    CompactionInstruments, MetricName, Published, SegmentsInstruments, Snapshot,
+    CompactionInstruments, MetricName, Published, SegmentsInstruments, Snapshot, TailPlace,
+    TailRows,
 };
 use tidewatch_sinks::SinkInstruments;
 use tidewatch_wal::{ArchiveInstruments, WalInstruments, WalSegmentInfo};
@@ -302,6 +303,18 @@ impl Engine {
                 return Some(snapshot);
             }
         }
+    }
+
+    /// What has become visible since `place`, up to all that is acknowledged; a new place begins here.
+    ///
+    /// `None` when the shards did not come so far within `timeout`. Costs nothing where nobody calls it.
+    #[must_use]
+    pub fn tail(&self, place: &mut TailPlace, timeout: Duration) -> Option<TailRows> {
+        let fence = self.progress.durable();
+        if !self.progress.wait_visible(fence, timeout) {
+            return None;
+        }
+        self.published.tail(place, fence)
     }
 
     /// Puts what the engine counts into `registry`.
