@@ -47,6 +47,8 @@ fn statements_that_would_break_the_process_are_refused_in_bounded_time_and_memor
         ("SELECT * FROM 'file:///etc/passwd'".to_owned(), "INVALID_QUERY", 400),
         (cross.to_owned(), "QUERY_TIMEOUT", 504),
     ];
+    let at_once = server.ask(&json!({ "q": "SELECT 1", "timeout_ms": 0 }));
+    assert_eq!(at_once.status, 400, "{at_once:?}");
     let clock = RealClock::new();
     for (statement, code, status) in probes {
         let shown: String = statement.chars().take(60).collect();

@@ -94,8 +94,8 @@ pub struct LineReport {
     pub lines_accepted: u64,
     /// Lines refused.
     pub lines_rejected: u64,
-    /// String fields of accepted lines: reported, not stored.
-    pub strings_dropped: u64,
+    /// String fields of accepted lines, or exemplars of remote write: reported, not stored.
+    pub dropped: u64,
     /// The first refused lines.
     pub refused: Vec<RefusedLine>,
     /// Whether a record was handed to the log; otherwise `done` is not called.
@@ -398,7 +398,7 @@ impl Ingest {
         LineReport {
             lines_accepted: lines.lines_accepted(),
             lines_rejected: lines.errors().total(),
-            strings_dropped: lines.strings_dropped(),
+            dropped: lines.strings_dropped(),
             refused: refused.collect(),
             appended: false,
         }

@@ -175,7 +175,7 @@ fn report_items(batch: &SeriesBatch) -> LineReport {
     LineReport {
         lines_accepted: u64::try_from(batch.rows()).unwrap_or(u64::MAX),
         lines_rejected: batch.errors().total(),
-        strings_dropped: 0,
+        dropped: batch.extras().exemplars,
         refused: refused.collect(),
         appended: false,
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tidewatch_connectors::decode::{Precision, WriteApi};
@@ -116,7 +116,12 @@ async fn conduct(
             settle(durability, body.len(), |done| engine.ingest().write_lines(write, done)).await?
         }
     };
-    Ok(outcome.tell(answer(api, &outcome, body)))
+    let mut response = outcome.tell(answer(api, &outcome, body));
+    if outcome.report.dropped > 0 {
+        let count = HeaderValue::from(outcome.report.dropped);
+        response.headers_mut().insert("tidewatch-strings-dropped", count);
+    }
+    Ok(response)
 }
 
 fn precision(api: WriteApi, parameters: &HashMap<String, String>) -> Result<Precision, ApiError> {

@@ -55,6 +55,9 @@ async fn conduct(
     let format = Format::from_name(format).ok_or_else(|| {
         ApiError::invalid(format!("format {format:?} is not known; {} are", Format::NAMES))
     })?;
+    if parameters.timeout_ms == Some(0) {
+        return Err(ApiError::invalid("timeout_ms is 0; it must be from 1 to 30000"));
+    }
     let request = QueryRequest {
         sql,
         db: parameters.db.unwrap_or_else(|| "default".to_owned()),

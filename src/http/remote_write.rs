@@ -36,11 +36,11 @@ pub(super) async fn write(
     let bodies = Bodies { form, intake, samples_max: BATCH_ROWS_MAX };
     match store(app, bodies, parameters, request).await {
         Ok((outcome, _body)) => {
-            let samples = outcome.report.lines_accepted;
-            written(outcome.tell(answer(&outcome)), samples)
+            let LineReport { lines_accepted: samples, dropped: exemplars, .. } = outcome.report;
+            written(form, outcome.tell(answer(&outcome)), samples, exemplars)
         }
         Err(error) if error.status == StatusCode::UNPROCESSABLE_ENTITY => {
-            written(error.into_response(), 0)
+            written(form, error.into_response(), 0, 0)
         }
         Err(mut error) => {
             if is_worth_a_retry(error.status) {
@@ -48,7 +48,7 @@ pub(super) async fn write(
                 error = error.retry_after(1);
             }
             let response = (error.status, error.message.clone()).into_response();
-            written(error.decorate(response), 0)
+            written(form, error.decorate(response), 0, 0)
         }
     }
 }
@@ -78,11 +78,16 @@ fn refusals(report: &LineReport) -> String {
     text
 }
 
-/// Says how much was stored, as version 2.0 wants it; senders of 1.0 pass over it.
-fn written(mut response: Response, samples: u64) -> Response {
+/// Says how much was taken, as version 2.0 wants it and 1.0 does not know it.
+///
+/// Exemplars are told although they are not stored: a sender takes less than it sent for a loss, and can do nothing about it.
+fn written(form: SeriesForm, mut response: Response, samples: u64, exemplars: u64) -> Response {
+    if form != SeriesForm::RemoteWrite2 {
+        return response;
+    }
     let headers = response.headers_mut();
     headers.insert("x-prometheus-remote-write-samples-written", HeaderValue::from(samples));
     headers.insert("x-prometheus-remote-write-histograms-written", HeaderValue::from(0));
-    headers.insert("x-prometheus-remote-write-exemplars-written", HeaderValue::from(0));
+    headers.insert("x-prometheus-remote-write-exemplars-written", HeaderValue::from(exemplars));
     response
 }

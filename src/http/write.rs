@@ -157,10 +157,6 @@ impl Outcome {
         headers.insert("tidewatch-durability", HeaderValue::from_static(level));
         headers.insert("tidewatch-accepted", HeaderValue::from(report.lines_accepted));
         headers.insert("tidewatch-rejected", HeaderValue::from(report.lines_rejected));
-        if report.strings_dropped > 0 {
-            let count = HeaderValue::from(report.strings_dropped);
-            headers.insert("tidewatch-strings-dropped", count);
-        }
         if let Some(lsn) = self.lsn {
             headers.insert("tidewatch-lsn", HeaderValue::from(lsn.get()));
         }

@@ -54,7 +54,7 @@ impl StoredAnswer {
         });
         out.u64(report.lines_accepted);
         out.u64(report.lines_rejected);
-        out.u64(report.strings_dropped);
+        out.u64(report.dropped);
         out.count(report.refused.len());
         for line in &report.refused {
             out.u32(line.line_number);
@@ -81,7 +81,7 @@ impl StoredAnswer {
         let mut report = LineReport {
             lines_accepted: fields.u64()?,
             lines_rejected: fields.u64()?,
-            strings_dropped: fields.u64()?,
+            dropped: fields.u64()?,
             refused: Vec::new(),
             appended: true,
         };
@@ -105,7 +105,7 @@ mod tests {
         LineReport {
             lines_accepted: 7,
             lines_rejected: u64::try_from(messages.len()).unwrap(),
-            strings_dropped: 3,
+            dropped: 3,
             refused: refused.collect(),
             appended: true,
         }
