@@ -45,7 +45,7 @@ const ROUTES: &[Route] = &[
     route("/api/v3/write_lp", WRITE, Shape::InfluxText, || post(lines::v3)),
     route("/api/v1/write", WRITE, Shape::Product, || post(samples::write)),
     // Clients of InfluxDB 1 send CREATE DATABASE with the key that they write with.
-    route("/query", ANY_KEY, Shape::InfluxText, || any(influx::query)),
+    route("/query", ANY_KEY, Shape::InfluxText, || get(influx::query).post(influx::query)),
     route("/api/v1/query", READ, Shape::Product, || post(luminate::query)),
     route("/api/v1/metrics", READ, Shape::Product, || get(luminate::metrics)),
     route("/api/v1/metrics/{name}/dimensions", READ, Shape::Product, || get(luminate::dimensions)),
