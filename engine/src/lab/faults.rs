@@ -120,7 +120,10 @@ impl<'a> Fault<'a> {
         player.proofs = self.campaign.proofs.upto(self.life.last);
         let mut played = player.play(self.life.step..self.until);
         if self.op.step >= self.until {
-            played = played.and_then(|()| player.settle());
+            played = played.and_then(|()| match self.outcome {
+                Outcome::FullOn => player.settle_if_there_is_room(),
+                _ => player.settle(),
+            });
         }
         let mut tally = self.tally()?;
         tally.refused = self.machine.world.lock().refused;

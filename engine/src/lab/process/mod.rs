@@ -390,16 +390,23 @@ impl Process {
 
     /// Until every transition has been delivered, and every delivery noted.
     pub(super) fn settle(&mut self) -> Result<(), EngineError> {
+        if !self.settle_if_there_is_room()? {
+            self.machine.world.lock().break_promise(Layer::Receiver, "deliveries come to no end");
+        }
+        Ok(())
+    }
+
+    /// As [`Process::settle`], where the log may have no room to note deliveries: whether all are noted.
+    pub(super) fn settle_if_there_is_room(&mut self) -> Result<bool, EngineError> {
         self.commit()?;
         for _ in 0..SETTLE_STEPS_MAX {
             self.outbox()?;
             let outbox = &self.shared.outbox;
             if outbox.is_settled() && outbox.undelivered() == 0 && self.courier.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
         }
-        self.machine.world.lock().break_promise(Layer::Receiver, "deliveries come to no end");
-        Ok(())
+        Ok(false)
     }
 
     /// The log falls idle.
