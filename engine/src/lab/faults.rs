@@ -121,7 +121,7 @@ impl<'a> Fault<'a> {
         let mut played = player.play(self.life.step..self.until);
         if self.op.step >= self.until {
             played = played.and_then(|()| match self.outcome {
-                Outcome::FullOn => player.settle_if_there_is_room(),
+                Outcome::FullOn => player.settle_while_there_is_room(),
                 _ => player.settle(),
             });
         }

@@ -72,10 +72,10 @@ impl<'a> Player<'a> {
         self.process().settle()
     }
 
-    /// As [`Player::settle`], on a disk without space, whose log may have no room to note deliveries.
-    pub(super) fn settle_if_there_is_room(&mut self) -> Result<(), EngineError> {
+    /// As [`Player::settle`], until the log has no room to note deliveries.
+    pub(super) fn settle_while_there_is_room(&mut self) -> Result<(), EngineError> {
         self.machine.world.lock().step = self.script.steps.len();
-        self.process().settle_if_there_is_room().map(drop)
+        self.process().settle_while_there_is_room()
     }
 
     /// Ends the process, as a kill does, and keeps what it has proven.

@@ -50,7 +50,7 @@ use crate::threads::Notary;
 
 pub(super) const DATA_DIR: &str = "/data";
 const SINK: &str = "pager";
-const QUEUE_MAX: usize = 256;
+const QUEUE_MAX: usize = 1_024;
 /// Steps of the outbox in which all is delivered: of six attempts, three at least succeed.
 const SETTLE_STEPS_MAX: usize = 2_000;
 /// Slots of a checkpoint that are stored before clients write once more.
@@ -113,7 +113,7 @@ pub(super) fn config(life: Life) -> EngineConfig {
         rule("high", high, 0),
         rule("held", "value > 100", 1_000_000_000),
         rule("odd", "severity >= 2", 0),
-        rule("climbing", "rate > 20", 0),
+        rule("climbing", "rate > 80", 0),
         rule("silent", "absent > 1", 500_000_000),
     ];
     let mut config = EngineConfig::new(DATA_DIR.into());
@@ -390,23 +390,28 @@ impl Process {
 
     /// Until every transition has been delivered, and every delivery noted.
     pub(super) fn settle(&mut self) -> Result<(), EngineError> {
-        if !self.settle_if_there_is_room()? {
-            self.machine.world.lock().break_promise(Layer::Receiver, "deliveries come to no end");
-        }
-        Ok(())
+        self.deliver(false)
     }
 
-    /// As [`Process::settle`], where the log may have no room to note deliveries: whether all are noted.
-    pub(super) fn settle_if_there_is_room(&mut self) -> Result<bool, EngineError> {
+    /// As [`Process::settle`], until the log has no room to note deliveries.
+    pub(super) fn settle_while_there_is_room(&mut self) -> Result<(), EngineError> {
+        self.deliver(true)
+    }
+
+    fn deliver(&mut self, may_lack_room: bool) -> Result<(), EngineError> {
         self.commit()?;
         for _ in 0..SETTLE_STEPS_MAX {
             self.outbox()?;
             let outbox = &self.shared.outbox;
-            if outbox.is_settled() && outbox.undelivered() == 0 && self.courier.is_empty() {
-                return Ok(true);
+            let is_settled = outbox.is_settled();
+            let is_done = is_settled && outbox.undelivered() == 0 && self.courier.is_empty();
+            // What waits for the log after a step was refused by it.
+            if is_done || (may_lack_room && !is_settled) {
+                return Ok(());
             }
         }
-        Ok(false)
+        self.machine.world.lock().break_promise(Layer::Receiver, "deliveries come to no end");
+        Ok(())
     }
 
     /// The log falls idle.
