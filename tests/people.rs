@@ -170,11 +170,13 @@ fn a_terminal_edits_completes_remembers_and_cancels() {
         ("max(", "value) AS m FROM cp\\t"),
         ("FROM cpu", "\\r"),
         ("default-> ", ";\\r"),
-        ("(1 row)", slow),
+        ("(1 row)", ""),
+        ("default=> ", slow),
         // Ctrl-C ends the statement, and later the line.
         ("200000) b;", ""),
         ("\\r\\n", "\\x03"),
-        ("interrupted", "\\x1b[A"),
+        ("interrupted", ""),
+        ("default=> ", "\\x1b[A"),
         ("CROSS JOIN", "\\x03"),
         ("default=> ", "\\\\q\\r"),
     ];
