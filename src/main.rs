@@ -15,6 +15,7 @@ mod logs;
 mod memory;
 mod open_files;
 mod retention;
+mod sealed_file;
 
 use std::process::ExitCode;
 

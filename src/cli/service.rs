@@ -22,6 +22,7 @@ use crate::config::HttpConfig;
 use crate::http::{ApiError, App, Lock, LockConfig, Server, ServerConfig, Tails, Tls};
 use crate::keys::{Keyring, KeysError};
 use crate::retention::RetentionError;
+use crate::sealed_file::FileError;
 
 /// Decompressed bytes of one body, where two of them fit into the memory for requests in hand.
 const BODY_BYTES_MAX: usize = 32 << 20;
@@ -151,18 +152,8 @@ fn lock(http: &HttpConfig, clock: Arc<dyn Clock>, data_dir: &Path) -> Result<Loc
 /// The exit code of a command that cannot read or change keys.
 pub(crate) fn keys_error(error: KeysError, data_dir: &Path) -> CliError {
     match error {
-        KeysError::Io { action, path, source } => {
-            CliError::File { action, path, source: source.into() }
-        }
-        KeysError::Damaged { path, problem } => {
-            let problem = format!(
-                "{problem}; move it away, and make the keys again with `tidewatch keys add`"
-            );
-            CliError::Corrupt { path, problem }
-        }
-        KeysError::Newer { ref path, .. } => {
-            let path = path.clone();
-            CliError::Corrupt { path, problem: error.to_string() }
+        KeysError::File(error) => {
+            file_error(error, "make the keys again with `tidewatch keys add`")
         }
         KeysError::Random { .. } => internal("making a key", error),
         // As a server would refuse it.
@@ -238,29 +229,27 @@ pub(crate) fn start_error(error: StartError, data_dir: &Path) -> CliError {
         (_, StartError::Engine(EngineError::Io { action, path, source })) => {
             CliError::File { action, path, source: Box::new(source) }
         }
-        (_, StartError::Retention(error)) => retention_error(error),
+        (_, StartError::Retention(RetentionError::File(error))) => {
+            let again = "say again for how long metrics are kept: POST /api/v1/admin/retention";
+            file_error(error, again)
+        }
         (_, error) => CliError::Internal { action: "starting", source: error.into() },
     }
 }
 
-/// The exit code of a start that cannot read what was said of metrics.
-fn retention_error(error: RetentionError) -> CliError {
+/// The exit code of a file that cannot be read or replaced. What is to be done once a damaged one is
+/// away, in `again`.
+fn file_error(error: FileError, again: &str) -> CliError {
     match error {
-        RetentionError::Io { action, path, source } => {
+        FileError::Io { action, path, source } => {
             CliError::File { action, path, source: source.into() }
         }
-        RetentionError::Damaged { path, problem } => {
-            let problem = format!(
-                "{problem}; move it away, and say again for how long metrics are kept: \
-                 POST /api/v1/admin/retention"
-            );
-            CliError::Corrupt { path, problem }
+        FileError::Damaged { path, problem, .. } => {
+            CliError::Corrupt { path, problem: format!("{problem}; move it away, and {again}") }
         }
-        RetentionError::Newer { ref path, .. } => {
-            let path = path.clone();
-            CliError::Corrupt { path, problem: error.to_string() }
+        FileError::Newer { ref path, .. } => {
+            CliError::Corrupt { path: path.clone(), problem: error.to_string() }
         }
-        RetentionError::TooMany => internal("starting", error),
     }
 }
 

@@ -14,6 +14,8 @@ use tidewatch_metrics::EventTime;
 use tidewatch_query::{Format, QueryRequest};
 use tidewatch_segments::MetricName;
 
+use super::change::changed;
+use super::document::document;
 use super::{ApiError, App, PathNames};
 use crate::assemble::Running;
 
@@ -37,12 +39,7 @@ struct Parameters {
 /// `POST /api/v1/admin/delete` with `{"metric","db","from","before","dry_run"}`.
 pub(crate) async fn delete(State(app): State<Arc<App>>, request: Request) -> Response {
     let conduct = async {
-        let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
-            .await
-            .map_err(|_broken| ApiError::too_large(BODY_BYTES_MAX))?;
-        let parameters = serde_json::from_slice(&body).map_err(|error| {
-            ApiError::invalid(format!("the body is not the expected JSON: {error}"))
-        })?;
+        let parameters = document(request, BODY_BYTES_MAX, "the expected JSON").await?;
         carry_out(app.running()?, parameters).await
     };
     conduct.await.unwrap_or_else(IntoResponse::into_response)
@@ -113,12 +110,7 @@ async fn carry_out(running: &Arc<Running>, asked: Parameters) -> Result<Response
     if !asked.dry_run {
         let engine = Arc::clone(&running.engine);
         let times = (EventTime::new(from), EventTime::new(before - 1));
-        let deleting = tokio::task::spawn_blocking(move || engine.delete(name, times, DELETE_MAX));
-        let failed = |_panic| {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            ApiError::new(status, "STORAGE_ERROR", "the delete came to nothing")
-        };
-        let lsn = deleting.await.map_err(failed)??;
+        let lsn = changed(move || engine.delete(name, times, DELETE_MAX)).await?;
         answer["lsn"] = json!(lsn.get());
         answer["deletedAt"] = json!(Utc::now().to_rfc3339_opts(SecondsFormat::AutoSi, true));
     }

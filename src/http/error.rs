@@ -7,6 +7,8 @@ use tidewatch_connectors::decode::SeriesError;
 pub(crate) use tidewatch_engine::chain;
 use tidewatch_engine::{EngineError, ErrorKind};
 
+use crate::sealed_file::FileError;
+
 /// A refusal: status, code and a message that says what to do.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
@@ -112,6 +114,20 @@ impl From<EngineError> for ApiError {
                 Self::new(unavailable, "SERVICE_UNAVAILABLE", message).retry_after(5)
             }
             ErrorKind::Corrupt | ErrorKind::Internal => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORAGE_ERROR", message)
+            }
+        }
+    }
+}
+
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> Self {
+        let message = chain(&error);
+        match error {
+            FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", message).retry_after(30)
+            }
+            FileError::Io { .. } | FileError::Damaged { .. } | FileError::Newer { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORAGE_ERROR", message)
             }
         }

@@ -3,8 +3,10 @@
 mod admin;
 mod body;
 mod cardinality;
+mod change;
 mod components;
 mod connections;
+mod document;
 mod error;
 mod head_timeout;
 mod health;

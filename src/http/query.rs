@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tidewatch_query::{Format, QueryAnswer, QueryError, QueryErrorKind, QueryRequest};
 
+use super::document::{body, object};
 use super::{ApiError, App};
 
 /// A POST body: the statement and its few parameters.
@@ -95,15 +96,11 @@ async fn from_body(
     request: Request,
 ) -> Result<Parameters, ApiError> {
     let given = from_query(parameters)?;
-    let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
-        .await
-        .map_err(|_broken| ApiError::too_large(BODY_BYTES_MAX))?;
+    let body = body(request, BODY_BYTES_MAX).await?;
     if body.is_empty() {
         return Ok(given);
     }
-    let sent: Parameters = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::invalid(format!("the body is not the expected JSON: {error}"))
-    })?;
+    let sent: Parameters = object(&body, "the expected JSON")?;
     Ok(Parameters {
         q: sent.q.or(given.q),
         db: sent.db.or(given.db),

@@ -15,9 +15,10 @@ use tidewatch_metrics::UnixNanos;
 use tidewatch_metrics::limits::METRIC_BYTES_MAX;
 use tidewatch_segments::MetricName;
 
+use super::change::{changed, noted};
+use super::document::document;
 use super::error::chain;
-use super::lock::Note;
-use super::luminate::{no_more, object, take_database};
+use super::luminate::{no_more, take_database};
 use super::{ApiError, App, PathNames};
 use crate::assemble::Running;
 use crate::retention::{DAYS_MAX, Kept, RetentionError};
@@ -56,16 +57,11 @@ pub(crate) async fn say(
     request: Request,
 ) -> Response {
     let conduct = async {
-        let running = app.running()?;
+        let running = Arc::clone(app.running()?);
         let db = take_database(&mut parameters)?;
         no_more(&parameters)?;
-        let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
-            .await
-            .map_err(|_broken| ApiError::too_large(BODY_BYTES_MAX))?;
-        let Wanted { metric, days } = object(&body).map_err(|error| {
-            let form = "{\"metricName\",\"retentionDays\"}";
-            ApiError::invalid(format!("the body is not {form} as JSON: {error}"))
-        })?;
+        let form = "{\"metricName\",\"retentionDays\"} as JSON";
+        let Wanted { metric, days } = document(request, BODY_BYTES_MAX, form).await?;
         check_metric(&metric)?;
         let days = u16::try_from(days).ok().filter(|days| (1..=DAYS_MAX).contains(days));
         let days = days.ok_or_else(|| {
@@ -73,8 +69,8 @@ pub(crate) async fn say(
         })?;
         let name = MetricName { db, metric };
         let said = name.clone();
-        let kept = changed(running, move |running| {
-            running.retention.say(said, days, |metrics| put_in_force(running, metrics))
+        let kept = changed(move || {
+            running.retention.say(said, days, |metrics| put_in_force(&running, metrics))
         });
         let kept = kept.await?;
         let note = format!("samples of {} in {} are kept for {days} days", name.metric, name.db);
@@ -90,13 +86,13 @@ pub(crate) async fn take_back(
     Query(mut parameters): Parameters,
 ) -> Response {
     let conduct = async {
-        let running = app.running()?;
+        let running = Arc::clone(app.running()?);
         let db = take_database(&mut parameters)?;
         no_more(&parameters)?;
         let name = MetricName { db, metric };
         let of = name.clone();
-        let kept = changed(running, move |running| {
-            running.retention.take_back(&of, |metrics| put_in_force(running, metrics))
+        let kept = changed(move || {
+            running.retention.take_back(&of, |metrics| put_in_force(&running, metrics))
         });
         let kept = kept.await?.ok_or_else(|| {
             let (db, metric) = (&name.db, &name.metric);
@@ -123,20 +119,6 @@ fn check_metric(name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::BAD_REQUEST, "INVALID_METRIC_NAME", message))
 }
 
-/// Carries out a change on a thread that may wait for the disk.
-async fn changed<T: Send + 'static>(
-    running: &Arc<Running>,
-    change: impl FnOnce(&Running) -> Result<T, RetentionError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let running = Arc::clone(running);
-    let changing = tokio::task::spawn_blocking(move || change(&running));
-    let failed = |_panic| {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        ApiError::new(status, "STORAGE_ERROR", "the change came to nothing")
-    };
-    Ok(changing.await.map_err(failed)??)
-}
-
 fn shown(name: &MetricName, kept: &Kept) -> Value {
     json!({
         "metricName": name.metric, "db": name.db, "retentionDays": kept.days,
@@ -152,11 +134,6 @@ fn answer(body: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-fn noted(mut response: Response, note: String) -> Response {
-    response.extensions_mut().insert(Note(note));
-    response
-}
-
 impl From<RetentionError> for ApiError {
     fn from(error: RetentionError) -> Self {
         let message = chain(&error);
@@ -164,16 +141,7 @@ impl From<RetentionError> for ApiError {
             RetentionError::TooMany => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", message)
             }
-            RetentionError::Io { source, .. }
-                if source.kind() == std::io::ErrorKind::StorageFull =>
-            {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", message).retry_after(30)
-            }
-            RetentionError::Io { .. }
-            | RetentionError::Damaged { .. }
-            | RetentionError::Newer { .. } => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "STORAGE_ERROR", message)
-            }
+            RetentionError::File(error) => error.into(),
         }
     }
 }

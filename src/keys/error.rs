@@ -1,42 +1,14 @@
 //! Why keys cannot be read or changed.
 
-use std::io;
-use std::path::PathBuf;
-
 use crate::keys::limits::{KEYS_MAX, NAME_CHARS_MAX};
+use crate::sealed_file::FileError;
 
 /// Why keys cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
-    /// The file system refused an operation on the key file.
-    #[error("could not {action} \"{}\"", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The key file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// The key file does not pass its checks.
-    #[error("the key file \"{}\" is damaged: {problem}", path.display())]
-    Damaged {
-        /// The key file.
-        path: PathBuf,
-        /// The first check that fails.
-        problem: &'static str,
-    },
-    /// The key file was written by a later release.
-    #[error("\"{}\" has format {found}, this release knows formats up to {known}", path.display())]
-    Newer {
-        /// The key file.
-        path: PathBuf,
-        /// The format that it has.
-        found: u32,
-        /// The newest format that this release knows.
-        known: u32,
-    },
+    /// The key file cannot be read or replaced.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers for a key")]
     Random {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::keys::limits::KEY_BYTES;
 
 fn keys() -> Vec<KeyRecord> {
     let key = |name: &str, scope, byte, revoked: Option<i64>| KeyRecord {
@@ -92,7 +93,7 @@ fn a_file_whose_checksum_is_right_is_checked_all_the_same() {
     let mut fewer = body.to_vec();
     fewer[12] = 1;
     let refused = decode(&sealed(fewer)).unwrap_err();
-    assert_eq!(refused, Unreadable::Damaged("something follows its last key"));
+    assert_eq!(refused, Unreadable::Damaged("something follows its last entry"));
     let [first, _] = <[KeyRecord; 2]>::try_from(keys()).unwrap();
     let twice = encode(&[first.clone(), first]);
     assert_eq!(decode(&twice).unwrap_err(), Unreadable::Damaged("it has a key twice"));

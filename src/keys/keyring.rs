@@ -1,17 +1,17 @@
 //! The keys in force: the key file in memory.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tidewatch_env::{Clock, Disk, read_file, replace_file};
+use tidewatch_env::{Clock, Disk};
 
 use crate::keys::bucket::Bucket;
 use crate::keys::digest::{Digest, KeyText};
 use crate::keys::error::KeysError;
-use crate::keys::file::{FILE_NAME, Unreadable, VERSION, decode, encode};
-use crate::keys::limits::{FILE_BYTES_MAX, KEYS_MAX};
+use crate::keys::file::{FILE_NAME, KIND, decode, encode};
+use crate::keys::limits::KEYS_MAX;
 use crate::keys::record::{KeyRecord, Scope, check_name, shown};
+use crate::sealed_file::replace;
 
 /// A key in force or revoked, and how often it was used lately.
 #[derive(Debug)]
@@ -92,19 +92,7 @@ impl Keyring {
         data_dir: &Path,
     ) -> Result<Self, KeysError> {
         let path = data_dir.join(FILE_NAME);
-        let records = match read_file(&*disk, &path, FILE_BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(KeysError::Io { action: "read", path, source }),
-            Ok(bytes) => match decode(&bytes) {
-                Ok(records) => records,
-                Err(Unreadable::Damaged(problem)) => {
-                    return Err(KeysError::Damaged { path, problem });
-                }
-                Err(Unreadable::Newer(found)) => {
-                    return Err(KeysError::Newer { path, found, known: VERSION });
-                }
-            },
-        };
+        let records = KIND.read(&*disk, &path, decode)?;
         let key = |record| Arc::new(Key { record, bucket: Bucket::default() });
         let table = KeyTable::new(records.into_iter().map(key).collect());
         let table = RwLock::new(Arc::new(table));
@@ -166,9 +154,7 @@ impl Keyring {
     /// ORDER: the file first, or a crash could bring a revoked key back or lose one that was told.
     fn replace(&self, keys: Vec<Arc<Key>>) -> Result<(), KeysError> {
         let records: Vec<KeyRecord> = keys.iter().map(|key| key.record.clone()).collect();
-        replace_file(&*self.disk, &self.path, &encode(&records)).map_err(|source| {
-            KeysError::Io { action: "replace", path: self.path.clone(), source }
-        })?;
+        replace(&*self.disk, &self.path, &encode(&records))?;
         let table = Arc::new(KeyTable::new(keys));
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
         Ok(())

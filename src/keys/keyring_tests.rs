@@ -1,7 +1,9 @@
-use tidewatch_env::{SimClock, SimDisk};
+use tidewatch_env::{SimClock, SimDisk, read_file, replace_file};
 use tidewatch_metrics::UnixNanos;
 
 use super::*;
+use crate::keys::limits::FILE_BYTES_MAX;
+use crate::sealed_file::FileError;
 
 const DIR: &str = "/data";
 
@@ -109,8 +111,11 @@ fn what_could_not_be_stored_is_not_in_force() {
     let keyring = open(&disk).unwrap();
     let (_, text) = keyring.add("ci", Scope::Write).unwrap();
     disk.set_capacity(Some(disk.used_bytes()));
-    assert!(matches!(keyring.add("more", Scope::Write), Err(KeysError::Io { .. })));
-    assert!(matches!(keyring.revoke("ci"), Err(KeysError::Io { .. })));
+    assert!(matches!(
+        keyring.add("more", Scope::Write),
+        Err(KeysError::File(FileError::Io { .. }))
+    ));
+    assert!(matches!(keyring.revoke("ci"), Err(KeysError::File(FileError::Io { .. }))));
     assert_eq!(keyring.table().keys().len(), 1);
     assert!(find(&keyring, &text).unwrap().record.revoked.is_none());
     disk.set_capacity(None);
@@ -126,8 +131,11 @@ fn a_damaged_file_and_one_of_a_later_release_open_nothing() {
     let mut bytes = read_file(&*disk, &path, FILE_BYTES_MAX).unwrap();
     bytes[30] ^= 1;
     replace_file(&*disk, &path, &bytes).unwrap();
-    assert!(matches!(open(&disk), Err(KeysError::Damaged { .. })));
+    assert!(matches!(open(&disk), Err(KeysError::File(FileError::Damaged { .. }))));
     bytes[8] = 9;
     replace_file(&*disk, &path, &bytes).unwrap();
-    assert!(matches!(open(&disk), Err(KeysError::Newer { found: 9, known: 1, .. })));
+    assert!(matches!(
+        open(&disk),
+        Err(KeysError::File(FileError::Newer { found: 9, known: 1, .. }))
+    ));
 }

@@ -1,18 +1,18 @@
 //! What was said of metrics: the file in memory.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidewatch_env::{Clock, Disk, read_file, replace_file};
+use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::UnixNanos;
 use tidewatch_segments::MetricName;
 
 use crate::retention::error::RetentionError;
-use crate::retention::file::{FILE_NAME, Unreadable, VERSION, decode, encode};
-use crate::retention::limits::{FILE_BYTES_MAX, METRICS_MAX};
+use crate::retention::file::{FILE_NAME, KIND, decode, encode};
+use crate::retention::limits::METRICS_MAX;
+use crate::sealed_file::replace;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -45,20 +45,7 @@ impl RetentionBook {
         data_dir: &Path,
     ) -> Result<Self, RetentionError> {
         let path = data_dir.join(FILE_NAME);
-        let bytes_max = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
-        let metrics = match read_file(&*disk, &path, bytes_max) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(RetentionError::Io { action: "read", path, source }),
-            Ok(bytes) => match decode(&bytes) {
-                Ok(metrics) => metrics,
-                Err(Unreadable::Damaged(problem)) => {
-                    return Err(RetentionError::Damaged { path, problem });
-                }
-                Err(Unreadable::Newer(found)) => {
-                    return Err(RetentionError::Newer { path, found, known: VERSION });
-                }
-            },
-        };
+        let metrics = KIND.read(&*disk, &path, decode)?;
         Ok(Self { disk, clock, path, metrics: Mutex::new(metrics) })
     }
 
@@ -118,9 +105,7 @@ impl RetentionBook {
         next: BTreeMap<MetricName, Kept>,
         apply: impl FnOnce(&BTreeMap<MetricName, Duration>),
     ) -> Result<(), RetentionError> {
-        replace_file(&*self.disk, &self.path, &encode(&next)).map_err(|source| {
-            RetentionError::Io { action: "replace", path: self.path.clone(), source }
-        })?;
+        replace(&*self.disk, &self.path, &encode(&next))?;
         *metrics = next;
         apply(&times(metrics));
         Ok(())
@@ -140,6 +125,7 @@ mod tests {
     use tidewatch_env::{SimClock, SimDisk};
 
     use super::*;
+    use crate::sealed_file::FileError;
 
     fn name(metric: &str) -> MetricName {
         MetricName { db: "default".to_owned(), metric: metric.to_owned() }
@@ -175,7 +161,7 @@ mod tests {
         let before = book.all();
         disk.set_capacity(Some(disk.used_bytes()));
         let full = book.say(name("disk"), 4, |_| panic!("nothing changes"));
-        assert!(matches!(full, Err(RetentionError::Io { .. })), "{full:?}");
+        assert!(matches!(full, Err(RetentionError::File(FileError::Io { .. }))), "{full:?}");
         assert_eq!(book.all(), before);
         assert_eq!(open(&disk.reboot(3)).all(), before);
     }

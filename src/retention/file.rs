@@ -25,23 +25,19 @@ use tidewatch_metrics::limits::{DATABASE_BYTES_MAX, METRIC_BYTES_MAX};
 use tidewatch_segments::MetricName;
 
 use crate::retention::book::Kept;
-use crate::retention::limits::{DAYS_MAX, METRICS_MAX};
+use crate::retention::limits::{DAYS_MAX, FILE_BYTES_MAX, METRICS_MAX};
+use crate::sealed_file::{FileKind, Input, Unreadable};
 
 /// The file's name in the data directory.
 pub(crate) const FILE_NAME: &str = "retention";
-/// The newest version of the format.
-pub(crate) const VERSION: u32 = 1;
 
-const MAGIC: &[u8; 8] = b"TIDEKEEP";
-
-/// What is wrong with a file's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    /// A check failed.
-    Damaged(&'static str),
-    /// A later release wrote it, in this format.
-    Newer(u32),
-}
+/// The format.
+pub(crate) const KIND: FileKind = FileKind {
+    noun: "retention file",
+    magic: *b"TIDEKEEP",
+    version: 1,
+    bytes_max: FILE_BYTES_MAX as u64,
+};
 
 /// The bytes of a file with these metrics.
 ///
@@ -50,24 +46,19 @@ pub(crate) enum Unreadable {
 pub(crate) fn encode(metrics: &BTreeMap<MetricName, Kept>) -> Vec<u8> {
     assert!(metrics.len() <= METRICS_MAX, "a book has at most METRICS_MAX metrics");
     let count = u32::try_from(metrics.len()).expect("a book has at most METRICS_MAX metrics");
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&count.to_le_bytes());
-    for (name, kept) in metrics {
-        assert!(is_name(name) && is_days(kept.days), "who says something checks both");
-        bytes.extend_from_slice(&kept.days.to_le_bytes());
-        bytes.extend_from_slice(&kept.applied.nanos().to_le_bytes());
-        for text in [&name.db, &name.metric] {
-            let length = u16::try_from(text.len()).expect("the lengths of names were checked");
-            bytes.extend_from_slice(&length.to_le_bytes());
+    KIND.seal(count, |bytes| {
+        for (name, kept) in metrics {
+            assert!(is_name(name) && is_days(kept.days), "who says something checks both");
+            bytes.extend_from_slice(&kept.days.to_le_bytes());
+            bytes.extend_from_slice(&kept.applied.nanos().to_le_bytes());
+            for text in [&name.db, &name.metric] {
+                let length = u16::try_from(text.len()).expect("the lengths of names were checked");
+                bytes.extend_from_slice(&length.to_le_bytes());
+            }
+            bytes.extend_from_slice(name.db.as_bytes());
+            bytes.extend_from_slice(name.metric.as_bytes());
         }
-        bytes.extend_from_slice(name.db.as_bytes());
-        bytes.extend_from_slice(name.metric.as_bytes());
-    }
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes
+    })
 }
 
 /// The metrics in a file's bytes.
@@ -75,26 +66,10 @@ pub(crate) fn encode(metrics: &BTreeMap<MetricName, Kept>) -> Vec<u8> {
 /// # Errors
 /// If any byte is not what this release would have written.
 pub(crate) fn decode(bytes: &[u8]) -> Result<BTreeMap<MetricName, Kept>, Unreadable> {
-    const SHORT: Unreadable = Unreadable::Damaged("it ends too early");
-    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(SHORT)?;
-    if magic != MAGIC {
-        return Err(Unreadable::Damaged("it does not begin as a retention file does"));
-    }
-    let (version, _) = rest.split_first_chunk::<4>().ok_or(SHORT)?;
-    match u32::from_le_bytes(*version) {
-        VERSION => {}
-        0 => return Err(Unreadable::Damaged("its version is 0")),
-        newer => return Err(Unreadable::Newer(newer)),
-    }
-    let (checked, checksum) = bytes.split_last_chunk::<4>().ok_or(SHORT)?;
-    if crc32c::crc32c(checked) != u32::from_le_bytes(*checksum) {
-        return Err(Unreadable::Damaged("its checksum is wrong"));
-    }
-    let mut input = Input(checked.get(12..).ok_or(SHORT)?);
-    let count = u32::from_le_bytes(*input.chunk().ok_or(SHORT)?);
+    let (count, mut input) = KIND.unseal(bytes)?;
     let mut metrics = BTreeMap::new();
     for _ in 0..count {
-        let (name, kept) = input.metric().ok_or(SHORT)?;
+        let (name, kept) = metric(&mut input)?;
         if !is_name(&name) || !is_days(kept.days) {
             return Err(Unreadable::Damaged("it has a metric as nobody could have said it"));
         }
@@ -106,9 +81,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<BTreeMap<MetricName, Kept>, Unreada
         }
         metrics.insert(name, kept);
     }
-    if !input.0.is_empty() {
-        return Err(Unreadable::Damaged("something follows its last metric"));
-    }
+    input.end()?;
     Ok(metrics)
 }
 
@@ -121,30 +94,14 @@ fn is_days(days: u16) -> bool {
     (1..=DAYS_MAX).contains(&days)
 }
 
-/// What is left to read.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let (chunk, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(chunk)
-    }
-
-    fn text(&mut self, length: usize) -> Option<String> {
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(std::str::from_utf8(text).ok()?.to_owned())
-    }
-
-    fn metric(&mut self) -> Option<(MetricName, Kept)> {
-        let days = u16::from_le_bytes(*self.chunk()?);
-        let applied = UnixNanos::new(i64::from_le_bytes(*self.chunk()?));
-        let db = usize::from(u16::from_le_bytes(*self.chunk()?));
-        let metric = usize::from(u16::from_le_bytes(*self.chunk()?));
-        let name = MetricName { db: self.text(db)?, metric: self.text(metric)? };
-        Some((name, Kept { days, applied }))
-    }
+fn metric(input: &mut Input<'_>) -> Result<(MetricName, Kept), Unreadable> {
+    let days = u16::from_le_bytes(*input.chunk()?);
+    let applied = UnixNanos::new(i64::from_le_bytes(*input.chunk()?));
+    let db = usize::from(u16::from_le_bytes(*input.chunk()?));
+    let metric = usize::from(u16::from_le_bytes(*input.chunk()?));
+    let name =
+        MetricName { db: input.text(db)?.to_owned(), metric: input.text(metric)?.to_owned() };
+    Ok((name, Kept { days, applied }))
 }
 
 #[cfg(test)]

@@ -14,4 +14,4 @@ mod statement;
 
 pub(crate) use self::discovery::{dimensions, metrics, values};
 pub(crate) use self::query::query;
-pub(super) use self::request::{no_more, object, take_database};
+pub(super) use self::request::{no_more, take_database};

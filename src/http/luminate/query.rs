@@ -14,11 +14,12 @@ use tidewatch_query::{
 
 use super::limits::{BODY_BYTES_MAX, GROUPS_MAX, TIMEOUT_MAX};
 use super::question::{Asked, Question, refused};
-use super::request::{no_more, object, take_database};
+use super::request::{no_more, take_database};
 use super::results::{Answer, Cost, Unfit};
 use super::statement::{Dimensions, statement};
 use crate::assemble::Running;
 use crate::config::units::show_duration;
+use crate::http::document::document;
 use crate::http::{ApiError, App};
 
 /// `POST /api/v1/query?db=`.
@@ -38,12 +39,7 @@ async fn conduct(
     let running = app.running()?;
     let db = take_database(&mut parameters)?;
     no_more(&parameters)?;
-    let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX)
-        .await
-        .map_err(|_broken| ApiError::too_large(BODY_BYTES_MAX))?;
-    let asked: Asked = object(&body).map_err(|error| {
-        ApiError::invalid(format!("the body is not the expected JSON: {error}"))
-    })?;
+    let asked: Asked = document(request, BODY_BYTES_MAX, "the expected JSON").await?;
     let now = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX);
     answer(running, &db, &Question::of(asked, now)?).await
 }

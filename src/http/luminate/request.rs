@@ -1,9 +1,7 @@
-//! The parameters and the form of bodies that Luminate's routes share.
+//! The parameters that Luminate's routes share.
 
 use std::collections::HashMap;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use tidewatch_metrics::series::check_database;
 
 use crate::http::ApiError;
@@ -21,15 +19,6 @@ pub(in crate::http) fn take_database(
         Ok(()) => Ok(db),
         Err(error) => Err(ApiError::invalid(chain(&error))),
     }
-}
-
-/// A body that is a JSON object, and no array of an object's members.
-///
-/// # Errors
-/// What is wrong with it.
-pub(in crate::http) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
-    let members: Map<String, Value> = serde_json::from_slice(body)?;
-    serde_json::from_value(Value::Object(members))
 }
 
 /// Refuses what is left of the parameters.
