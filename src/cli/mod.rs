@@ -25,6 +25,7 @@ mod sql;
 mod stop;
 mod stopped;
 mod tail;
+mod terminal;
 mod wal;
 mod write;
 

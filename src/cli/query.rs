@@ -39,24 +39,32 @@ Examples:
 
 Exit code 3: the server was not reached; 4: the statement was refused.";
 
+/// Who is asked, and how the answers are written.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AskArgs {
+    /// The server that is asked.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Ask a stopped data directory, read-only, instead of a server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How the rows are written
+    #[arg(long, value_enum, default_value_t = Format::Pretty)]
+    pub(crate) format: Format,
+    /// The database whose metrics need no schema before their names
+    #[arg(long, default_value = "default")]
+    pub(crate) db: String,
+    /// The longest time that a statement may take, such as 30s [default: the server's]
+    #[arg(long, value_parser = parse_timeout)]
+    pub(crate) timeout: Option<Duration>,
+}
+
 /// `tidewatch query`
 #[derive(Clone, Debug, clap::Args)]
 #[command(about = "Ask one SQL statement", after_help = EXAMPLES)]
 pub(crate) struct QueryArgs {
     #[command(flatten)]
-    server: ServerArgs,
-    /// Ask a stopped data directory, read-only, instead of a server
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// How the rows are written
-    #[arg(long, value_enum, default_value_t = Format::Pretty)]
-    format: Format,
-    /// The database whose metrics need no schema before their names
-    #[arg(long, default_value = "default")]
-    db: String,
-    /// The longest time that the statement may take, such as 30s [default: the server's]
-    #[arg(long, value_parser = parse_timeout)]
-    timeout: Option<Duration>,
+    ask: AskArgs,
     /// The statement, or - to read it from standard input
     #[arg(value_name = "SQL")]
     sql: String,
@@ -68,12 +76,10 @@ impl QueryArgs {
     /// # Errors
     /// If that is asked for.
     pub(crate) fn check_output(&self, is_terminal: bool) -> Result<(), CliError> {
-        if self.format.is_binary() && is_terminal {
-            let name = self.format.name();
-            let problem = format!("the format {name} is no text: write it to a file with > FILE");
-            return Err(CliError::Usage { problem });
+        match is_terminal {
+            true => self.ask.format.check_text("write it to a file with > FILE"),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -111,6 +117,20 @@ impl Format {
     pub(crate) const fn is_binary(self) -> bool {
         matches!(self, Self::Parquet | Self::Arrow)
     }
+
+    /// Refuses what is no text; `remedy` is what to do instead.
+    ///
+    /// # Errors
+    /// If it is a file for other programs.
+    pub(crate) fn check_text(self, remedy: &str) -> Result<(), CliError> {
+        match self.is_binary() {
+            true => {
+                let problem = format!("the format {} is no text: {remedy}", self.name());
+                Err(CliError::Usage { problem })
+            }
+            false => Ok(()),
+        }
+    }
 }
 
 /// One statement to be answered.
@@ -135,15 +155,16 @@ pub(crate) type Local<'a> =
 /// # Errors
 /// If the server is not reached, or refuses the statement.
 pub(crate) fn run(args: &QueryArgs, local: Local<'_>, out: &mut dyn Write) -> Result<(), CliError> {
+    let AskArgs { server, data_dir, format, db, timeout } = &args.ask;
     let statement = Statement {
         sql: statement(&args.sql, &mut std::io::stdin().lock())?,
-        db: args.db.clone(),
-        format: args.format,
-        timeout: args.timeout,
+        db: db.clone(),
+        format: *format,
+        timeout: *timeout,
     };
-    match &args.data_dir {
+    match data_dir {
         Some(data_dir) => local(data_dir, &statement, out),
-        None => ask(&Client::new(&args.server, Arc::new(Stop::default()))?, &statement, out),
+        None => ask(&Client::new(server, Arc::new(Stop::default()))?, &statement, out),
     }
 }
 

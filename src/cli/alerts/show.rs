@@ -9,7 +9,8 @@ use crate::cli::alerts::{number, series, text};
 use crate::cli::client::ServerArgs;
 use crate::cli::error::CliError;
 use crate::cli::rows::{Asker, literal};
-use crate::cli::sql::{Curve, draw, terminal_size};
+use crate::cli::sql::{Curve, draw};
+use crate::cli::terminal;
 use crate::cli::wal::table;
 
 /// Rows of the series that are drawn.
@@ -113,7 +114,7 @@ fn told(transitions: &[Value], deliveries: &[Value], curve: Option<&Curve>) -> S
     );
     if let Some(curve) = curve {
         let is_terminal = std::io::stdout().is_terminal();
-        let width = if is_terminal { terminal_size().0 } else { WIDTH };
+        let width = if is_terminal { terminal::size().0 } else { WIDTH };
         told.push_str(&draw(std::slice::from_ref(curve), width));
         told.push('\n');
     }

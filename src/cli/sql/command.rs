@@ -1,17 +1,16 @@
 //! The command, in a terminal and without one.
 
+use std::cell::RefCell;
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::rc::Rc;
 
-use crate::cli::client::ServerArgs;
 use crate::cli::error::CliError;
-use crate::cli::query::{Format, STATEMENT_BYTES_MAX, parse_timeout};
-use crate::cli::service::internal;
+use crate::cli::query::{AskArgs, STATEMENT_BYTES_MAX};
 use crate::cli::sql::backend::Backend;
-use crate::cli::sql::editor::{Assist, Completion, Editor, History, Typed};
+use crate::cli::sql::editor::{Editor, Typed, Typing};
+use crate::cli::sql::history::HistoryFile;
 use crate::cli::sql::interrupts::Interrupts;
-use crate::cli::sql::schema::Schema;
 use crate::cli::sql::shell::{Flow, Settings, Shell};
 use crate::cli::sql::split::{Cut, Piece, cut};
 
@@ -39,19 +38,7 @@ Exit code 3: the server was not reached; 4: a statement from a file was refused.
 #[command(about = "Ask one SQL statement after the other", after_help = EXAMPLES)]
 pub(crate) struct SqlArgs {
     #[command(flatten)]
-    server: ServerArgs,
-    /// Ask a stopped data directory, read-only, instead of a server
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// How the rows are written
-    #[arg(long, value_enum, default_value_t = Format::Pretty)]
-    format: Format,
-    /// The database whose metrics need no schema before their names
-    #[arg(long, default_value = "default")]
-    db: String,
-    /// The longest time that a statement may take, such as 30s [default: the server's]
-    #[arg(long, value_parser = parse_timeout)]
-    timeout: Option<Duration>,
+    ask: AskArgs,
     /// Neither read nor keep what was asked before
     #[arg(long)]
     no_history: bool,
@@ -62,71 +49,44 @@ pub(crate) struct SqlArgs {
 /// # Errors
 /// Without a terminal, the first refusal; else what keeps it from reading or writing at all.
 pub(crate) fn run(args: &SqlArgs, out: &mut dyn Write) -> Result<(), CliError> {
-    if args.format.is_binary() {
-        let name = args.format.name();
-        let problem =
-            format!("the format {name} is no text: `tidewatch query` writes it to a file");
-        return Err(CliError::Usage { problem });
-    }
-    let backend = match &args.data_dir {
+    let AskArgs { server, data_dir, format, db, timeout } = &args.ask;
+    format.check_text("`tidewatch query` writes it to a file")?;
+    let backend = match data_dir {
         Some(data_dir) => Backend::stopped(data_dir)?,
-        None => Backend::server(&args.server)?,
+        None => Backend::server(server)?,
     };
+    let backend = Rc::new(RefCell::new(backend));
     let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let settings = Settings {
-        db: args.db.clone(),
-        timeout: args.timeout,
-        format: args.format,
+        db: db.clone(),
+        timeout: *timeout,
+        format: *format,
         is_terminal,
         ..Settings::default()
     };
     if is_terminal {
+        let history = HistoryFile::of_user().filter(|_| !args.no_history);
+        let mut editor = Editor::new(Typing::new(Rc::clone(&backend), db.clone()), history)?;
         let mut shell = Shell::new(backend, Interrupts::watch()?, settings, out);
-        return converse(&mut shell, args);
+        return converse(&mut shell, &mut editor);
     }
     let mut shell = Shell::new(backend, Interrupts::default(), settings, out);
     read_all(&mut shell, &mut std::io::stdin().lock())
 }
 
-/// What the editor knows while a text is typed.
-struct Typing<'a> {
-    schema: &'a mut Schema,
-    backend: &'a mut Backend,
-    db: &'a str,
-}
-
-impl Assist for Typing<'_> {
-    fn is_whole(&self, mut text: &str) -> bool {
-        loop {
-            match cut(text) {
-                Cut::Whole(_, length) => text = text.get(length..).unwrap_or_default(),
-                Cut::Open => return false,
-                Cut::Blank => return true,
-            }
-        }
-    }
-
-    fn complete(&mut self, text: &str, at: usize) -> Completion {
-        self.schema.complete((text, at), (self.backend, self.db))
-    }
-}
-
-fn converse(shell: &mut Shell<'_>, args: &SqlArgs) -> Result<(), CliError> {
-    let history = match History::default_file().filter(|_| !args.no_history) {
-        Some(file) => History::open(&file),
-        None => History::default(),
-    };
-    let mut editor = Editor::new(history);
-    let mut schema = Schema::new();
-    let db = args.db.as_str();
-    let prompts = (format!("{db}=> "), format!("{db}-> "));
+fn converse(shell: &mut Shell<'_>, editor: &mut Editor) -> Result<(), CliError> {
     shell.greet()?;
+    if let Err(error) = editor.remember() {
+        shell.note(&error.report().unwrap_or_default())?;
+    }
     loop {
-        let mut typing = Typing { schema: &mut schema, backend: shell.backend(), db };
-        let typed = editor.read((&prompts.0, &prompts.1), &mut typing);
-        let text = match typed.map_err(|source| internal("reading the terminal", source))? {
+        let text = match editor.read()? {
             Typed::Text(text) => text,
             Typed::Nothing => continue,
+            Typed::Useless(why) => {
+                shell.note(&why)?;
+                continue;
+            }
             Typed::End => return Ok(()),
         };
         let mut rest = text.as_str();

@@ -7,7 +7,6 @@ use tidewatch_env::{Clock, RealClock};
 
 use crate::cli::query::{Format, Statement};
 use crate::cli::sql::backend::Backend;
-use crate::cli::sql::editor::Completion;
 use crate::cli::sql::grid::Grid;
 use crate::cli::sql::interrupts::Interrupts;
 use crate::cli::sql::words::{keywords, quoted, tables, wants_table, word_start};
@@ -21,9 +20,21 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// What is known is asked for again after this.
 const FRESH: Duration = Duration::from_mins(1);
 
+/// Columns to choose from; the editor counts choices in 16 bits.
+const COLUMNS_MAX: usize = 10_000;
+
 /// All tables that may be meant.
 const TABLES: &str = "SELECT table_schema, table_name FROM information_schema.tables \
      ORDER BY table_schema, table_name";
+
+/// What a word may become.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Completion {
+    /// Where the word begins.
+    pub(crate) start: usize,
+    /// What may stand there instead.
+    pub(crate) words: Vec<String>,
+}
 
 /// What is known of the tables.
 #[derive(Debug)]
@@ -57,7 +68,10 @@ impl Schema {
         let typed = text.get(start..at).unwrap_or_default();
         let before = text.get(..start).unwrap_or_default();
         let lower = typed.to_lowercase();
-        let begins = |name: &&String| name.to_lowercase().starts_with(&lower);
+        // Names are what clients wrote: control characters would steer the terminal.
+        let begins = |name: &&String| {
+            name.to_lowercase().starts_with(&lower) && !name.contains(char::is_control)
+        };
         let mut words: Vec<String> = Vec::new();
         if wants_table(before) {
             words.extend(self.tables.iter().filter(begins).cloned());
@@ -69,6 +83,7 @@ impl Schema {
         }
         words.sort();
         words.dedup();
+        words.truncate(COLUMNS_MAX);
         if !typed.is_empty() {
             words.extend(keywords(typed));
         }

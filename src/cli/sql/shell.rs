@@ -1,6 +1,8 @@
 //! Acts on statements and commands.
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +11,6 @@ use tidewatch_env::{Clock, RealClock};
 use crate::cli::error::CliError;
 use crate::cli::query::{Format, Statement};
 use crate::cli::sql::backend::{Answer, Backend};
-use crate::cli::sql::editor::size;
 use crate::cli::sql::grid::Grid;
 use crate::cli::sql::interrupts::Interrupts;
 use crate::cli::sql::meta::{HELP, Meta};
@@ -17,6 +18,7 @@ use crate::cli::sql::pager;
 use crate::cli::sql::place::pointed;
 use crate::cli::sql::plot::{curves, draw};
 use crate::cli::sql::split::Piece;
+use crate::cli::terminal::size;
 
 /// What `\d` asks.
 const TABLES: &str = "SELECT table_schema AS db, table_name AS \"table\" \
@@ -69,7 +71,7 @@ impl Default for Settings {
 
 /// Acts on statements and commands.
 pub(crate) struct Shell<'a> {
-    backend: Backend,
+    backend: Rc<RefCell<Backend>>,
     interrupts: Interrupts,
     settings: Settings,
     clock: RealClock,
@@ -81,17 +83,12 @@ pub(crate) struct Shell<'a> {
 impl<'a> Shell<'a> {
     /// One that asks `backend` and writes to `out`.
     pub(crate) fn new(
-        backend: Backend,
+        backend: Rc<RefCell<Backend>>,
         interrupts: Interrupts,
         settings: Settings,
         out: &'a mut dyn Write,
     ) -> Self {
         Self { backend, interrupts, settings, clock: RealClock::new(), last: None, out }
-    }
-
-    /// Who answers.
-    pub(crate) fn backend(&mut self) -> &mut Backend {
-        &mut self.backend
     }
 
     /// The first lines in a terminal.
@@ -171,7 +168,7 @@ impl<'a> Shell<'a> {
         let (db, timeout) = (settings.db.clone(), settings.timeout);
         let statement = Statement { sql: sql.to_owned(), db, format, timeout };
         let begin = self.clock.monotonic();
-        let answer = self.backend.ask(&statement, &self.interrupts)?;
+        let answer = self.backend.borrow_mut().ask(&statement, &self.interrupts)?;
         let took = self.clock.monotonic().saturating_sub(begin);
         let grid = has_cells.then(|| Grid::from_csv(&answer.body));
         let shown = match &grid {

@@ -47,6 +47,17 @@ pub(crate) fn cut(text: &str) -> Cut {
     }
 }
 
+/// Whether no statement of `text` goes on behind it.
+pub(crate) fn is_whole(mut text: &str) -> bool {
+    loop {
+        match cut(text) {
+            Cut::Whole(_, length) => text = text.get(length..).unwrap_or_default(),
+            Cut::Open => return false,
+            Cut::Blank => return true,
+        }
+    }
+}
+
 /// The characters of SQL that stand neither in comments nor behind the first sign of a quotation.
 struct Scan<'a> {
     text: &'a str,
