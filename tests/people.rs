@@ -144,9 +144,14 @@ fn a_stopped_directory_is_opened_once_for_all_statements() {
     assert_eq!(text(&output.stdout), "n\n3\nm\n3.0\n", "{output:?}");
 }
 
-/// What appears while `steps` are typed into `tidewatch sql`; `None` where there is no Python.
-fn typed(home: &Home, server: &Server, steps: &[&str]) -> Option<Output> {
+/// What ends the reading of single keys, and with it pastes: Ctrl-C is a signal from then on.
+const END_OF_KEYS: &str = "\\x1b[?2004l";
+
+/// What appears while `steps` are typed into `tidewatch sql`, each of which is what must appear and
+/// what is typed then; `None` where there is no Python.
+fn typed(home: &Home, server: &Server, steps: &[(&str, &str)]) -> Option<Output> {
     let state = home.file("state");
+    let steps = steps.iter().flat_map(|(wanted, typed)| [*wanted, *typed]);
     let mut python = Command::new("python3");
     python.args(["-c", TYPIST]).args(steps).args(["--", program(), "sql", "--url", &server.url()]);
     python.env("XDG_STATE_HOME", state).env("TERM", "xterm").env("PAGER", "cat");
@@ -172,25 +177,72 @@ fn a_terminal_edits_completes_remembers_and_cancels() {
         ("default-> ", ";\\r"),
         ("(1 row)", ""),
         ("default=> ", slow),
-        // Ctrl-C ends the statement, and later the line.
         ("200000) b;", ""),
-        ("\\r\\n", "\\x03"),
+        // Ctrl-C ends the statement, once the terminal no longer gives single keys.
+        (END_OF_KEYS, "\\x03"),
         ("interrupted", ""),
         ("default=> ", "\\x1b[A"),
+        // Here it ends the line.
         ("CROSS JOIN", "\\x03"),
-        ("default=> ", "\\\\q\\r"),
+        ("default=> ", "SELECT 7\\r"),
+        // And here the lines before it as well.
+        ("default-> ", "+ 1\\x03"),
+        // The oldest entry comes with all of its lines, and goes on before the end of the last one.
+        ("default=> ", "\\x1b<"),
+        ("FROM cpu\\r\\n;", "\\x1b[DWHERE value < 3\\r"),
+        ("| 1.5 |", ""),
+        ("default=> ", "\\x04"),
     ];
-    let steps: Vec<&str> = steps.iter().flat_map(|(wanted, typed)| [*wanted, *typed]).collect();
     let Some(output) = typed(&home, &server, &steps) else { return };
     let seen = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{seen}");
-    assert!(seen.contains("|   m |") && seen.contains("| 3.0 |"), "{seen}");
+    assert!(seen.contains("|   m |") && seen.contains("| 3.0 |\r\n"), "{seen}");
     while server.counter("tidewatch_query_running") > 0 {}
     assert_eq!(server.counter("tidewatch_query_timeouts_total"), 0, "cancelled");
     let history = home.file("state").join("tidewatch").join("sql_history");
     let kept = fs::read_to_string(&history).unwrap();
-    assert!(kept.starts_with("SELECT max(value) AS m FROM cpu\\n;\nSELECT sum("), "{kept}");
+    assert!(kept.starts_with("#V2\nSELECT max(value) AS m FROM cpu\\n;\nSELECT sum("), "{kept}");
+    assert!(!kept.contains("SELECT 7"), "{kept}");
     assert_eq!(fs::metadata(&history).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_terminal_takes_pastes_and_what_is_typed_ahead() {
+    let home = Home::new();
+    let server = with_rows(&home);
+    let history = home.file("state").join("tidewatch").join("sql_history");
+    fs::create_dir_all(history.parent().unwrap()).unwrap();
+    fs::write(&history, b"#V2\nSELECT 0;\n\xff\n").unwrap();
+    let long = format!("\\x1b[200~SELECT '{}';\\x1b[201~\\r", "x".repeat(64 * 1_024));
+    let steps = [
+        // The history is damaged.
+        ("sql_history.damaged", ""),
+        ("default=> ", "\\x1b[200~SELECT 1 AS one;\\rSELECT 2\\r  AS two;\\r\\\\x\\r\\x1b[201~"),
+        ("\\\\x", "\\r"),
+        ("(1 row)", ""),
+        ("(1 row)", ""),
+        ("a line per column: on", ""),
+        // Without brackets a paste is as if typed, faster than it is answered.
+        ("default=> ", "SELECT 3 AS three;\\rSELECT 4\\r  AS four; \\\\x off\\r"),
+        ("three | 3", ""),
+        ("four | 4", ""),
+        ("a line per column: off", ""),
+        // Wide characters, and what is left of one that is erased.
+        ("default=> ", "SELECT '\\u65e5\\u672c\\x7f\\u8a9e' AS wide;\\r"),
+        ("| \\u65e5\\u8a9e |", ""),
+        ("default=> ", &long),
+        ("longer than 65536 bytes", ""),
+        ("default=> ", "SELECT 5 AS five;\\r"),
+        ("(1 row)", ""),
+        ("default=> ", "\\x04"),
+    ];
+    let Some(output) = typed(&home, &server, &steps) else { return };
+    let seen = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{seen}");
+    let kept = fs::read_to_string(&history).unwrap();
+    let expected = "#V2\nSELECT 0;\nSELECT 1 AS one;\\nSELECT 2\\n  AS two;\\n\\\\x\n\
+        SELECT 3 AS three;\nSELECT 4\\n  AS four; \\\\x off\nSELECT '日語' AS wide;\nSELECT 5 AS five;\n";
+    assert_eq!(kept, expected);
 }
 
 /// Follows with these words until `rows` are written; what came.

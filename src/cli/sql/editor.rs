@@ -106,10 +106,10 @@ impl Editor {
                 break;
             }
         }
-        let history = self.lines.history_mut();
+        let (history, entry) = (self.lines.history_mut(), text.trim_end());
         let kept = match &self.file {
-            Some(file) => file.keep(history, &text),
-            None => history.add(&text).map(|_| ()),
+            Some(file) => file.keep(history, entry),
+            None => history.add(entry).map(|_| ()),
         };
         // Without its file, the history lasts as long as the command.
         kept.ok();
@@ -178,3 +178,33 @@ impl Highlighter for Typing {}
 impl Validator for Typing {}
 
 impl Helper for Typing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::client::ServerArgs;
+    use crate::cli::fake_server::{Answer, FakeServer};
+
+    #[test]
+    fn words_are_completed_from_the_lines_before_as_well() {
+        let tables = "table_schema,table_name\ndefault,cpu\nlab,http.requests\ndefault,\u{1b}c\n";
+        let answers = [tables, "column_name\nhost\nhostname\nvalue\n"];
+        let answers = answers.map(|answer| Answer::new(200, answer));
+        let server = FakeServer::start(answers.to_vec());
+        let backend = Backend::server(&ServerArgs::at(server.url().to_owned())).unwrap();
+        let backend = Rc::new(RefCell::new(backend));
+        let mut typing = Typing::new(backend, "default".to_owned());
+        let history = FileHistory::with_config(&config());
+        let mut complete = |before: &str, line: &str| {
+            typing.before = before.to_owned();
+            typing.complete(line, line.len(), &Context::new(&history)).unwrap()
+        };
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        assert_eq!(complete("", "SEL"), (0, words(&["SELECT"])));
+        assert_eq!(complete("SELECT 1", "FROM "), (5, words(&["cpu", "lab.\"http.requests\""])));
+        assert_eq!(complete("SELECT 1 FROM", "").1.len(), 2, "a line break is a blank");
+        let (start, found) = complete("SELECT 1\nFROM cpu", "WHERE ho");
+        assert_eq!((start, found), (6, words(&["host", "hostname"])));
+        assert_eq!(server.requests().len(), 2, "what is known is not asked for again");
+    }
+}
