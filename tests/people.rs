@@ -174,7 +174,9 @@ fn a_terminal_edits_completes_remembers_and_cancels() {
         ("default=> ", "SELEC\\t hos\\x7f\\x7f\\x7fma\\t"),
         ("max(", "value) AS m FROM cp\\t"),
         ("FROM cpu", "\\r"),
-        ("default-> ", ";\\r"),
+        // The table of the line before has this column.
+        ("default-> ", "WHERE hos\\t"),
+        ("host", " <> 'x';\\r"),
         ("(1 row)", ""),
         ("default=> ", slow),
         ("200000) b;", ""),
@@ -189,7 +191,7 @@ fn a_terminal_edits_completes_remembers_and_cancels() {
         ("default-> ", "+ 1\\x03"),
         // The oldest entry comes with all of its lines, and goes on before the end of the last one.
         ("default=> ", "\\x1b<"),
-        ("FROM cpu\\r\\n;", "\\x1b[DWHERE value < 3\\r"),
+        ("FROM cpu\\r\\nWHERE host <> 'x';", "\\x1b[D AND value < 3\\r"),
         ("| 1.5 |", ""),
         ("default=> ", "\\x04"),
     ];
@@ -201,7 +203,8 @@ fn a_terminal_edits_completes_remembers_and_cancels() {
     assert_eq!(server.counter("tidewatch_query_timeouts_total"), 0, "cancelled");
     let history = home.file("state").join("tidewatch").join("sql_history");
     let kept = fs::read_to_string(&history).unwrap();
-    assert!(kept.starts_with("#V2\nSELECT max(value) AS m FROM cpu\\n;\nSELECT sum("), "{kept}");
+    let expected = "#V2\nSELECT max(value) AS m FROM cpu\\nWHERE host <> 'x';\nSELECT sum(";
+    assert!(kept.starts_with(expected), "{kept}");
     assert!(!kept.contains("SELECT 7"), "{kept}");
     assert_eq!(fs::metadata(&history).unwrap().permissions().mode() & 0o777, 0o600);
 }

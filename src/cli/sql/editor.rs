@@ -63,10 +63,13 @@ impl Editor {
     /// # Errors
     /// Why that could not be read; the editor can be used all the same.
     pub(crate) fn remember(&mut self) -> Result<(), CliError> {
-        match &self.file {
-            Some(file) => file.load(self.lines.history_mut()),
-            None => Ok(()),
+        let Some(file) = &self.file else { return Ok(()) };
+        let loaded = file.load(self.lines.history_mut());
+        if loaded.is_err() && file.exists() {
+            // What can be neither read nor set aside is not written either.
+            self.file = None;
         }
+        loaded
     }
 
     /// Reads lines until they are whole, and keeps them as one entry of the history.

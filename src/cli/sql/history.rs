@@ -63,6 +63,11 @@ impl HistoryFile {
         })
     }
 
+    /// Whether anything is at its path.
+    pub(crate) fn exists(&self) -> bool {
+        self.path.symlink_metadata().is_ok()
+    }
+
     /// Adds an entry, unless it is that of before or begins with a blank: such are not for others.
     ///
     /// # Errors
@@ -180,12 +185,13 @@ mod tests {
     fn what_is_no_file_or_too_large_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let file = HistoryFile::new(dir.path().join("history"));
-        fs::create_dir(&file.path).unwrap();
-        file.load(&mut empty()).unwrap_err();
         let large = fs::File::create(&file.path).unwrap();
         large.set_len(FILE_BYTES_MAX + 1).unwrap();
         file.load(&mut empty()).unwrap_err();
-        assert!(!file.path.exists(), "it is set aside");
+        assert!(!file.exists(), "it is set aside");
         assert_eq!(loaded(&file), [""; 0], "no file is no problem");
+        fs::create_dir(&file.path).unwrap();
+        file.load(&mut empty()).unwrap_err();
+        assert!(file.exists(), "a file is in the way of setting it aside");
     }
 }
