@@ -13,7 +13,7 @@ use rustyline::history::{FileHistory, History};
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Helper};
 
-use crate::cli::error::CliError;
+use crate::cli::error::{Cause, CliError};
 use crate::cli::service::internal;
 use crate::cli::sql::backend::Backend;
 use crate::cli::sql::history::{ENTRIES_MAX, HistoryFile};
@@ -53,7 +53,7 @@ impl Editor {
         let prompts = [format!("{}=> ", typing.db), format!("{}-> ", typing.db)];
         let history = FileHistory::with_config(&config());
         let mut lines = rustyline::Editor::with_history(config(), history)
-            .map_err(|source| internal("asking the terminal", source))?;
+            .map_err(|error| internal("asking the terminal", cause(error)))?;
         lines.set_helper(Some(typing));
         Ok(Self { lines, file, prompts })
     }
@@ -92,7 +92,7 @@ impl Editor {
                 Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
                     return Ok(Typed::Useless("what was typed is no UTF-8".to_owned()));
                 }
-                Err(source) => return Err(internal("reading the terminal", source)),
+                Err(error) => return Err(internal("reading the terminal", cause(error))),
             };
             if text.len() + line.len() >= TEXT_BYTES_MAX {
                 let why = format!(
@@ -134,6 +134,14 @@ pub(crate) fn config() -> Config {
         .history_ignore_space(true)
         .completion_type(CompletionType::List)
         .build()
+}
+
+/// What is behind an error; the one of the system tells by itself what it is.
+pub(crate) fn cause(error: ReadlineError) -> Cause {
+    match error {
+        ReadlineError::Io(error) => error.into(),
+        error => error.into(),
+    }
 }
 
 /// What is known while a line is typed.

@@ -10,7 +10,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History};
 
 use crate::cli::error::{Cause, CliError};
-use crate::cli::sql::editor::TEXT_BYTES_MAX;
+use crate::cli::sql::editor::{TEXT_BYTES_MAX, cause};
 
 /// Entries that are kept.
 pub(crate) const ENTRIES_MAX: usize = 1_000;
@@ -92,7 +92,7 @@ fn read(history: &mut FileHistory, path: &Path) -> Result<(), Cause> {
         let problem = format!("it is no file of at most {FILE_BYTES_MAX} bytes");
         return Err(Error::new(ErrorKind::InvalidData, problem).into());
     }
-    history.load(path).map_err(Into::into)
+    history.load(path).map_err(cause)
 }
 
 #[cfg(test)]
@@ -175,7 +175,9 @@ mod tests {
         fs::write(&file.path, damaged).unwrap();
         let mut history = empty();
         let error = file.load(&mut history).unwrap_err();
-        assert!(error.report().unwrap().contains("UTF-8"), "{:?}", error.report());
+        assert!(
+            error.report().unwrap().ends_with(".damaged\": stream did not contain valid UTF-8")
+        );
         assert_eq!(fs::read(&aside).unwrap(), damaged);
         file.keep(&mut history, "SELECT 3;").unwrap();
         assert_eq!(loaded(&file), ["SELECT 1;", "SELECT 3;"]);
