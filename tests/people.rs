@@ -12,29 +12,30 @@ use serde_json::{Value, json};
 use crate::server::{Home, Server, Start, json_of, program, run, tell};
 
 /// Types into a terminal and reads what appears. Each word is typed once what stands before it in the
-/// list has appeared behind what was found last.
+/// list has appeared behind what was found last, or once the server of `@address` answers a statement.
 const TYPIST: &str = r#"
-import os, pty, select, sys
-steps = [word.encode().decode("unicode_escape").encode() for word in sys.argv[1:sys.argv.index("--")]]
+import http.client, os, pty, select, sys, time
+words = [word.encode().decode("unicode_escape") for word in sys.argv[1:sys.argv.index("--")]]
+steps = [word.encode(errors="surrogateescape") for word in words]
 child, terminal = pty.fork()
 if child == 0:
     command = sys.argv[sys.argv.index("--") + 1:]
     os.execvp(command[0], command)
 import fcntl, struct, termios
 fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-seen, place, last, patience = b"", 0, b"", 60
+seen, place, end = b"", 0, time.monotonic() + 120
+def fail(why):
+    sys.stdout.write(why + ": " + seen.decode(errors="replace"))
+    sys.exit(1)
+def is_busy(address):
+    connection = http.client.HTTPConnection(address, timeout=60)
+    connection.request("GET", "/metrics")
+    return b"\ntidewatch_query_running 1\n" in connection.getresponse().read()
 def read():
-    global seen, patience
-    ready, _, _ = select.select([terminal], [], [], 1)
-    while not ready and patience > 0:
-        patience -= 1
-        if last == b"\x03":
-            # What it was to interrupt may not have begun.
-            os.write(terminal, last)
-        ready, _, _ = select.select([terminal], [], [], 1)
+    global seen
+    ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
     if not ready:
-        sys.stdout.write("NOTHING MORE COMES AFTER: " + seen.decode(errors="replace"))
-        sys.exit(1)
+        fail("NOTHING MORE COMES AFTER")
     try:
         part = os.read(terminal, 4096)
     except OSError:
@@ -42,13 +43,16 @@ def read():
     seen += part
     return part
 for wanted, typed in zip(steps[::2], steps[1::2]):
-    while seen.find(wanted, place) < 0:
-        if not read():
-            sys.stdout.write("IT ENDS AFTER: " + seen.decode(errors="replace"))
-            sys.exit(1)
-    place = seen.find(wanted, place) + len(wanted)
+    if wanted.startswith(b"@"):
+        while not is_busy(wanted[1:].decode()):
+            if time.monotonic() > end:
+                fail("NOTHING RUNS AFTER")
+    else:
+        while seen.find(wanted, place) < 0:
+            if not read():
+                fail("IT ENDS AFTER")
+        place = seen.find(wanted, place) + len(wanted)
     os.write(terminal, typed)
-    last = typed
 while read():
     pass
 _, status = os.waitpid(child, 0)
@@ -144,9 +148,6 @@ fn a_stopped_directory_is_opened_once_for_all_statements() {
     assert_eq!(text(&output.stdout), "n\n3\nm\n3.0\n", "{output:?}");
 }
 
-/// What ends the reading of single keys, and with it pastes: Ctrl-C is a signal from then on.
-const END_OF_KEYS: &str = "\\x1b[?2004l";
-
 /// What appears while `steps` are typed into `tidewatch sql`, each of which is what must appear and
 /// what is typed then; `None` where there is no Python.
 fn typed(home: &Home, server: &Server, steps: &[(&str, &str)]) -> Option<Output> {
@@ -170,6 +171,7 @@ fn a_terminal_edits_completes_remembers_and_cancels() {
     let server = with_rows(&home);
     let slow = "SELECT sum(a.value * b.value) FROM range(0, 200000) a \
                 CROSS JOIN range(0, 200000) b;\\r";
+    let busy = format!("@{}", server.address);
     let steps = [
         ("default=> ", "SELEC\\t hos\\x7f\\x7f\\x7fma\\t"),
         ("max(", "value) AS m FROM cp\\t"),
@@ -179,9 +181,8 @@ fn a_terminal_edits_completes_remembers_and_cancels() {
         ("host", " <> 'x';\\r"),
         ("(1 row)", ""),
         ("default=> ", slow),
-        ("200000) b;", ""),
-        // Ctrl-C ends the statement, once the terminal no longer gives single keys.
-        (END_OF_KEYS, "\\x03"),
+        // Ctrl-C ends the statement, which runs once the terminal no longer gives single keys.
+        (&busy, "\\x03"),
         ("interrupted", ""),
         ("default=> ", "\\x1b[A"),
         // Here it ends the line.
@@ -235,6 +236,9 @@ fn a_terminal_takes_pastes_and_what_is_typed_ahead() {
         ("| \\u65e5\\u8a9e |", ""),
         ("default=> ", &long),
         ("longer than 65536 bytes", ""),
+        // A byte that no text has.
+        ("default=> ", "SELECT '\\udcff"),
+        ("is no UTF-8", ""),
         ("default=> ", "SELECT 5 AS five;\\r"),
         ("(1 row)", ""),
         ("default=> ", "\\x04"),
