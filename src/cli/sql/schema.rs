@@ -52,17 +52,20 @@ impl Schema {
         Self { clock: RealClock::new(), asked: None, tables, columns }
     }
 
-    /// What the word before the cursor may become. What cannot be asked for is left out.
+    /// What the word before the cursor may become. Names that cannot be asked for are left out, and
+    /// asked for again the next time.
     pub(crate) fn complete(
         &mut self,
         (text, at): (&str, usize),
         (backend, db): (&mut Backend, &str),
     ) -> Completion {
         let now = self.clock.monotonic();
-        if self.asked.is_none_or(|asked| now.saturating_sub(asked) > FRESH) {
+        if self.asked.is_none_or(|asked| now.saturating_sub(asked) > FRESH)
+            && let Some(tables) = all_tables(backend, db)
+        {
             self.asked = Some(now);
             self.columns.clear();
-            self.tables = all_tables(backend, db);
+            self.tables = tables;
         }
         let start = word_start(text, at);
         let typed = text.get(start..at).unwrap_or_default();
@@ -92,8 +95,10 @@ impl Schema {
 
     fn columns_of(&mut self, table: &str, (backend, db): (&mut Backend, &str)) -> &[String] {
         let is_known = self.columns.contains_key(table);
-        if !is_known && self.columns.len() < DESCRIBED_MAX {
-            let grid = ask(backend, db, &format!("DESCRIBE {table}"));
+        if !is_known
+            && self.columns.len() < DESCRIBED_MAX
+            && let Some(grid) = ask(backend, db, &format!("DESCRIBE {table}"))
+        {
             let names =
                 grid.column("column_name").into_iter().flat_map(|column| grid.cells(column));
             self.columns.insert(table.to_owned(), names.map(quoted).collect());
@@ -102,18 +107,18 @@ impl Schema {
     }
 }
 
-fn all_tables(backend: &mut Backend, db: &str) -> Vec<String> {
-    let grid = ask(backend, db, &format!("{TABLES} LIMIT {TABLES_MAX}"));
+fn all_tables(backend: &mut Backend, db: &str) -> Option<Vec<String>> {
+    let grid = ask(backend, db, &format!("{TABLES} LIMIT {TABLES_MAX}"))?;
     let named = grid.rows.iter().filter_map(|row| match row.as_slice() {
         [schema, name] if schema == db => Some(quoted(name)),
         [schema, name] => Some(format!("{}.{}", quoted(schema), quoted(name))),
         _ => None,
     });
-    named.collect()
+    Some(named.collect())
 }
 
-/// The answer, or nothing.
-fn ask(backend: &mut Backend, db: &str, sql: &str) -> Grid {
+/// The answer, if there is one.
+fn ask(backend: &mut Backend, db: &str, sql: &str) -> Option<Grid> {
     let statement = Statement {
         sql: sql.to_owned(),
         db: db.to_owned(),
@@ -122,5 +127,5 @@ fn ask(backend: &mut Backend, db: &str, sql: &str) -> Grid {
     };
     // The terminal reads single keys: Ctrl-C is one of them, and no interrupt.
     let answer = backend.ask(&statement, &Interrupts::default());
-    answer.map(|answer| Grid::from_csv(&answer.body)).unwrap_or_default()
+    answer.ok().map(|answer| Grid::from_csv(&answer.body))
 }
