@@ -42,6 +42,8 @@ mod docs_tests;
 #[cfg(test)]
 mod engine_tests;
 #[cfg(test)]
+mod expected_tests;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod rollup_tests;

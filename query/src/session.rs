@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
 use crate::functions::{
-    ConcatPlanner, KeepBounds, bounded_functions, merge_percentile, over_time_functions,
+    ConcatPlanner, KeepBounds, bounded_functions, expected, merge_percentile, over_time_functions,
     time_bucket,
 };
 use crate::limits::{BATCH_ROWS, DEPTH_MAX};
@@ -48,6 +48,7 @@ impl SessionTemplate {
         for function in over_time_functions() {
             state.register_udaf(Arc::new(function))?;
         }
+        state.register_udwf(Arc::new(expected()))?;
         state.register_udtf("time_buckets", Arc::new(TimeBuckets));
         state.register_expr_planner(Arc::new(ConcatPlanner::default()))?;
         state.register_function_rewrite(Arc::new(KeepBounds))?;
