@@ -46,6 +46,8 @@ mod expected_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod latest_tests;
+#[cfg(test)]
 mod rollup_tests;
 #[cfg(test)]
 mod slt_tests;
