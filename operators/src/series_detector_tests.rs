@@ -91,7 +91,8 @@ fn a_detector_that_began_two_days_ago_expects_about_the_same() {
     let mut apart = 0.0_f64;
     for (whole, late) in whole[9_880..14_000].iter().zip(&late[2_880..]) {
         if let (Some(whole), Some(late)) = (whole, late) {
-            apart = apart.max((whole.expected - late.expected).abs());
+            let distance = (whole.expected - late.expected).abs();
+            apart = if distance > apart { distance } else { apart };
         }
     }
     assert!(apart > 0.0 && apart < 8.0, "{apart}");
