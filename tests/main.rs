@@ -17,6 +17,7 @@ mod openapi;
 mod people;
 mod percentiles;
 mod protocols;
+mod questions;
 mod receiver;
 mod salvage;
 mod server;

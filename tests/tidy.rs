@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("connectors", &["env", "metrics"]),
     ("sinks", &["env", "metrics"]),
     ("segments", &["env", "metrics"]),
-    ("query", &["env", "metrics", "segments"]),
+    ("query", &["env", "metrics", "operators", "segments"]),
     ("engine", &["connectors", "env", "metrics", "operators", "segments", "sinks", "wal"]),
     (
         ".",

@@ -4,7 +4,7 @@ use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
 
 use crate::numeric::{larger, narrow, smaller};
 use crate::profile::{Profile, SLOT_NANOS, SLOTS};
-use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState};
+use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState, WATCHED};
 use crate::tail::{SEVERITY_MAX, Tail};
 
 /// Weight of a sample in the quick level and in the drift: the reference detector's quick forecaster.
@@ -139,6 +139,14 @@ impl Expectation {
     pub(crate) const NONE: Self = Self { expected: f64::NAN, lower: f64::NAN, upper: f64::NAN };
 }
 
+/// What the detector says of one sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    /// What was expected before the sample, if anybody watches the series.
+    pub(crate) expectation: Option<Expectation>,
+    pub(crate) severity: Severity,
+}
+
 /// The severities of one sample's three views, and what learning needs of it.
 #[derive(Clone, Copy, Debug)]
 struct View {
@@ -150,6 +158,21 @@ struct View {
 }
 
 impl Light {
+    /// Scores a finite value of a row that is `step` nanoseconds behind the one before, and learns it;
+    /// `step` is none for the first row of a time base.
+    #[inline]
+    pub(crate) fn judge(
+        &mut self,
+        s: &mut SeriesState,
+        time: EventTime,
+        value: f64,
+        step: Option<i64>,
+    ) -> Verdict {
+        let dt = self.advance(s, time, step);
+        let expectation = s.is(WATCHED).then(|| Self::expect(s, time));
+        Verdict { expectation, severity: Severity::from_f32(Self::score(s, time, value, dt)) }
+    }
+
     /// Goes forward to a sample's time; `step` is none for the first sample of a time base.
     pub(crate) fn advance(
         &mut self,

@@ -29,6 +29,16 @@ pub(crate) enum Place {
     First,
 }
 
+impl Place {
+    /// Nanoseconds behind the row before; none where there is none, or the row is refused.
+    pub(crate) fn step(self) -> Option<i64> {
+        match self {
+            Self::InOrder(step) => Some(step),
+            Self::First | Self::Refused => None,
+        }
+    }
+}
+
 /// A row's place and whether it carries the flag `late`.
 ///
 /// Late = not later than the greatest time that the series ever had. In a new time base that lies

@@ -237,14 +237,10 @@ impl Pipeline {
         let state = &mut self.states[row.local as usize];
         let mut severity = Severity::ZERO;
         let mut flags = Flags::NONE;
-        let step = match row.placed.place {
-            Place::InOrder(step) => Some(step),
-            Place::First | Place::Refused => None,
-        };
-        if row.placed.place != Place::Refused && row.value.is_finite() {
-            let dt = self.light.advance(state, row.time, step);
-            let expectation = state.is(WATCHED).then(|| Light::expect(state, row.time));
-            severity = Severity::from_f32(Light::score(state, row.time, row.value, dt));
+        let Placed { place, late } = row.placed;
+        if place != Place::Refused && row.value.is_finite() {
+            let verdict = self.light.judge(state, row.time, row.value, place.step());
+            severity = verdict.severity;
             #[cfg(feature = "planted-fault")]
             {
                 self.scored += 1;
@@ -253,7 +249,7 @@ impl Pipeline {
                 }
             }
             flags = light::emit(state, severity);
-            if let Some(expectation) = expectation {
+            if let Some(expectation) = verdict.expectation {
                 let observation = Observation {
                     time: row.time,
                     value: row.value,
@@ -271,7 +267,7 @@ impl Pipeline {
                 }
             }
         }
-        if row.placed.late {
+        if late {
             flags = flags.with(Flags::LATE);
         }
         let part = row_part(state.seed, row.time, severity, flags);

@@ -42,7 +42,11 @@ mod docs_tests;
 #[cfg(test)]
 mod engine_tests;
 #[cfg(test)]
+mod expected_tests;
+#[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod latest_tests;
 #[cfg(test)]
 mod rollup_tests;
 #[cfg(test)]

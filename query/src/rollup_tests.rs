@@ -10,7 +10,7 @@ use tidewatch_metrics::SeriesRef;
 use crate::fixtures::{Arrival, Asked, SECOND, World, request};
 use crate::{Format, QueryLimits, QueryStats};
 
-const HOUR: i64 = 3_600;
+pub(crate) const HOUR: i64 = 3_600;
 
 /// What happens to a world.
 #[derive(Clone, Debug)]
@@ -36,21 +36,21 @@ enum Step {
 
 /// Asks with rollups and without.
 #[derive(Debug)]
-struct Both {
-    with: Asked,
+pub(crate) struct Both {
+    pub(crate) with: Asked,
     without: Asked,
 }
 
 impl Both {
-    fn new(world: &Arc<World>) -> Self {
-        let limits = |rollups| QueryLimits { rollups, threads: 2, ..QueryLimits::default() };
+    pub(crate) fn new(world: &Arc<World>, threads: usize) -> Self {
+        let limits = |rollups| QueryLimits { rollups, threads, ..QueryLimits::default() };
         let (with, without) =
             (Asked::with_limits(world, limits(true)), Asked::with_limits(world, limits(false)));
         Self { with, without }
     }
 
     /// Compares the answers: floats to 1e-12 of what they are sums of; what both took.
-    fn compare(&self, sql: &str) -> (QueryStats, QueryStats) {
+    pub(crate) fn compare(&self, sql: &str) -> (QueryStats, QueryStats) {
         let ask = |asked: &Asked| {
             let answer = asked.ask(request(sql, Format::Csv));
             let answer = answer.unwrap_or_else(|error| panic!("{error}: {sql}"));
@@ -113,7 +113,11 @@ fn series(world: &World) -> Vec<SeriesRef> {
     all
 }
 
-fn write(world: &World, series: &[SeriesRef], (from, rows, every, seed): (i64, i64, i64, u8)) {
+pub(crate) fn write(
+    world: &World,
+    series: &[SeriesRef],
+    (from, rows, every, seed): (i64, i64, i64, u8),
+) {
     for row in 0..rows {
         let row = |(at, series): (i64, &SeriesRef)| Arrival {
             series: *series,
@@ -171,6 +175,13 @@ fn statements(condition: &str) -> Vec<String> {
         "SELECT host, last_value(value ORDER BY time) AS l, first_value(value ORDER BY time) AS f, \
          first_value(value ORDER BY time DESC) AS l2, last_value(time ORDER BY time) AS t \
          FROM cpu WHERE CONDITION GROUP BY host ORDER BY host".to_owned(),
+        "SELECT host, max(time) AS t, last_value(value ORDER BY time) AS v, \
+         last_value(region ORDER BY time) AS r FROM cpu WHERE CONDITION GROUP BY host ORDER BY host"
+            .to_owned(),
+        "SELECT DISTINCT ON (host) host, region, time, value FROM cpu WHERE CONDITION \
+         ORDER BY host, time DESC".to_owned(),
+        "SELECT upper(region) AS r, max(time) AS t FROM cpu WHERE CONDITION AND host <> 'a' \
+         GROUP BY r ORDER BY r".to_owned(),
         "SELECT max(n) AS m, sum(n) AS s, sum(a) AS a FROM (SELECT host, count(*) AS n, \
          avg(value) AS a FROM cpu WHERE CONDITION GROUP BY host HAVING count(value) > 3)".to_owned(),
         "SELECT DISTINCT region FROM cpu WHERE CONDITION ORDER BY region".to_owned(),
@@ -214,7 +225,7 @@ fn answers_are_those_of_all_rows() {
     let mut runner = TestRunner::new(ProptestConfig::with_cases(40));
     let (asked, rolled) = (Cell::new(0_u32), Cell::new(0_u32));
     let tested = runner.run(&(steps(), [condition(), condition()]), |(steps, conditions)| {
-        let both = Both::new(&world_after(&steps));
+        let both = Both::new(&world_after(&steps), 2);
         for sql in conditions.iter().flat_map(|condition| statements(condition)) {
             let (with, _) = both.compare(&sql);
             asked.set(asked.get() + 1);
@@ -228,7 +239,7 @@ fn answers_are_those_of_all_rows() {
 }
 
 /// Six hours of a row every 20 s in merged segments, two flushed, and one in memory.
-fn nine_hours() -> (Arc<World>, Vec<SeriesRef>) {
+pub(crate) fn nine_hours() -> (Arc<World>, Vec<SeriesRef>) {
     let world = World::new(2);
     let series = series(&world);
     for hours in [0..3, 3..6] {
@@ -251,7 +262,7 @@ const SUM: &str = "SELECT count(*) AS n, sum(value) AS s FROM cpu";
 #[test]
 fn only_rows_that_no_rollup_answers_are_read() {
     let (world, _) = nine_hours();
-    let both = Both::new(&world);
+    let both = Both::new(&world, 2);
     let (with, without) = both.compare(SUM);
     assert_eq!(without.rows_scanned, 9 * 4 * 180);
     // A row of a rollup for each series and hour, and the rows of the last three hours.
@@ -276,7 +287,7 @@ fn a_late_row_in_another_place_makes_its_hour_read_row_by_row() {
     let (world, series) = nine_hours();
     let late =
         |second| Arrival { series: series[0], time: second * SECOND, value: 9e3, severity: 0.0 };
-    let both = Both::new(&world);
+    let both = Both::new(&world, 2);
     let before = both.compare(SUM).0.rows_scanned;
     // It takes the place of a row of a merged segment.
     assert_eq!(world.write(&[late(HOUR + 40)]), [true]);
@@ -291,7 +302,7 @@ fn a_late_row_in_another_place_makes_its_hour_read_row_by_row() {
 #[test]
 fn a_delete_is_seen_before_it_is_carried_out_and_afterwards() {
     let (world, _) = nine_hours();
-    let both = Both::new(&world);
+    let both = Both::new(&world, 2);
     let n = || both.with.csv("SELECT count(*) AS n FROM cpu").unwrap();
     assert_eq!(n(), format!("n\n{}\n", 9 * 3 * 180));
     world.delete("cpu", 2 * HOUR * SECOND..=(2 * HOUR + 30) * SECOND);
@@ -306,7 +317,7 @@ fn a_delete_is_seen_before_it_is_carried_out_and_afterwards() {
 #[test]
 fn aggregates_of_nothing_are_those_of_no_row() {
     let (world, _) = nine_hours();
-    let both = Both::new(&world);
+    let both = Both::new(&world, 2);
     for condition in ["host = 'nobody'", "time < '1960-01-01T00:00:00Z'", "host IS NULL"] {
         for sql in statements(condition) {
             both.compare(&sql);
@@ -319,7 +330,7 @@ fn aggregates_of_nothing_are_those_of_no_row() {
 #[test]
 fn plans_above_an_aggregate_take_it_as_it_was() {
     let (world, _) = nine_hours();
-    let both = Both::new(&world);
+    let both = Both::new(&world, 2);
     let statements = [
         "SELECT a.host, a.n, b.hi FROM (SELECT host, count(*) AS n FROM cpu GROUP BY host) a \
          JOIN (SELECT host, max(value) AS hi FROM mem GROUP BY host) b ON a.host = b.host",
@@ -356,7 +367,7 @@ fn a_damaged_rollup_costs_time_and_no_answer() {
     let mut damaged = bytes.clone();
     damaged[start + 40] ^= 1;
     std::fs::write(&path, damaged).unwrap();
-    let both = Both::new(&world);
+    let both = Both::new(&world, 2);
     let (with, without) = both.compare(SUM);
     assert_eq!(with.segments, without.segments);
     assert_eq!(both.with.instruments.rollups_damaged.get(), 1);

@@ -13,8 +13,8 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
 use crate::functions::{
-    ConcatPlanner, KeepBounds, bounded_functions, merge_percentile, over_time_functions,
-    time_bucket,
+    ConcatPlanner, KeepBounds, bounded_functions, expected, hdrhistogram, merge_percentile,
+    over_time_functions, time_bucket,
 };
 use crate::limits::{BATCH_ROWS, DEPTH_MAX};
 use crate::tables::{Catalog, TIDEWATCH, TimeBuckets};
@@ -44,10 +44,12 @@ impl SessionTemplate {
             state.register_udf(function)?;
         }
         state.register_udf(Arc::new(time_bucket()))?;
+        state.register_udf(Arc::new(hdrhistogram()))?;
         state.register_udaf(Arc::new(merge_percentile()))?;
         for function in over_time_functions() {
             state.register_udaf(Arc::new(function))?;
         }
+        state.register_udwf(Arc::new(expected()))?;
         state.register_udtf("time_buckets", Arc::new(TimeBuckets));
         state.register_expr_planner(Arc::new(ConcatPlanner::default()))?;
         state.register_function_rewrite(Arc::new(KeepBounds))?;

@@ -20,6 +20,8 @@ use crate::reader::{Projection, SegmentColumns};
 use crate::retention::Retention;
 use crate::segment::Segment;
 use crate::slot_set::SlotSet;
+use crate::snapshot::Published;
+use crate::view::{FrozenHead, HeadShared};
 use crate::{FileKind, SegmentsError, WindowRow};
 
 /// Values that an encoding, a sum or a comparison is likely to get wrong: both zeros, NaNs that differ
@@ -123,6 +125,24 @@ impl Directory {
 
     pub(crate) fn shared_disk(&self) -> Arc<dyn Disk> {
         Arc::new(self.disk.clone())
+    }
+
+    /// What queries see of the directory as it is, beside these heads.
+    pub(crate) fn published(&self, heads: Vec<Arc<HeadShared>>) -> Published {
+        let catalog = Arc::clone(&self.catalog);
+        Published::new(self.shared_disk(), self.dir(), catalog, self.manifest.clone(), heads)
+    }
+
+    /// The manifest behind `base` that names the rows of these heads, without events.
+    pub(crate) fn flush_frozen(&self, frozen: &[Arc<FrozenHead>], base: &Manifest) -> Manifest {
+        let input = Flush {
+            frozen,
+            slots: SlotSet::ALL,
+            catalog: &self.catalog,
+            events: Events::default(),
+            now: UnixNanos::default(),
+        };
+        flush(&self.shared_disk(), self.dir(), base, &input).unwrap().manifest
     }
 
     /// Appends the rows as one record and flushes them.

@@ -14,7 +14,8 @@ use arrow::datatypes::{
 };
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::file::statistics::Statistics;
 use tidewatch_env::DiskFile;
 use tidewatch_metrics::EventTime;
 
@@ -133,6 +134,13 @@ impl SegmentReader {
         &self.footer.groups
     }
 
+    /// The least and the greatest reference of the series in a row group, as its statistics tell them;
+    /// `None` where there are none.
+    #[must_use]
+    pub fn series_range(&self, row_group: usize) -> Option<RangeInclusive<u32>> {
+        series_range(&self.footer.arrow, row_group)
+    }
+
     /// What the rows of each series and hour come to; `None` where there is no rollup.
     ///
     /// # Errors
@@ -197,6 +205,17 @@ impl SegmentReader {
     pub(crate) fn corrupt(&self, offset: u64, reason: &'static str) -> SegmentsError {
         SegmentsError::corrupt(&self.path, offset, reason)
     }
+}
+
+/// The least and the greatest number in the first column of a row group, which holds the series.
+pub(crate) fn series_range(
+    arrow: &ArrowReaderMetadata,
+    row_group: usize,
+) -> Option<RangeInclusive<u32>> {
+    let group = arrow.metadata().row_groups().get(row_group)?;
+    let Statistics::Int32(numbers) = group.columns().first()?.statistics()? else { return None };
+    let (first, last) = (numbers.min_opt()?.cast_unsigned(), numbers.max_opt()?.cast_unsigned());
+    (first <= last).then_some(first..=last)
 }
 
 fn decode(batch: &RecordBatch, projection: Projection) -> Option<SegmentColumns> {

@@ -4,14 +4,6 @@ use super::*;
 use crate::chunk::HeadColumns;
 use crate::compact::Why;
 use crate::fixtures::{Directory, append, rows_in, rows_of};
-use crate::flush::{Events, Flush, flush};
-use crate::slot_set::SlotSet;
-
-fn published(directory: &Directory, heads: Vec<Arc<HeadShared>>) -> Published {
-    let manifest = directory.manifest.clone();
-    let catalog = Arc::clone(&directory.catalog);
-    Published::new(directory.shared_disk(), directory.dir(), catalog, manifest, heads)
-}
 
 /// The seconds of all rows that a snapshot shows, sorted.
 fn seconds(snapshot: &Snapshot) -> Vec<i64> {
@@ -27,22 +19,11 @@ fn seconds(snapshot: &Snapshot) -> Vec<i64> {
     times.iter().map(|time| time / 1_000_000_000).collect()
 }
 
-fn flush_of(directory: &Directory, frozen: &[Arc<FrozenHead>], base: &Manifest) -> Manifest {
-    let input = Flush {
-        frozen,
-        slots: SlotSet::ALL,
-        catalog: &directory.catalog,
-        events: Events::default(),
-        now: tidewatch_metrics::UnixNanos::default(),
-    };
-    flush(&directory.shared_disk(), directory.dir(), base, &input).unwrap().manifest
-}
-
 #[test]
 fn a_snapshot_shows_frozen_before_live_rows_and_keeps_what_it_showed() {
     let directory = Directory::new(1);
     let (mut head, shared) = Head::new();
-    let all = published(&directory, vec![shared]);
+    let all = directory.published(vec![shared]);
     append(&mut head, &rows_of(0..1, 0..3));
     head.publish(Lsn::new(1));
     let frozen = all.freeze(0, &mut head).unwrap();
@@ -52,7 +33,7 @@ fn a_snapshot_shows_frozen_before_live_rows_and_keeps_what_it_showed() {
     assert_eq!(before.heads.iter().map(HeadView::rows).collect::<Vec<_>>(), [3, 2]);
     assert_eq!(seconds(&all.snapshot(Lsn::new(1)).unwrap()), [0, 1, 2]);
     assert_eq!(all.frozen(0).len(), 1);
-    let manifest = flush_of(&directory, &[Arc::clone(&frozen)], &all.manifest());
+    let manifest = directory.flush_frozen(&[Arc::clone(&frozen)], &all.manifest());
     all.commit_flush(0, &[frozen], manifest);
     let after = all.snapshot(Lsn::new(2)).unwrap();
     assert_eq!((after.segments.len(), after.heads.len()), (1, 1));
@@ -66,12 +47,12 @@ fn a_fence_older_than_the_segments_is_refused() {
     let directory = Directory::new(2);
     let (mut head, shared) = Head::new();
     let (_other, other_shared) = Head::new();
-    let all = published(&directory, vec![shared, other_shared]);
+    let all = directory.published(vec![shared, other_shared]);
     assert_eq!(all.least_fence(), Lsn::ZERO);
     append(&mut head, &rows_of(0..1, 0..3));
     head.publish(Lsn::new(7));
     let frozen = all.freeze(0, &mut head).unwrap();
-    let manifest = flush_of(&directory, &[Arc::clone(&frozen)], &all.manifest());
+    let manifest = directory.flush_frozen(&[Arc::clone(&frozen)], &all.manifest());
     assert_eq!(seconds(&all.snapshot(Lsn::new(6)).unwrap()), [0_i64; 0]);
     all.commit_flush(0, &[frozen], manifest);
     assert_eq!(all.least_fence(), Lsn::new(7));
@@ -89,10 +70,10 @@ fn segments_are_in_the_order_of_the_log_for_every_series_after_slots_moved() {
         let (mut head, _) = Head::new();
         std::mem::swap(&mut head, &mut directory.head);
         head.publish(Lsn::new(last));
-        manifest = flush_of(&directory, &[head.freeze().unwrap()], &manifest);
+        manifest = directory.flush_frozen(&[head.freeze().unwrap()], &manifest);
     }
     directory.manifest = manifest;
-    let all = published(&directory, Vec::new());
+    let all = directory.published(Vec::new());
     let order = all.snapshot(Lsn::new(200)).unwrap().segments;
     let order: Vec<u64> = order.iter().map(|segment| segment.meta().last_lsn.get()).collect();
     assert_eq!(order, [50, 59, 100, 200]);
@@ -104,7 +85,7 @@ fn while_heads_are_frozen_and_flushed_each_row_is_seen_once() {
     const RECORDS: i64 = 400;
     let directory = Directory::new(4);
     let (mut head, shared) = Head::new();
-    let all = published(&directory, vec![shared]);
+    let all = directory.published(vec![shared]);
     let applied = AtomicU64::new(0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -131,7 +112,7 @@ fn while_heads_are_frozen_and_flushed_each_row_is_seen_once() {
             }
             if second % 80 == 79 {
                 let frozen = all.frozen(0);
-                let manifest = flush_of(&directory, &frozen, &all.manifest());
+                let manifest = directory.flush_frozen(&frozen, &all.manifest());
                 all.commit_flush(0, &frozen, manifest);
             }
         }
@@ -146,7 +127,7 @@ fn while_heads_are_frozen_and_flushed_each_row_is_seen_once() {
 fn three_segments(seed: u64) -> (Directory, Published) {
     let mut directory = Directory::new(seed);
     (0..3).for_each(|file| directory.flush(&rows_of(0..1, file * 10..file * 10 + 10)));
-    let all = published(&directory, Vec::new());
+    let all = directory.published(Vec::new());
     (directory, all)
 }
 

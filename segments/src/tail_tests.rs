@@ -3,18 +3,10 @@ use std::sync::Arc;
 use super::*;
 use crate::chunk::HeadColumns;
 use crate::fixtures::{Directory, append, rows_of};
-use crate::flush::{Events, Flush, flush};
 use crate::head::Head;
 use crate::limits::CHUNK_ROWS;
-use crate::slot_set::SlotSet;
 use crate::snapshot::Published;
 use crate::view::FrozenHead;
-
-fn published(directory: &Directory, heads: Vec<Arc<HeadShared>>) -> Published {
-    let manifest = directory.manifest.clone();
-    let catalog = Arc::clone(&directory.catalog);
-    Published::new(directory.shared_disk(), directory.dir(), catalog, manifest, heads)
-}
 
 /// The seconds of the rows, in their order.
 fn seconds(rows: &TailRows) -> Vec<i64> {
@@ -37,23 +29,14 @@ fn write(head: &mut Head, seconds: std::ops::Range<i64>, lsn: u64) {
 }
 
 fn flush_all(directory: &Directory, all: &Published, frozen: &[Arc<FrozenHead>]) {
-    let input = Flush {
-        frozen,
-        slots: SlotSet::ALL,
-        catalog: &directory.catalog,
-        events: Events::default(),
-        now: tidewatch_metrics::UnixNanos::default(),
-    };
-    let base = all.manifest();
-    let flushed = flush(&directory.shared_disk(), directory.dir(), &base, &input).unwrap();
-    all.commit_flush(0, frozen, flushed.manifest);
+    all.commit_flush(0, frozen, directory.flush_frozen(frozen, &all.manifest()));
 }
 
 #[test]
 fn every_row_is_seen_once_up_to_the_fence_across_freezes_and_flushes() {
     let directory = Directory::new(1);
     let (mut head, shared) = Head::new();
-    let all = published(&directory, vec![shared]);
+    let all = directory.published(vec![shared]);
     let mut place = TailPlace::default();
     let mut tail = |lsn: u64| {
         let rows = all.tail(&mut place, Lsn::new(lsn)).unwrap();
@@ -77,7 +60,7 @@ fn every_row_is_seen_once_up_to_the_fence_across_freezes_and_flushes() {
 fn rows_that_went_to_files_unseen_are_missing_and_that_is_told() {
     let directory = Directory::new(1);
     let (mut head, shared) = Head::new();
-    let all = published(&directory, vec![shared]);
+    let all = directory.published(vec![shared]);
     let mut place = TailPlace::default();
     write(&mut head, 0..1, 1);
     all.tail(&mut place, Lsn::new(1)).unwrap();
@@ -96,7 +79,7 @@ fn a_place_holds_no_rows() {
     let directory = Directory::new(1);
     let (mut head, shared) = Head::new();
     let weak = Arc::downgrade(&shared);
-    let all = published(&directory, vec![shared]);
+    let all = directory.published(vec![shared]);
     let mut place = TailPlace::default();
     let many = i64::try_from(CHUNK_ROWS).unwrap() + 10;
     write(&mut head, 0..many, 1);

@@ -89,6 +89,19 @@ impl Sketch {
         Some(self.max)
     }
 
+    /// What stands for the values, in ascending order, each with how many values it stands for: the
+    /// smallest and the greatest are exact.
+    pub fn counts(&self) -> impl Iterator<Item = (f64, u64)> {
+        let ends = [(self.min, u64::from(self.count > 0)), (self.max, u64::from(self.count > 1))];
+        let last = self.buckets.len().saturating_sub(1);
+        let middle = self.buckets.iter().enumerate().map(move |(place, (bucket, count))| {
+            let at_ends = u64::from(place == 0) + u64::from(place == last && self.count > 1);
+            (bucket.value().clamp(self.min, self.max), count.saturating_sub(at_ends))
+        });
+        let all = ends.into_iter().take(1).chain(middle).chain(ends.into_iter().skip(1));
+        all.filter(|(_, count)| *count > 0)
+    }
+
     /// Values counted, without those that have no rank.
     #[must_use]
     pub fn count(&self) -> u64 {

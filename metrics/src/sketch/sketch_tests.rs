@@ -214,3 +214,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn counts_stand_for_all_values_in_order_and_their_ends_are_exact() {
+    let counted = |values: &[f64]| {
+        let mut sketch = Sketch::default();
+        values.iter().for_each(|value| sketch.add(*value));
+        sketch.counts().collect::<Vec<_>>()
+    };
+    assert!(counted(&[]).is_empty() && counted(&[f64::NAN]).is_empty());
+    assert_eq!(counted(&[7.3]), [(7.3, 1)]);
+    assert_eq!(counted(&[7.31, 7.3]), [(7.3, 1), (7.31, 1)]);
+    assert_eq!(counted(&[-2.5, 9.0, 0.0]), [(-2.5, 1), (0.0, 1), (9.0, 1)]);
+    let values: Vec<f64> = (1..=10_000).map(f64::from).collect();
+    let counts = counted(&values);
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 10_000);
+    assert!(counts.is_sorted_by(|one, other| one.0 <= other.0));
+    assert_eq!((counts[0], counts[counts.len() - 1]), ((1.0, 1), (10_000.0, 1)));
+    let mut rank = 0;
+    for (value, count) in counts {
+        let middle = values[usize::try_from(rank + count / 2).unwrap()];
+        assert!((value / middle - 1.0).abs() <= 2.0 * RELATIVE_ERROR_MAX, "{value} {middle}");
+        rank += count;
+    }
+}

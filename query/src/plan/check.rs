@@ -1,12 +1,13 @@
 //! Refuses what a plan would do without bound.
 
+use datafusion::common::plan_err;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, WindowFunctionDefinition};
 
 use crate::error::QueryError;
-use crate::functions::OVER_TIME;
+use crate::functions::{EXPECTED, OVER_TIME};
 use crate::guard::Refusal;
 
 /// Functions whose second argument is a regular expression.
@@ -58,6 +59,12 @@ fn check_expr(expr: &Expr) -> Result<TreeNodeRecursion> {
         Expr::WindowFunction(window) if is_one_of(window, &COLLECTING) => {
             return Err(not_offered("array_agg or string_agg over a window"));
         }
+        Expr::WindowFunction(window) if is_unordered_expected(window) => {
+            return plan_err!(
+                "expected needs the rows of one series in the order of time, such as \
+                 expected(time, value) OVER (PARTITION BY host ORDER BY time)"
+            );
+        }
         Expr::WindowFunction(window) if is_one_of(window, &OVER_TIME) => {
             return Err(not_offered(
                 "increase, rate or integral over a window (sum over it what lag() gives)",
@@ -78,6 +85,17 @@ fn is_one_of(window: &WindowFunction, names: &[&str]) -> bool {
         &window.fun,
         WindowFunctionDefinition::AggregateUDF(function) if names.contains(&function.name())
     )
+}
+
+/// Whether the detector is asked about rows in another order than that of the time that it is given.
+fn is_unordered_expected(window: &WindowFunction) -> bool {
+    let WindowFunctionDefinition::WindowUDF(function) = &window.fun else { return false };
+    let WindowFunctionParams { args, order_by, .. } = &window.params;
+    let is_ordered = matches!(
+        (args.first(), order_by.first()),
+        (Some(time), Some(order)) if order.asc && order.expr == *time
+    );
+    function.name() == EXPECTED && !is_ordered
 }
 
 fn not_offered(what: &'static str) -> datafusion::error::DataFusionError {

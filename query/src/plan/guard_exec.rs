@@ -28,8 +28,9 @@ pub(crate) enum Duty {
     Stop,
     /// Rows are narrow: an operator above may copy each of them thousands of times.
     Narrow,
-    /// The memory of all batches is accounted for: an operator above keeps them.
-    Hold,
+    /// The memory of all batches is accounted for: an operator above keeps them, with so many bytes
+    /// that it adds to each row.
+    Hold(usize),
     /// Batches are so small that the lists in these columns stay bounded when they are unnested.
     Split(Vec<usize>),
 }
@@ -53,7 +54,7 @@ impl DisplayAs for GuardExec {
         let duty = match self.duty {
             Duty::Stop => "stop",
             Duty::Narrow => "narrow",
-            Duty::Hold => "hold",
+            Duty::Hold(_) => "hold",
             Duty::Split(_) => "split",
         };
         write!(f, "GuardExec: {duty}")
@@ -128,9 +129,10 @@ impl Duty {
         match self {
             Self::Stop => {}
             Self::Narrow => check_narrow(&batch, &[])?,
-            Self::Hold => {
+            Self::Hold(added) => {
                 check_narrow(&batch, &[])?;
-                memory.try_grow(batch.get_array_memory_size())?;
+                let added = batch.num_rows().saturating_mul(*added);
+                memory.try_grow(batch.get_array_memory_size().saturating_add(added))?;
             }
             Self::Split(lists) => return split(&batch, lists),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_plan::joins::{
@@ -49,10 +50,22 @@ fn duty_below(node: &dyn ExecutionPlan) -> Option<Duty> {
     if is_join {
         Some(Duty::Narrow)
     } else if is_window {
-        Some(Duty::Hold)
+        let before = node.children().first().map_or(0, |child| child.schema().fields().len());
+        let schema = node.schema();
+        let added = schema.fields().iter().skip(before);
+        Some(Duty::Hold(added.map(|field| row_bytes(field.data_type())).sum()))
     } else {
         let unnest = node.downcast_ref::<UnnestExec>()?;
         let lists = unnest.list_column_indices().iter();
         Some(Duty::Split(lists.map(|list| list.index_in_input_schema).collect()))
+    }
+}
+
+/// Bytes of the fixed part of one row of a column.
+fn row_bytes(of: &DataType) -> usize {
+    match of {
+        DataType::Struct(fields) => fields.iter().map(|field| row_bytes(field.data_type())).sum(),
+        // A view, or an offset and what says whether there is a value.
+        _ => of.primitive_width().unwrap_or(size_of::<u128>()),
     }
 }

@@ -12,14 +12,19 @@
 //! min(value), max(value)          min(min), max(max)
 //! min(time), max(time)            min(first_time), max(last_time)
 //! last_value(value ORDER BY time) last_value(last ORDER BY last_time)
+//! last_value(label ORDER BY time) last_value(label ORDER BY last_time)
 //! ```
+//!
+//! Where nothing but `last_value` by time and `max(time)` is asked for, and groups are made of labels alone, then
+//! only the latest row of each series counts: the scan reads the newest files first, and leaves out what is
+//! older than a row that it has given. `DISTINCT ON (label) … ORDER BY label, time DESC` is such an aggregate.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ScalarValue, TableReference};
+use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::sum::sum_udaf;
@@ -65,10 +70,20 @@ fn rolled_up(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     if scan.fetch.is_some() || !groups_fit {
         return Ok(None);
     }
-    let Some(table) = metric.partials(&scan.filters)? else { return Ok(None) };
+    if !metric.takes_partials() {
+        return Ok(None);
+    }
+    let table = metric.partials();
     let relation = alias.unwrap_or(&scan.table_name).clone();
-    let rewrite = Rewrite { table: &table, relation };
+    let rewrite = Rewrite { table: &table, metric, relation, groups: &aggregate.group_expr };
     let Some(answers) = rewrite.answers(&aggregate.aggr_expr)? else { return Ok(None) };
+    let table = if rewrite.asks_for_latest(&answers) {
+        table.of_latest()
+    } else if metric.has_rollups(&scan.filters)? {
+        table
+    } else {
+        return Ok(None);
+    };
     let input = input(scan, alias, table, aggregate, &answers)?;
     plan(aggregate, input, answers)
 }
@@ -78,10 +93,14 @@ struct Answer {
     aggregates: Vec<Expr>,
     /// From references to the aggregates.
     result: fn(Vec<Expr>) -> Result<Expr>,
+    /// Whether only the latest row of each series counts.
+    is_latest: bool,
 }
 
 struct Rewrite<'a> {
     table: &'a PartialsTable,
+    metric: &'a MetricTable,
+    groups: &'a [Expr],
     /// How columns are qualified.
     relation: TableReference,
 }
@@ -96,6 +115,14 @@ impl Rewrite<'_> {
         Ok(each.collect())
     }
 
+    /// Whether only the latest row of each series counts for all of this.
+    fn asks_for_latest(&self, answers: &[Answer]) -> bool {
+        let of_labels = self.groups.iter().all(|group| {
+            group.column_refs().iter().all(|column| self.metric.is_label(column.name()))
+        });
+        of_labels && !answers.is_empty() && answers.iter().all(|answer| answer.is_latest)
+    }
+
     fn answer(&self, function: &AggregateFunction) -> Option<Answer> {
         let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } =
             &function.params;
@@ -103,8 +130,8 @@ impl Rewrite<'_> {
             return None;
         }
         let [argument] = &args[..] else { return None };
-        let asks = Asks::of(argument)?;
-        let single = |partial| Some(Answer::of(self.same(function, partial, &[])));
+        let asks = self.asks(argument)?;
+        let single = |partial| Some(Answer::of(self.same(function, partial)));
         match (function.func.name(), asks, &order_by[..]) {
             ("count", Asks::Rows | Asks::Time, []) => Some(self.count(Partial::Rows)),
             ("count", Asks::Value, []) => Some(self.count(Partial::Values)),
@@ -115,23 +142,56 @@ impl Rewrite<'_> {
                     let values = cast(sums.remove(1), DataType::Float64);
                     Ok(sums.remove(0) / values)
                 },
+                is_latest: false,
             }),
             ("min", Asks::Value, []) => single(Partial::Min),
             ("max", Asks::Value, []) => single(Partial::Max),
             ("min", Asks::Time, []) => single(Partial::FirstTime),
-            ("max", Asks::Time, []) => single(Partial::LastTime),
-            (name @ ("first_value" | "last_value"), Asks::Value | Asks::Time, [order]) => {
-                (Asks::of(&order.expr)? == Asks::Time).then_some(())?;
-                let is_first = order.asc == (name == "first_value");
-                let (value, time) = if is_first {
-                    (Partial::First, Partial::FirstTime)
-                } else {
-                    (Partial::Last, Partial::LastTime)
-                };
-                let value = if asks == Asks::Time { time } else { value };
-                let order = Sort { expr: self.column(time), ..order.clone() };
-                Some(Answer::of(self.same(function, value, &[order])))
+            ("max", Asks::Time, []) => {
+                let latest = self.same(function, Partial::LastTime);
+                Some(Answer { is_latest: true, ..Answer::of(latest) })
             }
+            ("first_value" | "last_value", Asks::Value | Asks::Time | Asks::Label, order) => {
+                self.at_an_end(function, asks, order)
+            }
+            _ => None,
+        }
+    }
+
+    /// The first or the last of something in the order of time.
+    fn at_an_end(
+        &self,
+        function: &AggregateFunction,
+        asks: Asks,
+        order: &[Sort],
+    ) -> Option<Answer> {
+        // What is the same in all of a group orders nothing there.
+        let mut order = order.iter().filter(|order| !self.groups.contains(&order.expr));
+        let (Some(order), None) = (order.next(), order.next()) else { return None };
+        (self.asks(&order.expr)? == Asks::Time).then_some(())?;
+        let is_first = order.asc == (function.func.name() == "first_value");
+        let (value, time) = if is_first {
+            (Partial::First, Partial::FirstTime)
+        } else {
+            (Partial::Last, Partial::LastTime)
+        };
+        let mut end = function.clone();
+        end.params.order_by = vec![Sort { expr: self.column(time), ..order.clone() }];
+        match asks {
+            Asks::Time => end.params.args = vec![self.column(time)],
+            Asks::Value => end.params.args = vec![self.column(value)],
+            // The table has it under the same name.
+            Asks::Label | Asks::Rows => {}
+        }
+        Some(Answer { is_latest: !is_first, ..Answer::of(Expr::AggregateFunction(end)) })
+    }
+
+    fn asks(&self, argument: &Expr) -> Option<Asks> {
+        match argument {
+            Expr::Literal(value, _) if !value.is_null() => Some(Asks::Rows),
+            Expr::Column(column) if column.name() == "value" => Some(Asks::Value),
+            Expr::Column(column) if column.name() == "time" => Some(Asks::Time),
+            Expr::Column(column) if self.metric.is_label(column.name()) => Some(Asks::Label),
             _ => None,
         }
     }
@@ -144,6 +204,7 @@ impl Rewrite<'_> {
                 let sum = sums.remove(0);
                 when(sum.clone().is_not_null(), sum).otherwise(lit(0_i64))
             },
+            is_latest: false,
         }
     }
 
@@ -152,10 +213,9 @@ impl Rewrite<'_> {
     }
 
     /// The same function of a partial.
-    fn same(&self, function: &AggregateFunction, partial: Partial, order_by: &[Sort]) -> Expr {
+    fn same(&self, function: &AggregateFunction, partial: Partial) -> Expr {
         let mut function = function.clone();
         function.params.args = vec![self.column(partial)];
-        function.params.order_by = order_by.to_vec();
         Expr::AggregateFunction(function)
     }
 
@@ -167,7 +227,7 @@ impl Rewrite<'_> {
 impl Answer {
     /// One aggregate as it is.
     fn of(aggregate: Expr) -> Self {
-        Self { aggregates: vec![aggregate], result: |mut all| Ok(all.remove(0)) }
+        Self { aggregates: vec![aggregate], result: |mut all| Ok(all.remove(0)), is_latest: false }
     }
 }
 
@@ -177,19 +237,7 @@ enum Asks {
     Rows,
     Value,
     Time,
-}
-
-impl Asks {
-    fn of(argument: &Expr) -> Option<Self> {
-        match argument {
-            Expr::Literal(value, _) if *value != ScalarValue::Null && !value.is_null() => {
-                Some(Self::Rows)
-            }
-            Expr::Column(column) if column.name() == "value" => Some(Self::Value),
-            Expr::Column(column) if column.name() == "time" => Some(Self::Time),
-            _ => None,
-        }
-    }
+    Label,
 }
 
 /// The scan of the partials that are asked for, under the name of the metric's scan.

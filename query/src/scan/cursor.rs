@@ -1,11 +1,12 @@
 //! Reads what is asked for of one segment or one head, some thousand rows at a time.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
+use tidewatch_metrics::EventTime;
 use tidewatch_segments::{
     ChunkView, HeadColumns, Projection, Segment, SegmentColumns, SegmentReader,
 };
@@ -13,6 +14,7 @@ use tidewatch_segments::{
 use crate::limits::BATCH_ROWS;
 use crate::scan::hidden::Hidden;
 use crate::scan::hours::TimeTest;
+use crate::scan::latest::Latest;
 use crate::scan::plan::Columns;
 use crate::scan::progress::Progress;
 use crate::scan::rows::{Picks, Rows};
@@ -26,7 +28,17 @@ const HEAD_ROW_BYTES: u64 = 24;
 pub(crate) struct Wanted {
     pub(crate) index: Arc<SeriesIndex>,
     pub(crate) columns: Columns,
+    /// Where only the latest row of each series counts.
+    pub(crate) latest: Option<Arc<Latest>>,
     pub(crate) progress: Arc<Progress>,
+}
+
+impl Wanted {
+    /// Whether rows of these series up to `last` count for nothing.
+    pub(crate) fn is_settled(&self, series: Option<RangeInclusive<u32>>, last: EventTime) -> bool {
+        let (Some(latest), Some(series)) = (&self.latest, series) else { return false };
+        latest.is_settled(self.index.places(series), last.nanos())
+    }
 }
 
 /// Row groups of one segment.
@@ -121,10 +133,19 @@ impl SegmentCursor {
         }
     }
 
+    /// The next row group that may hold rows that count.
+    fn next_group(&mut self) -> Option<usize> {
+        let (reader, wanted) = (&self.reader, &self.wanted);
+        self.groups.find(|group| {
+            let Some(meta) = reader.groups().get(*group) else { return true };
+            !wanted.is_settled(reader.series_range(*group), meta.time_max)
+        })
+    }
+
     /// Reads the next row group; false at the end.
     fn load(&mut self) -> Result<bool> {
         self.group = SegmentColumns::default();
-        let Some(group) = self.groups.next() else {
+        let Some(group) = self.next_group() else {
             self.memory.free();
             return Ok(false);
         };

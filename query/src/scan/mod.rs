@@ -8,6 +8,7 @@
 mod cursor;
 mod hidden;
 mod hours;
+mod latest;
 mod merge;
 mod plan;
 mod progress;
@@ -18,6 +19,7 @@ mod rows;
 mod series_index;
 mod stream;
 
+pub(crate) use latest::Latest;
 pub(crate) use plan::{Columns, Scan, ScanRequest, Superseded};
 pub(crate) use progress::Progress;
 pub(crate) use rolled::whole_hours;

@@ -12,6 +12,7 @@ use crate::limits::MERGE_SOURCES_MAX;
 use crate::scan::cursor::{HeadPart, SegmentPart, Wanted};
 use crate::scan::hidden::{Hidden, ScanDeletes};
 use crate::scan::hours::Hours;
+use crate::scan::latest::Latest;
 use crate::scan::progress::Progress;
 use crate::scan::rolled::Rolled;
 use crate::scan::rollup_cursor::RollupPart;
@@ -46,6 +47,8 @@ pub(crate) struct ScanRequest {
     pub(crate) superseded: Superseded,
     /// Whether rows of rollups may stand for the rows of whole hours.
     pub(crate) rollups: bool,
+    /// Where only the latest row of each series counts: what was given of them.
+    pub(crate) latest: Option<Arc<Latest>>,
     /// Parts that are read at the same time.
     pub(crate) threads: usize,
 }
@@ -147,8 +150,9 @@ impl Scan {
         if parts.is_empty() {
             parts.push(Part::default());
         }
-        let wanted = Wanted { index: request.index, columns: request.columns, progress };
-        Ok(Self { wanted, times: request.times, parts, rollup_rows })
+        let ScanRequest { index, columns, latest, times, .. } = request;
+        let wanted = Wanted { index, columns, latest, progress };
+        Ok(Self { wanted, times, parts, rollup_rows })
     }
 }
 

@@ -64,7 +64,13 @@ impl RollupCursor {
     /// The next rows, at least one; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Rows>> {
         while let (Some(reader), Some(group)) = (&self.reader, self.groups.next()) {
-            let rows = reader.groups().get(group).map_or(0, |meta| meta.rows);
+            let meta = reader.groups().get(group);
+            if meta.is_some_and(|meta| {
+                self.wanted.is_settled(reader.series_range(group), meta.time_max)
+            }) {
+                continue;
+            }
+            let rows = meta.map_or(0, |meta| meta.rows);
             let rows = usize::try_from(rows).unwrap_or(usize::MAX);
             self.memory.try_resize(rows.saturating_mul(ROLLUP_ROW_BYTES))?;
             let progress = &self.wanted.progress;

@@ -1,4 +1,4 @@
-//! A scan that rollups answer in part, as plans show it.
+//! A scan that does not read every row, as plans show it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,30 +11,39 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 /// Passes a scan on; `EXPLAIN` says how many rows of rollups it reads, and how many of samples.
+///
+/// Where only the latest row of each series counts, these are bounds: the newest are read first, and older
+/// ones as far as there are series of which nothing newer was found.
 #[derive(Debug)]
 pub(crate) struct RollupExec {
     scan: Arc<dyn ExecutionPlan>,
     rollup_rows: u64,
     sample_rows: u64,
+    is_latest: bool,
 }
 
 impl RollupExec {
     /// Row groups and chunks that may hold what is asked for have so many rows in all.
-    pub(crate) fn new(scan: Arc<dyn ExecutionPlan>, rollup_rows: u64, sample_rows: u64) -> Self {
-        Self { scan, rollup_rows, sample_rows }
+    pub(crate) fn new(
+        scan: Arc<dyn ExecutionPlan>,
+        (rollup_rows, sample_rows): (u64, u64),
+        is_latest: bool,
+    ) -> Self {
+        Self { scan, rollup_rows, sample_rows, is_latest }
     }
 }
 
 impl DisplayAs for RollupExec {
     fn fmt_as(&self, _form: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rollup_rows, sample_rows) = (self.rollup_rows, self.sample_rows);
-        write!(f, "RollupExec: rollup_rows={rollup_rows}, sample_rows={sample_rows}")
+        let name = self.name();
+        write!(f, "{name}: rollup_rows={rollup_rows}, sample_rows={sample_rows}")
     }
 }
 
 impl ExecutionPlan for RollupExec {
     fn name(&self) -> &str {
-        "RollupExec"
+        if self.is_latest { "LatestExec" } else { "RollupExec" }
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -65,7 +74,10 @@ impl ExecutionPlan for RollupExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.len()) {
-            (Some(scan), 0) => Ok(Arc::new(Self::new(scan, self.rollup_rows, self.sample_rows))),
+            (Some(scan), 0) => {
+                let rows = (self.rollup_rows, self.sample_rows);
+                Ok(Arc::new(Self::new(scan, rows, self.is_latest)))
+            }
             _ => internal_err!("a scan of rollups has one input"),
         }
     }

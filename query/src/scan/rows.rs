@@ -34,6 +34,18 @@ impl Rows {
         self.places.len()
     }
 
+    /// These rows, none of which is one of a rollup.
+    pub(crate) fn take(&self, rows: &[usize]) -> Self {
+        Self {
+            places: rows.iter().filter_map(|row| self.places.get(*row).copied()).collect(),
+            times: pick(&self.times, rows),
+            values: pick(&self.values, rows),
+            severities: pick(&self.severities, rows),
+            flags: pick(&self.flags, rows),
+            rolled: None,
+        }
+    }
+
     pub(crate) fn truncate(&mut self, rows: usize) {
         self.places.truncate(rows);
         cut(&mut self.times, rows);
@@ -41,6 +53,10 @@ impl Rows {
         cut(&mut self.severities, rows);
         cut(&mut self.flags, rows);
     }
+}
+
+fn pick<T: ArrowNativeType>(column: &ScalarBuffer<T>, rows: &[usize]) -> ScalarBuffer<T> {
+    rows.iter().filter_map(|row| column.get(*row).copied()).collect()
 }
 
 fn cut<T: ArrowNativeType>(column: &mut ScalarBuffer<T>, rows: usize) {

@@ -1,5 +1,7 @@
 //! From a reference to the place of its series in a table.
 
+use std::ops::RangeInclusive;
+
 use tidewatch_metrics::SeriesRef;
 
 /// The place of a series that is not asked for.
@@ -53,6 +55,25 @@ impl SeriesIndex {
         }
     }
 
+    /// The places of the series whose references lie in a range.
+    pub(crate) fn places(&self, references: RangeInclusive<u32>) -> impl Iterator<Item = u32> {
+        let (first, last) = references.into_inner();
+        let (dense, sorted) = match self {
+            Self::Dense { base, places } => {
+                let cell = |reference: u32| reference.saturating_sub(*base) as usize;
+                let end = if last < *base { 0 } else { places.len().min(cell(last) + 1) };
+                (places.get(cell(first)..end).unwrap_or_default(), &[][..])
+            }
+            Self::Sorted(pairs) => {
+                let start = pairs.partition_point(|pair| pair.0 < first);
+                let end = pairs.partition_point(|pair| pair.0 <= last);
+                (&[][..], pairs.get(start..end).unwrap_or_default())
+            }
+        };
+        let sorted = sorted.iter().map(|pair: &(u32, u32)| pair.1);
+        dense.iter().copied().filter(|place| *place != NO_SERIES).chain(sorted)
+    }
+
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -77,6 +98,11 @@ mod tests {
             }
             for series in [0, 6, 8 + 49 * gap, u32::MAX] {
                 assert_eq!(index.place(series), NO_SERIES, "{series} at gap {gap}");
+            }
+            let ends = [0, 6, 7, 8, 7 + 3 * gap, 7 + 49 * gap, 8 + 49 * gap, u32::MAX];
+            for (first, last) in ends.iter().flat_map(|first| ends.map(|last| (*first, last))) {
+                let within = (0..50).filter(|i| (first..=last).contains(&(7 + i * gap)));
+                assert!(index.places(first..=last).eq(within), "{first}..={last} at gap {gap}");
             }
         }
         assert_eq!(SeriesIndex::new(Vec::new()).place(0), NO_SERIES);

@@ -90,7 +90,12 @@ impl PartitionStream for ScanPartition {
                 return None;
             }
             let next = rows.next().transpose()?;
-            Some(next.and_then(|mut rows| {
+            let latest = rows.scan.wanted.latest.as_ref();
+            Some(next.and_then(|rows| {
+                let mut rows = match latest {
+                    Some(latest) => latest.keep(rows),
+                    None => rows,
+                };
                 rows.truncate(left);
                 left -= rows.len();
                 to_batch.batch(&rows)

@@ -10,10 +10,10 @@ use datafusion::logical_expr::TableType;
 use crate::scan::Superseded;
 use crate::tables::anomalies::AnomaliesTable;
 use crate::tables::context::QueryContext;
-use crate::tables::events::EventsTable;
+use crate::tables::events;
 use crate::tables::files;
 use crate::tables::metric::MetricTable;
-use crate::tables::percentiles::PercentilesTable;
+use crate::tables::percentiles::percentiles;
 use crate::tables::samples::SamplesTable;
 use crate::tables::series::SeriesTable;
 
@@ -132,11 +132,11 @@ impl SchemaProvider for OwnTables {
         let context = Arc::clone(&self.context);
         context.look_up()?;
         Ok(Some(match name {
-            "alerts" => Arc::new(EventsTable::alerts(&context)),
+            "alerts" => Arc::new(events::alerts(&context)),
             "anomalies" => Arc::new(AnomaliesTable::new(context)),
             "arrivals" => Arc::new(SamplesTable::new(context, Superseded::Shown)),
-            "deliveries" => Arc::new(EventsTable::deliveries(&context)),
-            "percentiles" => Arc::new(PercentilesTable::new(&context)),
+            "deliveries" => Arc::new(events::deliveries(&context)),
+            "percentiles" => Arc::new(percentiles(&context)),
             "samples" => Arc::new(SamplesTable::new(context, Superseded::Hidden)),
             "segments" => files::segments(&context)?,
             "series" => Arc::new(SeriesTable::new(context)),

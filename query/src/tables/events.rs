@@ -7,28 +7,19 @@ use arrow::array::{AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use arrow::record_batch::RecordBatch;
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::internal_datafusion_err;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use tidewatch_segments::events::{alerts_batch, deliveries_batch};
 use tidewatch_segments::{EventFile, alerts_schema, deliveries_schema};
 
 use crate::error::QueryError;
 use crate::scan::Progress;
 use crate::tables::context::QueryContext;
-use crate::tables::leaf::{Batches, MakeBatches, leaf_exec};
+use crate::tables::leaf::{Batches, LeafTable, MakeBatches};
 
 /// Rows of files and of memory. A row that is in both is given once.
-#[derive(Clone, Debug)]
-pub(crate) struct EventsTable {
-    rows: Arc<EventRows>,
-}
-
 #[derive(Debug)]
 struct EventRows {
     schema: SchemaRef,
@@ -40,54 +31,26 @@ struct EventRows {
     progress: Arc<Progress>,
 }
 
-impl EventsTable {
-    /// A row per transition of an alert.
-    pub(crate) fn alerts(context: &QueryContext) -> Self {
-        Self {
-            rows: Arc::new(EventRows {
-                schema: alerts_schema(),
-                files: context.snapshot.alerts.clone(),
-                tail: alerts_batch(&context.alerts),
-                identity: &["key", "transition"],
-                progress: Arc::clone(&context.progress),
-            }),
-        }
-    }
-
-    /// A row per attempt to deliver a transition.
-    pub(crate) fn deliveries(context: &QueryContext) -> Self {
-        Self {
-            rows: Arc::new(EventRows {
-                schema: deliveries_schema(),
-                files: context.snapshot.deliveries.clone(),
-                tail: deliveries_batch(&context.deliveries),
-                identity: &["key", "transition", "sink", "attempt"],
-                progress: Arc::clone(&context.progress),
-            }),
-        }
-    }
+/// `tidewatch.alerts`: a row per transition of an alert.
+pub(crate) fn alerts(context: &QueryContext) -> LeafTable {
+    LeafTable::new(EventRows {
+        schema: alerts_schema(),
+        files: context.snapshot.alerts.clone(),
+        tail: alerts_batch(&context.alerts),
+        identity: &["key", "transition"],
+        progress: Arc::clone(&context.progress),
+    })
 }
 
-#[async_trait]
-impl TableProvider for EventsTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.rows.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows: Arc<dyn MakeBatches> = Arc::<EventRows>::clone(&self.rows);
-        leaf_exec(rows, projection)
-    }
+/// `tidewatch.deliveries`: a row per attempt to deliver a transition.
+pub(crate) fn deliveries(context: &QueryContext) -> LeafTable {
+    LeafTable::new(EventRows {
+        schema: deliveries_schema(),
+        files: context.snapshot.deliveries.clone(),
+        tail: deliveries_batch(&context.deliveries),
+        identity: &["key", "transition", "sink", "attempt"],
+        progress: Arc::clone(&context.progress),
+    })
 }
 
 impl EventRows {

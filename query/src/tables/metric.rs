@@ -12,7 +12,8 @@ use tidewatch_metrics::MetricView;
 use tidewatch_segments::{FileMeta, LateHours, MetricName};
 
 use crate::scan::{
-    RollupExec, RowsToBatch, Scan, ScanRequest, SeriesIndex, Superseded, scan_exec, whole_hours,
+    Latest, RollupExec, RowsToBatch, Scan, ScanRequest, SeriesIndex, Superseded, scan_exec,
+    whole_hours,
 };
 use crate::tables::columns::{Column, SeriesColumns, TableColumns, text_field, time_field};
 use crate::tables::context::QueryContext;
@@ -26,6 +27,17 @@ pub(crate) struct MetricTable {
     context: Arc<QueryContext>,
     view: Arc<MetricView>,
     schema: SchemaRef,
+}
+
+/// What is read of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Every row.
+    Rows,
+    /// Rows of rollups where they can stand for others.
+    Partials,
+    /// The same, without those that cannot be the latest of their series.
+    Latest,
 }
 
 impl MetricTable {
@@ -85,7 +97,7 @@ impl TableProvider for MetricTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (schema, columns) = self.columns(projection)?;
-        let scan = self.plan(state, &columns, filters, false)?;
+        let scan = self.plan(state, &columns, filters, Reading::Rows)?;
         let series = SeriesColumns::Metric(self.context.labels.get(&self.view));
         let to_batch: Arc<dyn RowsToBatch> = Arc::new(TableColumns { schema, columns, series });
         scan_exec(scan, &to_batch, limit)
@@ -93,22 +105,27 @@ impl TableProvider for MetricTable {
 }
 
 impl MetricTable {
-    /// The metric as a table of partials, if a rollup may answer whole hours that `filters` take.
-    pub(crate) fn partials(&self, filters: &[Expr]) -> Result<Option<PartialsTable>> {
+    /// The metric as a table of partials.
+    pub(crate) fn partials(&self) -> PartialsTable {
+        PartialsTable::new(Self::new(Arc::clone(&self.context), Arc::clone(&self.view)))
+    }
+
+    /// Whether anything but every row may be read.
+    pub(crate) fn takes_partials(&self) -> bool {
+        self.context.progress.uses_rollups()
+    }
+
+    /// Whether a rollup may answer whole hours that `filters` take.
+    pub(crate) fn has_rollups(&self, filters: &[Expr]) -> Result<bool> {
         let filters = sort(filters, |name| self.is_label(name))?;
         let hours = whole_hours(&filters.times);
-        if hours.is_empty() || !self.context.progress.uses_rollups() {
-            return Ok(None);
-        }
         let may_answer = |meta: &FileMeta| {
             let (first, last) =
                 (LateHours::hour_of(meta.time_min), LateHours::hour_of(meta.time_max));
             meta.rollup_rows > 0 && first <= *hours.end() && *hours.start() <= last
         };
         let mut segments = self.context.snapshot.segments.iter();
-        let may_answer = segments.any(|segment| may_answer(segment.meta()));
-        let (context, view) = (Arc::clone(&self.context), Arc::clone(&self.view));
-        Ok(may_answer.then(|| PartialsTable::new(Self::new(context, view))))
+        Ok(!hours.is_empty() && segments.any(|segment| may_answer(segment.meta())))
     }
 
     /// The leaf that reads these columns of rows that may stand for several.
@@ -117,14 +134,17 @@ impl MetricTable {
         state: &dyn Session,
         (schema, columns): (SchemaRef, Vec<Column>),
         filters: &[Expr],
+        reading: Reading,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let scan = self.plan(state, &columns, filters, true)?;
+        let scan = self.plan(state, &columns, filters, reading)?;
         let rows: u64 = scan.parts.iter().map(|part| part.rows).sum();
         let rollup_rows = scan.rollup_rows;
         let series = SeriesColumns::Metric(self.context.labels.get(&self.view));
         let to_batch: Arc<dyn RowsToBatch> = Arc::new(TableColumns { schema, columns, series });
         let exec = scan_exec(scan, &to_batch, None)?;
-        Ok(Arc::new(RollupExec::new(exec, rollup_rows, rows.saturating_sub(rollup_rows))))
+        let sample_rows = rows.saturating_sub(rollup_rows);
+        let is_latest = reading == Reading::Latest;
+        Ok(Arc::new(RollupExec::new(exec, (rollup_rows, sample_rows), is_latest)))
     }
 
     fn plan(
@@ -132,7 +152,7 @@ impl MetricTable {
         state: &dyn Session,
         columns: &[Column],
         filters: &[Expr],
-        rollups: bool,
+        reading: Reading,
     ) -> Result<Scan> {
         let context = &self.context;
         let filters = sort(filters, |name| self.is_label(name))?;
@@ -147,13 +167,17 @@ impl MetricTable {
             Arc::new(SeriesIndex::new(pairs.collect()))
         };
         let metric = MetricName { db: self.view.db.clone(), metric: self.view.metric.clone() };
+        let mut columns = Column::needed(columns);
+        columns.time |= reading == Reading::Latest;
+        let latest = || Arc::new(Latest::new(self.view.series.len()));
         let request = ScanRequest {
             index,
             metrics: Some([metric].into()),
             times: filters.times,
-            columns: Column::needed(columns),
+            columns,
             superseded: Superseded::Hidden,
-            rollups,
+            rollups: reading != Reading::Rows,
+            latest: (reading == Reading::Latest).then(latest),
             threads: context.threads,
         };
         Ok(Scan::plan(&context.snapshot, request, Arc::clone(&context.progress))?)

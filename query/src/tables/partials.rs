@@ -16,7 +16,7 @@ use tidewatch_segments::RollupColumns;
 use crate::scan::Rows;
 use crate::tables::columns::{Column, time_field, times, values};
 use crate::tables::labels::METRIC_COLUMNS;
-use crate::tables::metric::MetricTable;
+use crate::tables::metric::{MetricTable, Reading};
 
 /// What a row of a [`PartialsTable`] says of the rows that it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,7 @@ pub(crate) struct PartialsTable {
     labels: usize,
     /// Precedes the names of partials, so that no label has one of them.
     prefix: String,
+    reading: Reading,
 }
 
 impl Partial {
@@ -159,7 +160,13 @@ impl PartialsTable {
         fields.extend(labels.clone().map(|label| Field::clone(label)));
         fields.extend(Partial::ALL.iter().map(|partial| partial.field(&prefix)));
         let labels = labels.len();
-        Self { metric, schema: Arc::new(Schema::new(fields)), labels, prefix }
+        let (schema, reading) = (Arc::new(Schema::new(fields)), Reading::Partials);
+        Self { metric, schema, labels, prefix, reading }
+    }
+
+    /// The same table, of which only the latest row of each series counts.
+    pub(crate) fn of_latest(self) -> Self {
+        Self { reading: Reading::Latest, ..self }
     }
 
     /// The name of a column.
@@ -197,6 +204,6 @@ impl TableProvider for PartialsTable {
         let projection = projection.unwrap_or(&all);
         let schema = Arc::new(self.schema.project(projection)?);
         let columns = projection.iter().filter_map(|at| self.column(*at)).collect();
-        self.metric.scan_partials(state, (schema, columns), filters)
+        self.metric.scan_partials(state, (schema, columns), filters, self.reading)
     }
 }

@@ -4,29 +4,20 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use tidewatch_segments::{EventFile, WindowRow, percentiles_batch, percentiles_schema};
 
 use crate::error::QueryError;
 use crate::scan::Progress;
 use crate::tables::context::QueryContext;
-use crate::tables::leaf::{Batches, MakeBatches, leaf_exec};
+use crate::tables::leaf::{Batches, LeafTable, MakeBatches};
 
 /// Windows in memory that become one batch.
 const BATCH_WINDOWS: usize = 1_024;
 
 /// A row per window, revision and quantile.
-#[derive(Clone, Debug)]
-pub(crate) struct PercentilesTable {
-    rows: Arc<WindowRows>,
-}
-
 #[derive(Clone, Debug)]
 struct WindowRows {
     schema: SchemaRef,
@@ -36,39 +27,14 @@ struct WindowRows {
     progress: Arc<Progress>,
 }
 
-impl PercentilesTable {
-    pub(crate) fn new(context: &QueryContext) -> Self {
-        Self {
-            rows: Arc::new(WindowRows {
-                schema: percentiles_schema(),
-                files: context.snapshot.percentiles.clone().into(),
-                windows: Arc::clone(&context.windows),
-                progress: Arc::clone(&context.progress),
-            }),
-        }
-    }
-}
-
-#[async_trait]
-impl TableProvider for PercentilesTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.rows.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows: Arc<dyn MakeBatches> = Arc::<WindowRows>::clone(&self.rows);
-        leaf_exec(rows, projection)
-    }
+/// The table.
+pub(crate) fn percentiles(context: &QueryContext) -> LeafTable {
+    LeafTable::new(WindowRows {
+        schema: percentiles_schema(),
+        files: context.snapshot.percentiles.clone().into(),
+        windows: Arc::clone(&context.windows),
+        progress: Arc::clone(&context.progress),
+    })
 }
 
 impl MakeBatches for WindowRows {

@@ -99,6 +99,7 @@ impl TableProvider for SamplesTable {
             columns: Column::needed(&columns),
             superseded: self.superseded,
             rollups: false,
+            latest: None,
             threads: context.threads,
         };
         let scan = Scan::plan(&context.snapshot, request, Arc::clone(&context.progress))?;

@@ -115,6 +115,7 @@ impl TableProvider for SeriesTable {
                 columns: Columns { time: true, ..Columns::default() },
                 superseded: Superseded::Hidden,
                 rollups: false,
+                latest: None,
                 threads: 1,
             };
             let progress = Arc::clone(&context.progress);

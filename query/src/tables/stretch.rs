@@ -102,6 +102,7 @@ impl ScoredRows<'_> {
             // What superseded another row was not scored.
             superseded: Superseded::Shown,
             rollups: false,
+            latest: None,
             threads: 1,
         };
         let progress = Arc::clone(&self.context.progress);

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::logical_expr::Expr;
 
 use crate::error::QueryError;
 use crate::limits::TIME_BUCKETS_MAX;
 use crate::tables::columns::{UTC, time_field, times};
-use crate::tables::leaf::{Batches, MakeBatches, leaf_exec};
+use crate::tables::leaf::{Batches, LeafTable, MakeBatches};
 
 const DAY_NANOS: i128 = 86_400_000_000_000;
 /// Buckets of one batch.
@@ -26,12 +24,6 @@ const BATCH_BUCKETS: u32 = 8_192;
 /// The table function.
 #[derive(Debug)]
 pub(crate) struct TimeBuckets;
-
-/// One column, `bucket`: the starts of buckets, in order.
-#[derive(Clone, Debug)]
-struct BucketsTable {
-    buckets: Arc<Buckets>,
-}
 
 /// The starts of buckets, `stride` nanoseconds apart.
 ///
@@ -43,6 +35,7 @@ struct Starts {
     count: u32,
 }
 
+/// One column, `bucket`: the starts of buckets, in order.
 #[derive(Debug)]
 struct Buckets {
     schema: SchemaRef,
@@ -60,7 +53,7 @@ impl TableFunctionImpl for TimeBuckets {
         };
         let starts = Starts::new(stride_nanos(stride)?, nanos(from)?, nanos(to)?)?;
         let schema = Arc::new(Schema::new(vec![time_field("bucket", false)]));
-        Ok(Arc::new(BucketsTable { buckets: Arc::new(Buckets { schema, starts }) }))
+        Ok(Arc::new(LeafTable::new(Buckets { schema, starts })))
     }
 }
 
@@ -119,28 +112,6 @@ impl Starts {
             let start = i128::from(self.first) + i128::from(number) * self.stride;
             i64::try_from(start).expect("a start lies before the end of the range, which is a time")
         })
-    }
-}
-
-#[async_trait]
-impl TableProvider for BucketsTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.buckets.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let buckets: Arc<dyn MakeBatches> = Arc::<Buckets>::clone(&self.buckets);
-        leaf_exec(buckets, projection)
     }
 }
 

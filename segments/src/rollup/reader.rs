@@ -1,6 +1,7 @@
 //! Reads the rollup of a segment, row group by row group.
 #![deny(clippy::indexing_slicing)]
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +19,7 @@ use crate::error::SegmentsError;
 use crate::file_meta::RowGroupMeta;
 use crate::footer::{FilePart, Footer, read_checked};
 use crate::limits::ROLLUP_BYTES_MAX;
-use crate::reader::{Predicate, nanoseconds};
+use crate::reader::{Predicate, nanoseconds, series_range};
 use crate::rollup::columns::RollupColumns;
 use crate::rollup::info::RollupFooter;
 
@@ -63,6 +64,13 @@ impl RollupReader {
     #[must_use]
     pub fn groups(&self) -> &[RowGroupMeta] {
         self.footer.rollup.as_ref().map_or(&[], |rollup| &rollup.info.groups)
+    }
+
+    /// The least and the greatest reference of the series in a row group, as its statistics tell them;
+    /// `None` where there are none.
+    #[must_use]
+    pub fn series_range(&self, row_group: usize) -> Option<RangeInclusive<u32>> {
+        series_range(&self.arrow, row_group)
     }
 
     /// Indices of the row groups that may hold rows that are asked for, in ascending order.

@@ -101,8 +101,8 @@ impl Parts<'_> {
     /// A number per group, straight from the metric's table, so that rollups can answer it.
     fn function(&self, function: &str) -> String {
         let shown: String = self.columns(|group| format!(", {} AS {}", group.column, group.alias));
-        let by = self.groups.iter().map(|group| group.column.as_str()).collect::<Vec<_>>();
-        let by = if by.is_empty() { String::new() } else { format!(" GROUP BY {}", by.join(", ")) };
+        let by: Vec<String> = self.groups.iter().map(|group| group.column.clone()).collect();
+        let by = group_by(&by);
         format!(
             "SELECT {function} AS v, count(m.\"value\") AS n{shown} {}{by} HAVING count(m.\"value\") > 0",
             self.source
@@ -124,14 +124,23 @@ impl Parts<'_> {
         )
     }
 
-    /// The trapezoids between neighbouring samples of each series, summed up per group.
+    /// The integral of each series, summed up per group.
     fn integral(&self) -> String {
+        let columns: Vec<String> = self.dimensions.quoted().collect();
+        let shown = (0..).zip(&columns).map(|(place, column)| format!(", {column} AS s{place}"));
+        let by = group_by(&columns);
+        let each = format!(
+            "SELECT integral(m.\"value\", m.\"time\") AS v, count(m.\"value\") AS n{} {}{by} \
+             HAVING count(m.\"value\") > 0",
+            shown.collect::<String>(),
+            self.source,
+        );
         let shown = self.columns(|group| format!(", s{} AS {}", group.place, group.alias));
+        let by: Vec<String> = self.groups.iter().map(|group| format!("s{}", group.place)).collect();
         format!(
-            "SELECT coalesce(sum((v + v0) / 2.0 * (CAST(t - t0 AS DOUBLE) / 1e9)), 0.0) AS v, \
-             count(*) AS n{shown} FROM ({}) AS steps{} HAVING count(*) > 0",
-            self.steps(),
-            self.by_series()
+            "SELECT coalesce(sum(v), 0.0) AS v, sum(n) AS n{shown} FROM ({each}) AS each_series{} \
+             HAVING count(*) > 0",
+            group_by(&by)
         )
     }
 
@@ -181,11 +190,6 @@ impl Parts<'_> {
         )
     }
 
-    fn by_series(&self) -> String {
-        let by: Vec<String> = self.groups.iter().map(|group| format!("s{}", group.place)).collect();
-        if by.is_empty() { String::new() } else { format!(" GROUP BY {}", by.join(", ")) }
-    }
-
     fn columns(&self, column: impl Fn(&Group) -> String) -> String {
         self.groups.iter().map(column).collect()
     }
@@ -193,6 +197,11 @@ impl Parts<'_> {
     fn aliases(&self, before: &str) -> String {
         self.columns(|group| format!("{before}{}", group.alias))
     }
+}
+
+/// ` GROUP BY …`, if there is anything to group by.
+fn group_by(columns: &[String]) -> String {
+    if columns.is_empty() { String::new() } else { format!(" GROUP BY {}", columns.join(", ")) }
 }
 
 fn groups(question: &Question, dimensions: &Dimensions) -> Vec<Group> {

@@ -1,0 +1,60 @@
+//! The detector of one series by itself, for what is asked afterwards.
+
+use tidewatch_metrics::{EventTime, SeriesId, Severity};
+
+use crate::light::{Expectation, Light, Verdict};
+use crate::order::{Order, Place};
+use crate::state::{SeriesState, WATCHED};
+
+/// What the pipeline says of the rows of one series, told again without rules and without a log.
+///
+/// A function of the rows alone: given those that a series had in order since it began, the answers are
+/// those of [`Pipeline`](crate::Pipeline), bit by bit. Begun later, it comes near them as it learns.
+/// Rows that are not later than the one before are refused for ever: whether a series took a new time
+/// base depends on when they came. State: 128 bytes, and 120 for the daily profile.
+#[derive(Debug)]
+pub struct SeriesDetector {
+    state: SeriesState,
+    order: Order,
+    light: Light,
+}
+
+/// What the detector says of one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    /// What was expected before the row; NaN during the burn-in.
+    pub expected: f64,
+    /// The lower end of the band that holds 98 % of healthy samples; NaN during the burn-in.
+    pub lower: f64,
+    /// The upper end of that band; NaN during the burn-in.
+    pub upper: f64,
+    /// How unlikely the row was.
+    pub severity: Severity,
+}
+
+impl Default for SeriesDetector {
+    fn default() -> Self {
+        let mut state = SeriesState::new(SeriesId::new(0));
+        state.marks |= WATCHED;
+        Self { state, order: Order::default(), light: Light::default() }
+    }
+}
+
+impl SeriesDetector {
+    /// Takes the next row. `None` for one that is not scored: not later than the row before, or without
+    /// a finite value.
+    pub fn observe(&mut self, time: EventTime, value: f64) -> Option<Judgement> {
+        let place = self.order.observe(&mut self.state, 0, time, None).place;
+        if place == Place::Refused || !value.is_finite() {
+            return None;
+        }
+        let Verdict { expectation, severity } =
+            self.light.judge(&mut self.state, time, value, place.step());
+        let Expectation { expected, lower, upper } = expectation.unwrap_or(Expectation::NONE);
+        Some(Judgement { expected, lower, upper, severity })
+    }
+}
+
+#[cfg(test)]
+#[path = "series_detector_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+use std::sync::Arc;
+
+use tidewatch_metrics::{SeriesRef, UnixNanos};
+
+use super::*;
+use crate::testing::{Rng, Table, entry, season, seconds};
+use crate::{Emitted, Pipeline, PipelineConfig, RuleConfig, RuleSet};
+
+/// Two weeks of noise, seasons, a step, pauses, repeats, late rows and rows without a number.
+fn rows(seed: u64) -> Table {
+    let mut rng = Rng::new(seed);
+    let mut table = Table::default();
+    for index in 0..20_160 {
+        let mut time = seconds(index * 60);
+        let step = if index > 15_000 { 30.0 } else { 0.0 };
+        let mut value = season(time) + step + rng.normal();
+        match rng.below(300) {
+            0 => value = f64::NAN,
+            1 => value = f64::INFINITY,
+            2 => value += 40.0,
+            3 => time = seconds(index * 60 - 5_000),
+            4 => time = seconds(index * 60 - 60),
+            5 => continue,
+            _ if index % 5_000 > 4_900 => continue,
+            _ => {}
+        }
+        table.push(0, time, value);
+    }
+    table
+}
+
+/// What a pipeline with a rule that often fires puts out on the rows.
+fn live(table: &Table) -> Emitted {
+    let rule = RuleConfig {
+        name: "high".to_owned(),
+        matchers: vec![("metric".to_owned(), "cpu".to_owned())],
+        when: "value > 50".to_owned(),
+        priority: "page".to_owned(),
+        ..RuleConfig::default()
+    };
+    let mut pipeline = Pipeline::new(PipelineConfig::default());
+    let (rules, mut out) = (RuleSet::new(vec![rule]).unwrap(), Emitted::default());
+    pipeline.set_rules(Arc::new(rules), UnixNanos::default(), &mut out);
+    pipeline.add_series(SeriesRef(0), entry("a"));
+    table.apply(&mut pipeline, 0..table.len(), UnixNanos::default(), &mut out);
+    out
+}
+
+/// What the detector says of the rows from `first` on.
+fn judged(table: &Table, first: usize) -> Vec<Option<Judgement>> {
+    let mut detector = SeriesDetector::default();
+    let rows = table.times.iter().zip(&table.values).skip(first);
+    rows.map(|(time, value)| detector.observe(*time, *value)).collect()
+}
+
+#[test]
+fn severities_and_bands_are_those_that_were_put_out_when_the_rows_came() {
+    for seed in [1, 2] {
+        let table = rows(seed);
+        let (out, judged) = (live(&table), judged(&table, 0));
+        for (row, judged) in judged.iter().enumerate() {
+            let severity = judged.map_or(Severity::ZERO, |judged| judged.severity);
+            assert_eq!(severity, out.severities[row], "seed {seed}, row {row}");
+            let is_scored = !out.flags[row].is_late() && table.values[row].is_finite();
+            assert_eq!(judged.is_some(), is_scored, "seed {seed}, row {row}");
+        }
+        // A time comes in order once only.
+        let of_time = |time| {
+            let rows = table.times.iter().zip(&judged).filter(|(at, _)| **at == time);
+            rows.filter_map(|(_, judged)| *judged).next().expect("alerts are about scored rows")
+        };
+        assert!(out.transitions.len() > 500, "{} transitions", out.transitions.len());
+        let mut known = 0;
+        for transition in &out.transitions {
+            let judged = of_time(transition.event);
+            let bits = |expected: f64, lower: f64, upper: f64| {
+                [expected.to_bits(), lower.to_bits(), upper.to_bits()]
+            };
+            let told = bits(transition.expected, transition.lower, transition.upper);
+            assert_eq!(bits(judged.expected, judged.lower, judged.upper), told, "{transition:?}");
+            known += u32::from(!judged.expected.is_nan());
+        }
+        assert!(known > 500, "the burn-in is short");
+    }
+}
+
+#[test]
+fn a_detector_that_began_two_days_ago_expects_about_the_same() {
+    let table = rows(3);
+    let (whole, late) = (judged(&table, 0), judged(&table, 7_000));
+    let mut apart = 0.0_f64;
+    for (whole, late) in whole[9_880..14_000].iter().zip(&late[2_880..]) {
+        if let (Some(whole), Some(late)) = (whole, late) {
+            let distance = (whole.expected - late.expected).abs();
+            apart = if distance > apart { distance } else { apart };
+        }
+    }
+    assert!(apart > 0.0 && apart < 8.0, "{apart}");
+}
