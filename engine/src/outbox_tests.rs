@@ -1,4 +1,4 @@
-use tidewatch_metrics::{Channel, EventTime, SeriesId, Severity};
+use tidewatch_metrics::{Channel, EventTime, SeriesId, Severity, Subject};
 
 use super::*;
 
@@ -8,11 +8,12 @@ pub(crate) fn transition(key: u128, kind: TransitionKind) -> Transition {
         rule: "r".to_owned(),
         rule_version: "v".to_owned(),
         priority: String::new(),
-        series_id: SeriesId::new(1),
+        subject: Subject::Series(SeriesId::new(1)),
         db: "default".to_owned(),
         metric: "m".to_owned(),
         labels: Vec::new(),
         kind,
+        revision: 0,
         reason: String::new(),
         historical: false,
         onset: EventTime::new(1),

@@ -1,7 +1,5 @@
-use proptest::prelude::*;
-use tidewatch_metrics::SeriesId;
-
 use super::*;
+use proptest::prelude::*;
 
 fn transition(value: f64) -> Transition {
     Transition {
@@ -9,11 +7,12 @@ fn transition(value: f64) -> Transition {
         rule: "checkout slow".to_owned(),
         rule_version: "0123456789abcdef".to_owned(),
         priority: "page".to_owned(),
-        series_id: SeriesId::new(9),
+        subject: Subject::Series(SeriesId::new(9)),
         db: "default".to_owned(),
         metric: "latency_ms".to_owned(),
         labels: vec![("host".to_owned(), "a".to_owned())],
         kind: TransitionKind::Firing,
+        revision: 0,
         reason: "severity 7.2 > 6".to_owned(),
         historical: true,
         onset: EventTime::new(-5),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::{TimestampNanosecondType, UInt32Type, UInt64Type};
 use tidewatch_env::{Clock, Disk, Rng, SimClock, SimDisk};
-use tidewatch_operators::PercentilesConfig;
+use tidewatch_operators::{PercentilesConfig, RuleSet};
 use tidewatch_segments::{EventFile, FileKind, Manifest, percentiles_batch};
 use tidewatch_wal::WalConfig;
 

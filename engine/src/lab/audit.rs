@@ -222,7 +222,7 @@ impl Audit<'_> {
     /// Every transition has arrived, in order within its series, and nothing else has.
     fn check_deliveries(&self, replayed: &Replayed) -> Result<(), Finding> {
         let mut arrived = self.machine.world.lock().arrivals.clone();
-        arrived.sort_by_key(|arrival| arrival.series);
+        arrived.sort_by_key(|arrival| arrival.subject);
         let due = replayed.due();
         if arrived == due {
             return Ok(());

@@ -164,7 +164,7 @@ impl Replayed {
     pub(super) fn due(&self) -> Vec<Arrival> {
         let due = self.transitions.iter().filter(|t| t.kind.is_delivered() && !t.historical);
         let mut due: Vec<_> = due.map(Arrival::of).collect();
-        due.sort_by_key(|arrival| arrival.series);
+        due.sort_by_key(|arrival| arrival.subject);
         due
     }
 }
