@@ -58,6 +58,28 @@ fn a_record_that_is_cut_or_too_long_is_no_record() {
 }
 
 #[test]
+fn an_amendment_of_a_group_comes_back_and_a_mark_that_nobody_knows_is_refused() {
+    let transition = Transition {
+        kind: TransitionKind::Amended,
+        subject: Subject::Group(GroupId(9)),
+        historical: true,
+        revision: 7,
+        ..transition(1.0)
+    };
+    let times = TransitionTimes::default();
+    let record = TransitionRecord { cause: Lsn::new(4), times, transition };
+    let mut bytes = record.encode();
+    let Some(LogRecord::Transition(back)) = decode(KIND_TRANSITION, &bytes) else {
+        panic!("a transition is decoded as one")
+    };
+    assert_eq!(*back, record);
+    // Behind cause, times, key and kind.
+    assert_eq!(bytes[8 + 24 + 16 + 1], 3);
+    bytes[8 + 24 + 16 + 1] = 4;
+    assert!(decode(KIND_TRANSITION, &bytes).is_none());
+}
+
+#[test]
 fn starts_ticks_deliveries_and_hashes_come_back() {
     let start = StartRecord {
         version: "0.1.0".to_owned(),

@@ -39,7 +39,7 @@ fn read_rule(mut section: Section<'_>) -> Option<RuleConfig> {
     let when = section.required(
         "when",
         "\"value\", \"severity\", \"score\" or \"rate\", then > >= < <= == != and a number; \
-         or \"absent\", alone or with > and seconds",
+         or \"absent\", alone or with > and seconds; or percentile(\"NAME\", Q), then as the first ones",
     );
     let longest = u64::try_from(RULE_DURATION_NANOS_MAX).expect("a bound is positive");
     let bounds = Duration::ZERO..=Duration::from_nanos(longest);

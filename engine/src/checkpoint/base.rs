@@ -37,6 +37,12 @@ impl Base {
         }
     }
 
+    /// Windows as of this record, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn with_windows(windows: Lsn) -> Self {
+        Self { windows, ..Self::first() }
+    }
+
     /// Empty state before the record `from`, although there were earlier ones.
     pub(crate) fn without_state(from: Lsn) -> Self {
         Self { replay_from: from, is_exact: false, ..Self::first() }
@@ -63,6 +69,11 @@ impl Base {
     /// Per slot the record up to which the state has its rows.
     pub(crate) fn covered(&self) -> &[Lsn; SLOTS] {
         &self.covered
+    }
+
+    /// The last record of which anything in the state is.
+    pub(crate) fn reached(&self) -> Lsn {
+        self.covered_max.max(self.windows)
     }
 
     /// Whether the state may have rows of the record.

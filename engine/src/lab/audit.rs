@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use tidewatch_env::Disk;
-use tidewatch_metrics::Lsn;
+use tidewatch_metrics::{Lsn, Transition};
 use tidewatch_wal::WalError;
 
 use crate::EngineError;
@@ -241,7 +241,7 @@ impl Audit<'_> {
         shown.map_err(|error| query(format!("a segment is unreadable: {error:?}")))
     }
 
-    /// Files and memory together show each logged transition once.
+    /// Each transition is logged once, and files and memory together show it once.
     pub(super) fn alerts(&self, process: &Process, replayed: &Replayed) -> Result<(), Finding> {
         let query = |told: String| Finding::new(Layer::Query, told);
         let snapshot = process.snapshot();
@@ -258,8 +258,19 @@ impl Audit<'_> {
             }
         }
         shown.extend(process.alerts_in_memory());
-        let logged = replayed.logged.iter();
-        let logged: Vec<_> = logged.map(|(key, kind)| format!("{key}:{}", kind.name())).collect();
+        let logged: Vec<_> = replayed.logged.iter().map(Transition::dedupe_key).collect();
+        let ids = |transitions: &[Transition]| {
+            let mut ids: Vec<_> = transitions.iter().map(Transition::id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let (in_log, put_out) = (ids(&replayed.logged), ids(&replayed.transitions));
+        if in_log != put_out {
+            let (in_log, put_out) = (in_log.len(), put_out.len());
+            let told =
+                format!("{in_log} transitions are logged, {put_out} put out, and they differ");
+            return Err(Finding::new(Layer::ReplayHash, told));
+        }
         if shown == logged {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{SchemaRef, UInt32Type};
+use arrow::datatypes::{SchemaRef, TimestampNanosecondType, UInt32Type};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -48,7 +48,8 @@ impl EventsTable {
                 schema: alerts_schema(),
                 files: context.snapshot.alerts.clone(),
                 tail: alerts_batch(&context.alerts),
-                identity: &["key", "transition"],
+                // An alert may be amended often, also of one window: the reason tells the revision.
+                identity: &["key", "transition", "event", "reason"],
                 progress: Arc::clone(&context.progress),
             }),
         }
@@ -102,6 +103,8 @@ impl EventRows {
                 identity.push_str(texts.value(row));
             } else if let Some(numbers) = column.as_primitive_opt::<UInt32Type>() {
                 identity.push_str(&numbers.value(row).to_string());
+            } else if let Some(times) = column.as_primitive_opt::<TimestampNanosecondType>() {
+                identity.push_str(&times.value(row).to_string());
             }
             identity.push('\0');
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
 use tidewatch_metrics::{Lsn, Slot, UnixNanos};
-use tidewatch_operators::{RuleConfig, RuleSet};
+use tidewatch_operators::{PercentilesConfig, RuleConfig, RuleSet};
 use tidewatch_segments::{CompactionInstruments, SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
     DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule,
@@ -115,14 +115,28 @@ pub(super) fn config(life: Life) -> EngineConfig {
         rule("odd", "severity >= 2", 0),
         rule("climbing", "rate > 80", 0),
         rule("silent", "absent > 1", 500_000_000),
+        rule("peak", "percentile(\"cpu\", 1) > 100", 0),
+        rule("lasting", "percentile(\"hosts\", 0.5) > 50", 1_000_000_000),
     ];
+    let percentiles = |name: &str, by: &[&str], slides: i64| PercentilesConfig {
+        name: name.to_owned(),
+        matchers: vec![("metric".to_owned(), "cpu".to_owned())],
+        by: by.iter().map(|label| (*label).to_owned()).collect(),
+        window_nanos: slides * 1_000_000_000,
+        slide_nanos: 1_000_000_000,
+        quantiles: vec![0.5],
+        lateness_nanos: 0,
+        keep_nanos: 60_000_000_000,
+    };
+    let percentiles = [percentiles("cpu", &["host"], 1), percentiles("hosts", &[], 2)];
     let mut config = EngineConfig::new(DATA_DIR.into());
     config.shards = life.shards;
     // So small that every life fills some of its files.
     config.wal = WalConfig { segment_bytes_max: SEGMENT_BYTES_MIN, frame_bytes_max: 12 << 10 };
     // Clients and the engine may have different days.
     config.ingest.future_nanos_max = None;
-    config.rules = Arc::new(RuleSet::new(rules).expect("the rules are valid"));
+    let rules = RuleSet::with_percentiles(&rules, &percentiles);
+    config.rules = Arc::new(rules.expect("the rules are valid"));
     config.sinks = vec![SinkConfig::Stdout { name: SINK.to_owned() }];
     config
 }
@@ -142,8 +156,9 @@ impl Process {
         let inner = InlineDispatch { shards, hashes: Arc::clone(&hashes), frozen: Vec::new() };
         let tells = || (Arc::clone(&shared.outbox), machine.world.clone());
         let early = machine.alerts_early.then(tells);
-        let from = opened.base.covered().iter().copied().max().unwrap_or_default();
-        let mut dispatch = Proving { inner, proofs: Vec::new(), from, each, early };
+        let from = opened.base.reached();
+        let windows = Arc::clone(&shared.windows);
+        let mut dispatch = Proving { inner, windows, proofs: Vec::new(), from, each, early };
         let log = open_log(machine, &config, &opened)?;
         let due = replay(machine, &config, &opened, &log, &mut dispatch)?;
         let OpenLog { mut wal, position, start, .. } = log;
@@ -238,7 +253,11 @@ impl Process {
             }
             self.frozen.pop_front();
         }
-        Ok(())
+        match self.writer.file_windows().or_else(|_first| self.writer.file_windows()) {
+            Ok(()) => Ok(()),
+            Err(_disk) if self.machine.world.lock().faulted => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A checkpoint, while clients send these requests: slots before and behind them have other records.
@@ -315,9 +334,23 @@ impl Process {
             }
         }
         Ok(match (round, failed) {
-            (Some(mut round), None) => round.seal().map(|record| (round, record)),
+            (Some(round), None) => return self.seal(round),
             (_, failed) => Err(failed.unwrap_or(EngineError::Closed)),
         })
+    }
+
+    /// The windows behind the slots, as of a tick.
+    fn seal(
+        &mut self,
+        mut round: Round,
+    ) -> Result<Result<(Round, CheckpointRecord), EngineError>, EngineError> {
+        let (answer, answered) = bounded(1);
+        self.committer.tick(Box::new(move |ack| drop(answer.send(ack))))?;
+        if let Ok(Err(refused)) = answered.try_recv() {
+            return Ok(Err(refused));
+        }
+        let put = self.checkpointer.put_windows(&mut round);
+        Ok(put.and_then(|()| round.seal()).map(|record| (round, record)))
     }
 
     /// Transitions and reports go into the log, and what is due to the receiver.
