@@ -64,6 +64,7 @@ fn an_amendment_of_a_group_comes_back_and_a_mark_that_nobody_knows_is_refused() 
         subject: Subject::Group(GroupId(9)),
         historical: true,
         revision: 7,
+        expected: 2.0,
         ..transition(1.0)
     };
     let times = TransitionTimes::default();

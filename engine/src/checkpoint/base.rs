@@ -72,6 +72,7 @@ impl Base {
     }
 
     /// The last record of which anything in the state is.
+    #[cfg(any(test, feature = "lab"))]
     pub(crate) fn reached(&self) -> Lsn {
         self.covered_max.max(self.windows)
     }

@@ -7,7 +7,8 @@ use tidewatch_metrics::{EventTime, Lsn, Sketch};
 
 use crate::percentile::closed::Outcome;
 use crate::percentile::group_key::GroupKey;
-use crate::percentile::group_watch::{GroupWatches, Site};
+use crate::percentile::group_watches::GroupWatches;
+use crate::percentile::site::Site;
 use crate::percentile::tally::GroupCounts;
 use crate::percentile::{ClosedWindow, PercentilesRule};
 
@@ -66,7 +67,7 @@ impl Group {
             touched: i64::MIN,
             panes: BTreeMap::new(),
             windows: BTreeMap::new(),
-            watches: GroupWatches::new(born),
+            watches: GroupWatches::new(born, i64::MIN),
             open: BTreeSet::new(),
             forget_at: i64::MIN,
             due: i64::MIN,
@@ -193,11 +194,9 @@ impl Group {
     /// The first rule on the group comes into force at the record `born`, and windows that have closed are
     /// behind it; or, without `born`, the last one has gone.
     pub(crate) fn watch_from(&mut self, born: Option<Lsn>) {
-        self.watches = GroupWatches::new(born.unwrap_or_default());
         let closed = self.windows.iter().rev().find(|(_, window)| window.revision > 0);
-        if let (Some(_), Some((start, _))) = (born, closed) {
-            self.watches.newest = *start;
-        }
+        let newest = closed.map(|(start, _)| *start).filter(|_| born.is_some());
+        self.watches = GroupWatches::new(born.unwrap_or_default(), newest.unwrap_or(i64::MIN));
     }
 
     /// Forgets a window, and the panes that no other window needs.

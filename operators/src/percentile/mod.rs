@@ -8,7 +8,9 @@ mod closed;
 mod group;
 mod group_key;
 mod group_watch;
+mod group_watches;
 mod rule;
+mod site;
 mod tally;
 #[cfg(test)]
 mod testing;

@@ -8,7 +8,7 @@ use tidewatch_metrics::{Lsn, Transition, UnixNanos};
 use crate::limits::{GROUPS_MAX, WINDOWS_BYTES_MAX};
 use crate::percentile::group::Group;
 use crate::percentile::group_key::GroupKey;
-use crate::percentile::group_watch::Site;
+use crate::percentile::site::Site;
 use crate::percentile::tally::GroupCounts;
 use crate::percentile::{Counts, Outcome};
 use crate::watch::RULE_CHANGED;

@@ -37,7 +37,8 @@ use crate::order::{decode_time, encode_time};
 use crate::percentile::WindowSet;
 use crate::percentile::group::{Group, Window};
 use crate::percentile::group_key::GroupKey;
-use crate::percentile::group_watch::{GroupWatches, Site};
+use crate::percentile::group_watches::GroupWatches;
+use crate::percentile::site::Site;
 use crate::percentile::window_set::Groups;
 
 /// Version of the bytes where no rule is on percentiles: those that the first release with percentiles wrote.

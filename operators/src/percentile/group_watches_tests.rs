@@ -1,5 +1,8 @@
-use TransitionKind::{Amended, Firing, Pending, Resolved};
+use std::sync::Arc;
+
+use tidewatch_metrics::TransitionKind::{Amended, Firing, Pending, Resolved};
 use tidewatch_metrics::time::NANOS_PER_SECOND;
+use tidewatch_metrics::{EventTime, Severity, TransitionKind};
 
 use super::*;
 use crate::percentile::testing::{HOSTS, Shards, at, config, second_of};
