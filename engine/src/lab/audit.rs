@@ -104,7 +104,11 @@ impl Audit<'_> {
             return Err(Finding::new(Layer::Query, told));
         }
         if process.proof() != replayed.proof {
-            let told = "another number of shards comes to another state";
+            let told = format!(
+                "another number of shards comes to another state: live {:?}, replayed {:?}",
+                process.proof(),
+                replayed.proof
+            );
             return Err(Finding::new(Layer::ReplayHash, told));
         }
         Ok(())

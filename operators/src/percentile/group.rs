@@ -88,6 +88,8 @@ impl Group {
     pub(crate) fn absorb(&mut self, rule: &PercentilesRule, counts: GroupCounts, now: i64) -> u64 {
         self.newest = self.newest.max(counts.newest);
         self.touched = now;
+        // Where no window may close now, as when rules change, the next tick looks at them.
+        self.due = i64::MIN;
         let mut late = 0_u64;
         for (pane, counts) in counts.panes {
             if self.open_windows(rule, pane, now) {

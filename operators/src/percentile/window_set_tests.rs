@@ -155,6 +155,17 @@ fn rules_that_stay_keep_their_windows_and_those_of_others_are_given_up() {
     assert_eq!(found, [("a", 3), ("c", 1)]);
 }
 
+#[test]
+fn rows_from_before_a_change_of_rules_close_their_windows_at_the_next_tick() {
+    let rules = rules(&[config(60, 60, 0, 600)]);
+    let mut shards = Shards::new(1, &rules);
+    shards.write(0, 0, 1.0);
+    assert_eq!(story(&shards.tick(40).closed), [(-20, 1, 1)]);
+    shards.write(0, 1, 2.0);
+    assert!(shards.set_rules(&rules, 41).closed.is_empty());
+    assert_eq!(story(&shards.tick(42).closed), [(-20, 2, 2)]);
+}
+
 /// Rows of a while: event time, host and value; some late, some of long ago.
 fn noise(seed: u64, rows: i64) -> Vec<(i64, u32, f64)> {
     let mut rng = Rng::new(seed);
