@@ -90,11 +90,10 @@ impl Rule {
     ) -> impl Iterator<Item = (String, RuleProblem)> {
         let ungrouped = self.matchers.iter().filter(|matcher| !of.by.contains(&matcher.label));
         ungrouped.filter_map(|matcher| {
-            let percentiles = of.name.to_string();
             let problem = match of.fixed(&matcher.label) {
-                None => RuleProblem::NotGroupedBy { percentiles },
+                None => RuleProblem::NotGroupedBy { percentiles: Box::from(&*of.name) },
                 Some(fixed) if !matcher.allows(fixed) => {
-                    RuleProblem::Contradiction { percentiles, fixed: fixed.to_owned() }
+                    RuleProblem::Contradiction { fixed: fixed.into() }
                 }
                 Some(_) => return None,
             };

@@ -88,12 +88,10 @@ pub enum RuleProblem {
         text: String,
     },
     /// Percentiles that are not configured.
-    #[error("is about the percentiles {name:?}, which are not configured; {}", known_names(.known))]
+    #[error("names percentiles that are not configured; {}", known_names(.known))]
     UnknownPercentiles {
-        /// The name as given.
-        name: String,
-        /// Those that there are.
-        known: Vec<String>,
+        /// The names of those that there are.
+        known: Box<[String]>,
     },
     /// A label by which the percentiles of the rule do not group.
     #[error(
@@ -102,15 +100,13 @@ pub enum RuleProblem {
     )]
     NotGroupedBy {
         /// The name of the percentiles.
-        percentiles: String,
+        percentiles: Box<str>,
     },
     /// A label with a value that the percentiles of the rule leave out.
-    #[error("excludes {fixed:?}, which is all that the percentiles {percentiles:?} count")]
+    #[error("excludes {fixed:?}, which is all that the percentiles of the rule count")]
     Contradiction {
-        /// The name of the percentiles.
-        percentiles: String,
         /// The only value that is counted.
-        fixed: String,
+        fixed: Box<str>,
     },
     /// More rules on percentiles than a set takes.
     #[error("makes {count} rules on percentiles, at most {WINDOW_RULES_MAX} are taken")]

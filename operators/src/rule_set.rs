@@ -167,7 +167,7 @@ fn find_watching(
         let name = condition.percentiles.as_str();
         if !names.contains(name) {
             let known = names.iter().map(|name| (*name).to_owned()).collect();
-            let problem = RuleProblem::UnknownPercentiles { name: name.to_owned(), known };
+            let problem = RuleProblem::UnknownPercentiles { known };
             errors.push(refuse("when".to_owned(), problem));
         }
         let Some(place) = percentiles.iter().position(|known| &*known.name == name) else {

@@ -229,9 +229,7 @@ fn rules_on_percentiles_that_cannot_be_meant_are_refused_with_what_there_is() {
     assert_eq!(window_errors(good, &groups, &[]), Vec::<String>::new());
     assert_eq!(
         window_errors(r#"percentile("typo", 0.99) > 250"#, &[], &["all"]),
-        [
-            r#"rule "r": when is about the percentiles "typo", which are not configured; there are all, latency"#
-        ]
+        [r#"rule "r": when names percentiles that are not configured; there are all, latency"#]
     );
     let outside = window_errors(r#"percentile("latency", 99) > 250"#, &[], &[]);
     assert!(outside[0].ends_with("but the quantile must be a number from 0 to 1"), "{outside:?}");
@@ -244,7 +242,7 @@ fn rules_on_percentiles_that_cannot_be_meant_are_refused_with_what_there_is() {
     assert_eq!(
         window_errors(good, &[("metric", "cpu")], &[]),
         [
-            r#"rule "r": match.metric excludes "latency_ms", which is all that the percentiles "latency" count"#
+            r#"rule "r": match.metric excludes "latency_ms", which is all that the percentiles of the rule count"#
         ]
     );
     let none = RuleSet::new(vec![config("r", good, &[])]).unwrap_err();

@@ -1,6 +1,7 @@
 //! The engine's process without its threads: every loop is a step that the script calls.
 
 mod clients;
+mod config;
 mod reader;
 mod upkeep;
 
@@ -11,16 +12,11 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
 use tidewatch_metrics::{Lsn, Slot, UnixNanos};
-use tidewatch_operators::{PercentilesConfig, RuleConfig, RuleSet};
 use tidewatch_segments::{CompactionInstruments, SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
-    DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule,
-    SinkConfig, Verdict,
+    DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule, Verdict,
 };
-use tidewatch_wal::{
-    ArchiveInstruments, Preallocator, SEGMENT_BYTES_MIN, WalConfig, WalError, WalHome,
-    WalInstruments,
-};
+use tidewatch_wal::{ArchiveInstruments, Preallocator, WalError, WalHome, WalInstruments};
 
 use crate::EngineError;
 use crate::checkpoint::{Archiver, CheckpointRecord, Checkpointer, Round};
@@ -47,6 +43,8 @@ use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::ShardShared;
 use crate::sources::Sources;
 use crate::threads::Notary;
+
+pub(super) use config::config;
 
 pub(super) const DATA_DIR: &str = "/data";
 const SINK: &str = "pager";
@@ -98,53 +96,6 @@ pub(super) struct Process {
     courier: Schedule,
     rng: Rng,
     _data_dir: DataDir,
-}
-
-/// The configuration of a life.
-pub(super) fn config(life: Life) -> EngineConfig {
-    let rule = |name: &str, when: &str, for_nanos| RuleConfig {
-        name: name.to_owned(),
-        when: when.to_owned(),
-        for_nanos,
-        ..RuleConfig::default()
-    };
-    let high = if life.rules == 0 { "value > 100" } else { "value > 100.5" };
-    let mut rules = vec![
-        rule("high", high, 0),
-        rule("held", "value > 100", 1_000_000_000),
-        rule("odd", "severity >= 2", 0),
-        rule("climbing", "rate > 80", 0),
-        rule("silent", "absent > 1", 500_000_000),
-        rule("peak", "percentile(\"cpu\", 1) > 100", 0),
-        rule("lasting", "percentile(\"hosts\", 0.5) > 50", 1_000_000_000),
-    ];
-    let percentiles = |name: &str, by: &[&str], slides: i64| PercentilesConfig {
-        name: name.to_owned(),
-        matchers: vec![("metric".to_owned(), "cpu".to_owned())],
-        by: by.iter().map(|label| (*label).to_owned()).collect(),
-        window_nanos: slides * 1_000_000_000,
-        slide_nanos: 1_000_000_000,
-        quantiles: vec![0.5],
-        lateness_nanos: 0,
-        keep_nanos: 60_000_000_000,
-    };
-    let percentiles = [percentiles("cpu", &["host"], 1), percentiles("hosts", &[], 2)];
-    let of_windows = if life.windows {
-        &percentiles[..]
-    } else {
-        rules.truncate(5);
-        &[]
-    };
-    let mut config = EngineConfig::new(DATA_DIR.into());
-    config.shards = life.shards;
-    // So small that every life fills some of its files.
-    config.wal = WalConfig { segment_bytes_max: SEGMENT_BYTES_MIN, frame_bytes_max: 12 << 10 };
-    // Clients and the engine may have different days.
-    config.ingest.future_nanos_max = None;
-    let rules = RuleSet::with_percentiles(&rules, of_windows);
-    config.rules = Arc::new(rules.expect("the rules are valid"));
-    config.sinks = vec![SinkConfig::Stdout { name: SINK.to_owned() }];
-    config
 }
 
 impl Process {
