@@ -28,3 +28,4 @@ mod tidy;
 mod tls;
 mod upkeep;
 mod webhook;
+mod window_alerts;

@@ -55,6 +55,8 @@ pub struct WindowInstruments {
     pub closed: Counter,
     /// `tidewatch_engine_percentiles_revised_total`: windows that closed again, with late rows.
     pub revised: Counter,
+    /// `tidewatch_engine_percentiles_amended_total`: amendments of alerts by windows that late rows changed.
+    pub amended: Counter,
     /// `tidewatch_engine_percentiles_rows_late_total`: rows whose windows were forgotten already: in no percentiles.
     pub rows_late: Counter,
     /// `tidewatch_engine_percentiles_rows_refused_total`: rows of groups beyond the limit: in no percentiles.
@@ -78,6 +80,11 @@ impl WindowInstruments {
             name("revised"),
             "Windows that closed again, with late rows",
             self.revised.clone(),
+        );
+        registry.register(
+            name("amended"),
+            "Amendments of alerts by windows that late rows changed",
+            self.amended.clone(),
         );
         registry.register(
             name("rows_late"),

@@ -123,7 +123,7 @@ impl Opened {
                     self.sinks = checkpoint.index.outbox.sinks.clone();
                     self.sources.restore(&checkpoint.index.offsets);
                     let outbox = checkpoint.index.outbox;
-                    self.shared.outbox.restore_checkpoint(outbox, self.base.covered());
+                    self.shared.outbox.restore_checkpoint(outbox, &self.base);
                     return Ok(());
                 }
                 error!(number, "a checkpoint has another form; falling back to an older one");
@@ -185,7 +185,7 @@ impl Opened {
         }
         if let Some(entry) = checkpoint.index.windows {
             let Some(state) = checkpoint.windows()? else { return Ok(false) };
-            if !self.shared.windows.restore(entry.lsn, Arc::clone(&rules.rules), &state) {
+            if !self.shared.windows.restore(entry.lsn, &rules, &state) {
                 return Ok(false);
             }
             self.shards.iter_mut().for_each(|shard| shard.set_counted(entry.lsn));

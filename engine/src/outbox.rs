@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tidewatch_metrics::series::SLOTS;
-use tidewatch_metrics::{AlertKey, Lsn, Transition, TransitionKind, TransitionTimes, UnixNanos};
+use tidewatch_metrics::{
+    AlertKey, Lsn, Transition, TransitionId, TransitionKind, TransitionTimes, UnixNanos,
+};
 use tidewatch_segments::{AlertRow, DeliveryRow};
 use tidewatch_sinks::Message;
 
 use crate::admission::Permit;
-use crate::checkpoint::{OutboxEntry, SinkEntry};
+use crate::checkpoint::{Base, OutboxEntry, SinkEntry};
 use crate::instruments::OutboxInstruments;
 use crate::limits::OUTBOX_MESSAGES_MAX;
 use crate::progress::Progress;
@@ -51,7 +52,7 @@ pub struct EventTail {
     pub last_lsn: Lsn,
 }
 
-/// One per transition.
+/// One per transition that is delivered.
 type DedupeKey = (AlertKey, TransitionKind);
 
 /// Transitions on their way out, and what `tidewatch.alerts` and `tidewatch.deliveries` show of them.
@@ -96,13 +97,12 @@ struct SinkQueue {
 struct Recovery {
     /// What the checkpoint told, from which replay begins.
     restored: OutboxEntry,
-    /// Per slot the record up to which the checkpoint has the operators' state: what it caused was
-    /// logged before, and replay does not fire it again.
-    covered: Option<Box<[Lsn; SLOTS]>>,
-    fired: BTreeMap<DedupeKey, Refired>,
+    /// What the checkpoint's state has seen: what that caused was logged before, and replay does not fire it again.
+    base: Option<Base>,
+    fired: BTreeMap<TransitionId, Refired>,
     /// How many transitions replay has fired.
     count: u64,
-    logged: BTreeSet<DedupeKey>,
+    logged: BTreeSet<TransitionId>,
     finished: BTreeMap<String, BTreeSet<DedupeKey>>,
 }
 
@@ -129,7 +129,7 @@ impl Outbox {
             match &mut state.recovery {
                 None => state.fired.push_back(one),
                 Some(recovery) => {
-                    let key = (one.transition.key, one.transition.kind);
+                    let key = one.transition.id();
                     if !recovery.logged.remove(&key) {
                         let place = recovery.count;
                         recovery.count += 1;
@@ -141,13 +141,13 @@ impl Outbox {
         self.wake(state);
     }
 
-    /// Recovery: begins at a checkpoint, with the operators' state up to `covered`, per slot.
-    pub(crate) fn restore_checkpoint(&self, entry: OutboxEntry, covered: &[Lsn; SLOTS]) {
+    /// Recovery: begins at a checkpoint, with the state of `base`.
+    pub(crate) fn restore_checkpoint(&self, entry: OutboxEntry, base: &Base) {
         let mut state = self.lock();
         state.told = entry.lsn;
         if let Some(recovery) = &mut state.recovery {
             recovery.restored = entry;
-            recovery.covered = Some(Box::new(*covered));
+            recovery.base = Some(base.clone());
         }
     }
 
@@ -414,11 +414,10 @@ impl Outbox {
 impl Recovery {
     /// Matches a transition of the log with what replay fires.
     fn meet(&mut self, record: &TransitionRecord) {
-        let slot = usize::from(record.transition.series_id.slot().0);
-        let covered = self.covered.as_ref().map(|covered| covered[slot]).unwrap_or_default();
-        let key = (record.transition.key, record.transition.kind);
-        if record.cause > covered && self.fired.remove(&key).is_none() {
-            self.logged.insert(key);
+        let (id, subject) = (record.transition.id(), record.transition.subject);
+        let covers = |base: &Base| base.covers_alerts(subject, record.cause);
+        if !self.base.as_ref().is_some_and(covers) && self.fired.remove(&id).is_none() {
+            self.logged.insert(id);
         }
     }
 

@@ -1,4 +1,4 @@
-use tidewatch_metrics::{Channel, EventTime, SeriesId, Severity};
+use tidewatch_metrics::{Channel, EventTime, GroupId, SeriesId, Severity, Subject};
 
 use super::*;
 
@@ -8,11 +8,12 @@ pub(crate) fn transition(key: u128, kind: TransitionKind) -> Transition {
         rule: "r".to_owned(),
         rule_version: "v".to_owned(),
         priority: String::new(),
-        series_id: SeriesId::new(1),
+        subject: Subject::Series(SeriesId::new(1)),
         db: "default".to_owned(),
         metric: "m".to_owned(),
         labels: Vec::new(),
         kind,
+        revision: 0,
         reason: String::new(),
         historical: false,
         onset: EventTime::new(1),
@@ -110,6 +111,48 @@ fn recovery_fires_what_the_log_lacks_and_queues_what_no_sink_finished() {
     );
     assert_eq!(waiting(&outbox), [format!("s {}:firing", AlertKey(3))]);
     assert_eq!(outbox.tail(Lsn::new(12)).deliveries.len(), 1);
+}
+
+#[test]
+fn amendments_of_one_alert_are_told_apart_and_delivered_to_nobody() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    let amendment = |event, revision| {
+        let event = EventTime::new(event);
+        Transition { event, revision, ..transition(1, TransitionKind::Amended) }
+    };
+    let all = [amendment(5, 2), amendment(5, 3), amendment(6, 2)];
+    let fire = |transition: &Transition| Fired {
+        transition: transition.clone(),
+        ..fired(1, TransitionKind::Amended, 4)
+    };
+    outbox.push_fired(all.iter().map(fire));
+    let logged =
+        TransitionRecord { transition: all[1].clone(), ..record(1, TransitionKind::Amended) };
+    outbox.restore_transition(Lsn::new(10), logged);
+    assert_eq!(outbox.finish_recovery(&[("s".to_owned(), Lsn::ZERO)]), 0);
+    let progress = Progress::new(1);
+    progress.set_durable(Lsn::new(20), UnixNanos::new(1));
+    let due = outbox.take_releasable(&progress);
+    let told: Vec<_> = due.iter().map(|r| (r.transition.event, r.transition.revision)).collect();
+    assert_eq!(told, [(EventTime::new(5), 2), (EventTime::new(6), 2)]);
+    due.into_iter().for_each(|record| outbox.logged(Lsn::new(21), record));
+    assert!(waiting(&outbox).is_empty());
+    assert_eq!(outbox.tail(Lsn::ZERO).alerts.len(), 3);
+}
+
+#[test]
+fn what_the_windows_of_a_checkpoint_have_caused_is_not_awaited() {
+    let of_group = |key, cause| {
+        let record = record(key, TransitionKind::Firing);
+        let subject = Subject::Group(GroupId(1));
+        let transition = Transition { subject, ..record.transition };
+        TransitionRecord { cause: Lsn::new(cause), transition, ..record }
+    };
+    let outbox = Outbox::new(OutboxInstruments::default());
+    outbox.restore_checkpoint(OutboxEntry::default(), &Base::with_windows(Lsn::new(9)));
+    outbox.restore_transition(Lsn::new(10), of_group(1, 9));
+    outbox.restore_transition(Lsn::new(11), of_group(2, 10));
+    assert_eq!(outbox.finish_recovery(&[]), 1, "only the second one had to be fired again");
 }
 
 #[test]

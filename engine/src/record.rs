@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{
-    AlertKey, Channel, EventTime, Lsn, SampleBatch, SeriesId, SeriesKey, SeriesRef, Severity,
-    Transition, TransitionKind, TransitionTimes, UnixNanos,
+    AlertKey, Channel, EventTime, GroupId, Lsn, SampleBatch, SeriesId, SeriesKey, SeriesRef,
+    Severity, Subject, Transition, TransitionKind, TransitionTimes, UnixNanos,
 };
 use tidewatch_operators::OutputHash;
 use tidewatch_segments::{DeliveryRow, RequestKey};
@@ -56,6 +56,10 @@ pub const KIND_DELETE: u8 = 23;
 pub const KIND_KEYED_SAMPLES: u8 = 24;
 /// Samples of consecutive messages of a source's partition, with their offsets.
 pub const KIND_SOURCED_SAMPLES: u8 = 25;
+
+/// Marks of a transition: it is too old to be delivered; it is of a group, and not of a series.
+const HISTORICAL: u8 = 1;
+const OF_GROUP: u8 = 2;
 
 /// A record, decoded.
 #[derive(Debug)]
@@ -300,10 +304,14 @@ pub(crate) fn take_told(fields: &mut FieldReader<'_>) -> Option<(TransitionTimes
 fn put_transition(out: &mut FieldWriter, transition: &Transition) {
     out.u128(transition.key.0);
     out.u8(transition.kind.code());
-    out.u8(u8::from(transition.historical));
+    let (group, subject) = match transition.subject {
+        Subject::Series(series) => (0, series.get()),
+        Subject::Group(group) => (OF_GROUP, group.0),
+    };
+    out.u8(if transition.historical { HISTORICAL } else { 0 } | group);
     out.u8(transition.channel.code());
     out.u16(transition.severity.steps());
-    out.u128(transition.series_id.get());
+    out.u128(subject);
     out.i64(transition.onset.nanos());
     out.i64(transition.event.nanos());
     out.i64(transition.received.nanos());
@@ -326,15 +334,25 @@ fn put_transition(out: &mut FieldWriter, transition: &Transition) {
         out.text(key);
         out.text(value);
     }
+    if transition.kind == TransitionKind::Amended {
+        out.u32(transition.revision);
+    }
 }
 
 fn take_transition(fields: &mut FieldReader<'_>) -> Option<Transition> {
     let key = AlertKey(fields.u128()?);
     let kind = TransitionKind::from_code(fields.u8()?)?;
-    let historical = fields.u8()? != 0;
+    let marks = fields.u8()?;
+    if marks & !(HISTORICAL | OF_GROUP) != 0 {
+        return None;
+    }
     let channel = Channel::from_code(fields.u8()?);
     let severity = Severity::from_steps(fields.u16()?);
-    let series_id = SeriesId::new(fields.u128()?);
+    let subject = fields.u128()?;
+    let subject = match marks & OF_GROUP {
+        0 => Subject::Series(SeriesId::new(subject)),
+        _ => Subject::Group(GroupId(subject)),
+    };
     let onset = EventTime::new(fields.i64()?);
     let event = EventTime::new(fields.i64()?);
     let received = UnixNanos::new(fields.i64()?);
@@ -347,18 +365,20 @@ fn take_transition(fields: &mut FieldReader<'_>) -> Option<Transition> {
     for _ in 0..fields.count()? {
         labels.push((fields.text()?, fields.text()?));
     }
+    let revision = if kind == TransitionKind::Amended { fields.u32()? } else { 0 };
     Some(Transition {
         key,
         rule,
         rule_version,
         priority,
-        series_id,
+        subject,
         db,
         metric,
         labels,
         kind,
+        revision,
         reason,
-        historical,
+        historical: marks & HISTORICAL != 0,
         onset,
         event,
         severity,

@@ -1,7 +1,5 @@
-use proptest::prelude::*;
-use tidewatch_metrics::SeriesId;
-
 use super::*;
+use proptest::prelude::*;
 
 fn transition(value: f64) -> Transition {
     Transition {
@@ -9,11 +7,12 @@ fn transition(value: f64) -> Transition {
         rule: "checkout slow".to_owned(),
         rule_version: "0123456789abcdef".to_owned(),
         priority: "page".to_owned(),
-        series_id: SeriesId::new(9),
+        subject: Subject::Series(SeriesId::new(9)),
         db: "default".to_owned(),
         metric: "latency_ms".to_owned(),
         labels: vec![("host".to_owned(), "a".to_owned())],
         kind: TransitionKind::Firing,
+        revision: 0,
         reason: "severity 7.2 > 6".to_owned(),
         historical: true,
         onset: EventTime::new(-5),
@@ -56,6 +55,29 @@ fn a_record_that_is_cut_or_too_long_is_no_record() {
     bytes.push(0);
     assert!(decode(KIND_TRANSITION, &bytes).is_none());
     assert!(decode(99, &[]).is_none());
+}
+
+#[test]
+fn an_amendment_of_a_group_comes_back_and_a_mark_that_nobody_knows_is_refused() {
+    let transition = Transition {
+        kind: TransitionKind::Amended,
+        subject: Subject::Group(GroupId(9)),
+        historical: true,
+        revision: 7,
+        expected: 2.0,
+        ..transition(1.0)
+    };
+    let times = TransitionTimes::default();
+    let record = TransitionRecord { cause: Lsn::new(4), times, transition };
+    let mut bytes = record.encode();
+    let Some(LogRecord::Transition(back)) = decode(KIND_TRANSITION, &bytes) else {
+        panic!("a transition is decoded as one")
+    };
+    assert_eq!(*back, record);
+    // Behind cause, times, key and kind.
+    assert_eq!(bytes[8 + 24 + 16 + 1], 3);
+    bytes[8 + 24 + 16 + 1] = 4;
+    assert!(decode(KIND_TRANSITION, &bytes).is_none());
 }
 
 #[test]

@@ -122,7 +122,9 @@ impl Shard {
         self.seen = lsn;
         self.emitted.clear();
         self.pipeline.tick(tick.time, &mut self.emitted);
-        self.shared.windows.add(lsn, Turn::Tick(tick.time), self.pipeline.take_counts());
+        let counts = self.pipeline.take_counts();
+        let of_windows = self.shared.windows.add(lsn, Turn::Tick(tick.time), counts);
+        self.emitted.transitions.extend(of_windows);
         self.release(lsn, None);
         tick.hashed.then(|| self.pipeline.output_hash())
     }
@@ -132,9 +134,10 @@ impl Shard {
         self.seen = lsn;
         self.emitted.clear();
         let counts = self.pipeline.take_counts();
-        self.shared.windows.add(lsn, Turn::Rules(rules.clone()), counts);
+        let of_windows = self.shared.windows.add(lsn, Turn::Rules(rules.clone()), counts);
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
+        self.emitted.transitions.extend(of_windows);
         self.release(lsn, None);
     }
 

@@ -11,9 +11,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tidewatch_env::Disk;
-use tidewatch_metrics::{
-    AlertKey, Lsn, SeriesCatalog, Slot, Transition, TransitionKind, TransitionTimes,
-};
+use tidewatch_metrics::{Lsn, SeriesCatalog, Slot, Transition, TransitionId, TransitionTimes};
 use tidewatch_operators::OutputHash;
 use tidewatch_segments::{Manifest, restore_catalog};
 use tidewatch_wal::{KIND_CALLER_MIN, KIND_GAP, WalReader};
@@ -31,7 +29,7 @@ use crate::salvage::lost_segments;
 use crate::segment_sums::{LoggedDeletes, SegmentSums};
 use crate::shard::ShardRows;
 use crate::verify_shard::{Observer, ScoredRow, VerifyShard};
-use crate::window_sums::WindowSums;
+use crate::window_sums::{Replayed, WindowSums};
 use crate::{EngineError, OPERATORS_VERSION};
 
 /// How a replay is done. The outcome may not depend on it.
@@ -223,8 +221,6 @@ fn oldest_checkpoint(
     Ok(None)
 }
 
-type DedupeKey = (AlertKey, TransitionKind);
-
 /// A replay in progress.
 #[derive(Debug)]
 struct Replay {
@@ -249,7 +245,7 @@ struct Replay {
 struct Seen {
     samples: u64,
     sums: SegmentSums,
-    transitions: BTreeMap<DedupeKey, Transition>,
+    transitions: BTreeMap<TransitionId, Transition>,
 }
 
 /// What replay had put out at a tick.
@@ -266,7 +262,7 @@ impl Observer for Seen {
     }
 
     fn transition(&mut self, transition: Transition) {
-        self.transitions.insert((transition.key, transition.kind), transition);
+        self.transitions.insert(transition.id(), transition);
     }
 }
 
@@ -284,8 +280,8 @@ impl Dispatch for Replay {
             shard.tick(tick, &mut self.seen);
         }
         let counts = self.shards.iter_mut().map(VerifyShard::take_counts).collect();
-        let compared = self.windows.tick(lsn, tick.time, counts);
-        compared.into_iter().for_each(|difference| self.differ(difference));
+        let replayed = self.windows.tick(lsn, tick.time, counts);
+        self.take_windows(replayed);
         if tick.hashed {
             let at = AtTick { hash: self.output_hash(), in_segments: self.seen.sums.rows() };
             self.ticks.insert(lsn, at);
@@ -295,8 +291,8 @@ impl Dispatch for Replay {
     fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
         self.shards.iter_mut().for_each(|shard| shard.apply_all(&mut self.seen));
         let counts = self.shards.iter_mut().map(VerifyShard::take_counts).collect();
-        let compared = self.windows.rules(lsn, rules, counts);
-        compared.into_iter().for_each(|difference| self.differ(difference));
+        let replayed = self.windows.rules(lsn, rules, counts);
+        self.take_windows(replayed);
         for shard in &mut self.shards {
             shard.rules(rules, &mut self.seen);
         }
@@ -386,6 +382,13 @@ impl Replay {
         }
     }
 
+    /// Takes what the windows have come to at a record.
+    fn take_windows(&mut self, replayed: Replayed) {
+        let Replayed { differences, transitions } = replayed;
+        differences.into_iter().for_each(|difference| self.differ(difference));
+        transitions.into_iter().for_each(|transition| self.seen.transition(transition));
+    }
+
     /// Compares what the live run noted in the log.
     fn compare(&mut self, lsn: Lsn, noted: Option<LogRecord>, base: &Base) {
         match noted {
@@ -394,7 +397,7 @@ impl Replay {
             }
             // What the checkpoint's state has seen is not replayed.
             Some(LogRecord::Transition(live))
-                if base.covers(live.transition.series_id.slot(), live.cause) => {}
+                if base.covers_alerts(live.transition.subject, live.cause) => {}
             Some(LogRecord::Transition(live)) => self.compare_transition(lsn, &live),
             Some(LogRecord::OutputHash(live)) => self.compare_hash(live),
             Some(
@@ -426,7 +429,7 @@ impl Replay {
             shard.apply_all(&mut self.seen);
         }
         let key = live.transition.dedupe_key();
-        let replayed = self.seen.transitions.remove(&(live.transition.key, live.transition.kind));
+        let replayed = self.seen.transitions.remove(&live.transition.id());
         match replayed {
             None => self.differ(format!("transition {key} of record {lsn} is not replayed")),
             Some(replayed) if bits(&replayed) == bits(&live.transition) => {

@@ -10,8 +10,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use tidewatch_env::Disk;
-use tidewatch_metrics::fields::FieldReader;
-use tidewatch_metrics::{Lsn, UnixNanos};
+use tidewatch_metrics::{Lsn, Transition, UnixNanos};
 use tidewatch_operators::percentile::Outcome;
 use tidewatch_operators::{Counts, WindowSet};
 use tidewatch_segments::{EventFile, FileKind, Manifest, SegmentsError, percentiles_batch};
@@ -20,7 +19,7 @@ use twox_hash::XxHash3_64;
 use crate::EngineError;
 use crate::checkpoint::WindowsMark;
 use crate::dispatch::RulesInForce;
-use crate::windows::window_row;
+use crate::windows::{decode_windows, window_row};
 
 /// The windows of a replay, and what is known of those of the live run.
 #[derive(Debug)]
@@ -35,6 +34,14 @@ pub(crate) struct WindowSums {
     /// By tick, the hash of all windows that the log notes.
     marks: BTreeMap<Lsn, u64>,
     compared: u64,
+}
+
+/// What a record came to.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    /// What is not as it was live.
+    pub(crate) differences: Vec<String>,
+    pub(crate) transitions: Vec<Transition>,
 }
 
 /// Rows as a wrapping sum of their hashes: equal sums, equal rows.
@@ -81,34 +88,28 @@ impl WindowSums {
 
     /// Takes the windows of the checkpoint; `false` where the bytes are none.
     pub(crate) fn restore(&mut self, at: Lsn, rules: &RulesInForce, state: &[u8]) -> bool {
-        let mut fields = FieldReader::new(state);
-        let set = WindowSet::decode(Arc::clone(&rules.rules), &mut fields);
-        let Some((set, ())) = set.zip(fields.end()) else { return false };
+        let Some(set) = decode_windows(rules, state) else { return false };
         (self.set, self.counted) = (set, at);
         true
     }
 
-    /// A tick, with what all shards have counted. Says what differs.
-    pub(crate) fn tick(&mut self, at: Lsn, now: UnixNanos, counts: Vec<Counts>) -> Vec<String> {
+    /// A tick, with what all shards have counted.
+    pub(crate) fn tick(&mut self, at: Lsn, now: UnixNanos, counts: Vec<Counts>) -> Replayed {
         if at <= self.counted {
-            return Vec::new();
+            return Replayed::default();
         }
-        let outcome = self.set.tick(counts, now);
-        self.compare(at, &outcome)
+        let outcome = self.set.tick(counts, at, now);
+        self.compare(at, outcome)
     }
 
-    /// Rules come into force, behind what all shards have counted. Says what differs.
-    pub(crate) fn rules(
-        &mut self,
-        at: Lsn,
-        rules: &RulesInForce,
-        counts: Vec<Counts>,
-    ) -> Vec<String> {
+    /// Rules come into force, behind what all shards have counted.
+    pub(crate) fn rules(&mut self, at: Lsn, rules: &RulesInForce, counts: Vec<Counts>) -> Replayed {
         if at <= self.counted {
-            return Vec::new();
+            return Replayed::default();
         }
-        let outcome = self.set.set_rules(counts, Arc::clone(&rules.rules), rules.received);
-        self.compare(at, &outcome)
+        self.set.set_alerts_max_age(rules.alerts_max_age_nanos);
+        let outcome = self.set.set_rules(counts, Arc::clone(&rules.rules), at, rules.received);
+        self.compare(at, outcome)
     }
 
     /// Windows compared so far.
@@ -122,11 +123,11 @@ impl WindowSums {
         Some(format!("{} rows of windows that closed at record {at} are not replayed", sum.rows))
     }
 
-    fn compare(&mut self, at: Lsn, outcome: &Outcome) -> Vec<String> {
+    fn compare(&mut self, at: Lsn, outcome: Outcome) -> Replayed {
         let mut differences = Vec::new();
         if self.files.iter().any(|(first, last)| (*first..=*last).contains(&at)) {
             let stored = self.stored.remove(&at).unwrap_or_default();
-            let replayed = sum_of(at, outcome);
+            let replayed = sum_of(at, &outcome);
             if stored == replayed {
                 let closed = u64::try_from(outcome.closed.len()).unwrap_or(u64::MAX);
                 self.compared = self.compared.saturating_add(closed);
@@ -144,7 +145,7 @@ impl WindowSums {
                 ));
             }
         }
-        differences
+        Replayed { differences, transitions: outcome.transitions }
     }
 }
 

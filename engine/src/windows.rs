@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Lsn, UnixNanos};
+use tidewatch_metrics::{Lsn, Transition, TransitionKind, UnixNanos};
 use tidewatch_operators::percentile::Outcome;
-use tidewatch_operators::{ClosedWindow, Counts, RuleSet, WindowSet};
+use tidewatch_operators::{ClosedWindow, Counts, WindowSet};
 use tidewatch_segments::WindowRow;
 use tracing::warn;
 
@@ -80,24 +80,26 @@ impl Windows {
         Self { shards, progress, state: Mutex::new(state), instruments }
     }
 
-    /// A shard has come to the record `at`, with what it counted since the one before.
-    pub(crate) fn add(&self, at: Lsn, turn: Turn, counts: Counts) {
+    /// A shard has come to the record `at`, with what it counted since the one before. The last shard gets what
+    /// that does to alerts, and puts it out.
+    #[must_use]
+    pub(crate) fn add(&self, at: Lsn, turn: Turn, counts: Counts) -> Vec<Transition> {
         let mut state = self.lock();
         if at <= state.counted {
-            return;
+            return Vec::new();
         }
         let (_, awaited) = state.awaited.entry(at).or_insert_with(|| (turn, Vec::new()));
         awaited.push(counts);
         if awaited.len() < self.shards {
-            return;
+            return Vec::new();
         }
         // ORDER: every shard comes to the records in the log's order, so no earlier one is awaited.
-        if let Some((turn, counts)) = state.awaited.remove(&at) {
-            let outcome = state.turn(at, turn, counts);
-            self.count(&state, &outcome);
-            self.progress.set_closes_at(state.set.closes_at());
-            self.progress.set_counting(state.set.has_rules());
-        }
+        let Some((turn, counts)) = state.awaited.remove(&at) else { return Vec::new() };
+        let outcome = state.turn(at, turn, counts);
+        self.count(&state, &outcome);
+        self.progress.set_closes_at(state.set.closes_at());
+        self.progress.set_counting(state.set.has_rules());
+        outcome.transitions
     }
 
     /// Whether there is anything to count, so that checkpoints have to hold the windows.
@@ -117,10 +119,8 @@ impl Windows {
 
     /// Takes the windows as they were after the record `at`; `false` where the bytes are none of the rules
     /// in force.
-    pub(crate) fn restore(&self, at: Lsn, rules: Arc<RuleSet>, bytes: &[u8]) -> bool {
-        let mut fields = FieldReader::new(bytes);
-        let decoded = WindowSet::decode(rules, &mut fields);
-        let Some((set, ())) = decoded.zip(fields.end()) else { return false };
+    pub(crate) fn restore(&self, at: Lsn, rules: &RulesInForce, bytes: &[u8]) -> bool {
+        let Some(set) = decode_windows(rules, bytes) else { return false };
         let mut state = self.lock();
         self.progress.set_closes_at(set.closes_at());
         self.progress.set_counting(set.has_rules());
@@ -201,6 +201,8 @@ impl Windows {
         let revisions = outcome.closed.iter().filter(|window| window.revision > 1).count();
         instruments.closed.inc_by(closed);
         instruments.revised.inc_by(u64::try_from(revisions).unwrap_or(u64::MAX));
+        let amended = outcome.transitions.iter().filter(|t| t.kind == TransitionKind::Amended);
+        instruments.amended.inc_by(u64::try_from(amended.count()).unwrap_or(u64::MAX));
         instruments.rows_late.inc_by(outcome.rows_late);
         let Outcome { rows_refused, windows_given_up, .. } = *outcome;
         if rows_refused > 0 {
@@ -227,8 +229,11 @@ impl Windows {
 impl State {
     fn turn(&mut self, at: Lsn, turn: Turn, counts: Vec<Counts>) -> Outcome {
         let outcome = match turn {
-            Turn::Tick(now) => self.set.tick(counts, now),
-            Turn::Rules(rules) => self.set.set_rules(counts, rules.rules, rules.received),
+            Turn::Tick(now) => self.set.tick(counts, at, now),
+            Turn::Rules(rules) => {
+                self.set.set_alerts_max_age(rules.alerts_max_age_nanos);
+                self.set.set_rules(counts, rules.rules, at, rules.received)
+            }
         };
         self.reached = at;
         if at > self.filed {
@@ -240,6 +245,15 @@ impl State {
         }
         outcome
     }
+}
+
+/// Windows as a checkpoint holds them, under the rules in force; `None` where the bytes are none of these.
+pub(crate) fn decode_windows(rules: &RulesInForce, bytes: &[u8]) -> Option<WindowSet> {
+    let mut fields = FieldReader::new(bytes);
+    let mut set = WindowSet::decode(Arc::clone(&rules.rules), &mut fields)?;
+    fields.end()?;
+    set.set_alerts_max_age(rules.alerts_max_age_nanos);
+    Some(set)
 }
 
 /// A window as files and `tidewatch.percentiles` show it.

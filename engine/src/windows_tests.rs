@@ -1,15 +1,17 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{TimestampNanosecondType, UInt32Type, UInt64Type};
 use tidewatch_env::{Clock, Disk, Rng, SimClock, SimDisk};
-use tidewatch_operators::PercentilesConfig;
+use tidewatch_metrics::TransitionId;
+use tidewatch_operators::{PercentilesConfig, RuleConfig, RuleSet};
 use tidewatch_segments::{EventFile, FileKind, Manifest, percentiles_batch};
-use tidewatch_wal::WalConfig;
+use tidewatch_wal::{WalConfig, WalReader};
 
 use super::*;
 use crate::config::EngineConfig;
 use crate::idempotency::crash_tests::Node;
+use crate::record::{LogRecord, decode};
 use crate::{EngineError, Verdict, VerifyConfig, VerifyReport, verify};
 
 const SECOND: i64 = 1_000_000_000;
@@ -28,10 +30,20 @@ fn config(shards: usize, window_s: i64) -> EngineConfig {
         keep_nanos: 10_000 * SECOND,
     };
     let all = [percentiles("all", &[], 1), percentiles("zone", &["zone"], 2)];
+    let rule = |name: &str, when: &str| RuleConfig {
+        name: name.to_owned(),
+        when: when.to_owned(),
+        for_nanos: window_s * SECOND / 2,
+        ..RuleConfig::default()
+    };
+    let rules = [
+        rule("high", r#"percentile("zone", 0.5) > 500"#),
+        rule("low", r#"percentile("all", 0.25) < 300"#),
+    ];
     let mut config = EngineConfig::new("/data".into());
     config.shards = shards;
     config.wal = WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 900 << 10 };
-    config.rules = Arc::new(RuleSet::with_percentiles(&[], &all).unwrap());
+    config.rules = Arc::new(RuleSet::with_percentiles(&rules, &all).unwrap());
     config
 }
 
@@ -94,6 +106,21 @@ fn counted(found: &BTreeMap<(String, String, i64, u32), u64>, of: &str) -> u64 {
     last.values().map(|(_, count)| count).sum()
 }
 
+/// The transitions in the log, none of them twice.
+fn logged(disk: &SimDisk) -> BTreeSet<TransitionId> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let [wal, archive] = ["/data/wal", "/data/archive"].map(std::path::Path::new);
+    let mut reader = WalReader::open_with_archive(disk, wal, archive, Lsn::new(1)).unwrap();
+    let mut ids = BTreeSet::new();
+    while let Some(record) = reader.next_record().unwrap() {
+        if let Some(LogRecord::Transition(one)) = decode(record.kind, record.payload) {
+            assert!(one.transition.subject.series().is_none());
+            assert!(ids.insert(one.transition.id()), "{:?} is logged twice", one.transition);
+        }
+    }
+    ids
+}
+
 /// Lets time pass without rows until all windows have closed.
 fn let_close(node: &mut Node, clock: &SimClock) {
     for _ in 0..200 {
@@ -101,6 +128,7 @@ fn let_close(node: &mut Node, clock: &SimClock) {
         node.committer.tick_if_awaited().unwrap();
     }
     assert_eq!(node.windows.lock().set.closes_at(), None, "ticks come also without rows");
+    node.note().unwrap();
 }
 
 fn replay(disk: &SimDisk, shards: usize, rechunk: Option<u64>) -> VerifyReport {
@@ -129,6 +157,7 @@ fn windows_outlive_restarts_checkpoints_and_other_numbers_of_shards() {
                     let shards = [1, 2, 7][usize::try_from(rng.below(3)).unwrap()];
                     node = Node::start_as(&disk, &clock, &config(shards, 10)).unwrap();
                 }
+                3..6 => node.note().unwrap(),
                 _ => {}
             }
         }
@@ -143,6 +172,9 @@ fn windows_outlive_restarts_checkpoints_and_other_numbers_of_shards() {
         let reports = [(1, None), (2, Some(7)), (7, Some(3))].map(|(n, cut)| replay(&disk, n, cut));
         assert!(reports[0].windows_compared > 50, "SEED={seed}: {reports:?}");
         assert!(reports.iter().all(|r| r.windows_compared == reports[0].windows_compared));
+        let logged = logged(&disk).len() as u64;
+        assert!(logged > 20, "SEED={seed}: {logged}");
+        assert!(reports.iter().all(|r| r.alerts_compared == logged), "SEED={seed}: {reports:?}");
     }
 }
 
@@ -193,7 +225,8 @@ fn wherever_a_crash_hits_every_row_of_the_log_is_in_its_windows_once() {
         assert_eq!(counted(&found, "all"), node.samples(), "op {op}");
         assert_eq!(counted(&found, "zone"), 2 * node.samples(), "op {op}");
         drop(node);
-        replay(&disk, 2, Some(op));
+        let report = replay(&disk, 2, Some(op));
+        assert_eq!(report.alerts_compared, logged(&disk).len() as u64, "op {op}");
     }
 }
 

@@ -25,4 +25,6 @@ pub use series::{SeriesId, SeriesKey, SeriesRef, Slot};
 pub use severity::{Flags, Severity};
 pub use sketch::Sketch;
 pub use time::{EventTime, UnixNanos};
-pub use transition::{AlertKey, Transition, TransitionKind, TransitionTimes};
+pub use transition::{
+    AlertKey, GroupId, Subject, Transition, TransitionId, TransitionKind, TransitionTimes,
+};

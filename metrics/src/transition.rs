@@ -14,6 +14,30 @@ impl fmt::Display for AlertKey {
     }
 }
 
+/// Names a group of series whose rows are counted together: the hash of its canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u128);
+
+/// What an alert is about. What is told of one subject is delivered in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A series.
+    Series(SeriesId),
+    /// A group of series, by its percentiles.
+    Group(GroupId),
+}
+
+impl Subject {
+    /// The series, unless it is a group.
+    #[must_use]
+    pub const fn series(self) -> Option<SeriesId> {
+        match self {
+            Self::Series(series) => Some(series),
+            Self::Group(_) => None,
+        }
+    }
+}
+
 /// Where an alert goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TransitionKind {
@@ -23,6 +47,8 @@ pub enum TransitionKind {
     Firing,
     /// The alert is over.
     Resolved,
+    /// Late rows have changed a window that the alert was told from. The alert stays as it is.
+    Amended,
 }
 
 impl TransitionKind {
@@ -33,6 +59,7 @@ impl TransitionKind {
             Self::Pending => "pending",
             Self::Firing => "firing",
             Self::Resolved => "resolved",
+            Self::Amended => "amended",
         }
     }
 
@@ -43,6 +70,7 @@ impl TransitionKind {
             Self::Pending => 0,
             Self::Firing => 1,
             Self::Resolved => 2,
+            Self::Amended => 3,
         }
     }
 
@@ -53,11 +81,12 @@ impl TransitionKind {
             0 => Some(Self::Pending),
             1 => Some(Self::Firing),
             2 => Some(Self::Resolved),
+            3 => Some(Self::Amended),
             _ => None,
         }
     }
 
-    /// Whether sinks get it; a pending alert is only stored.
+    /// Whether sinks get it; what is pending or amended is only stored.
     #[must_use]
     pub const fn is_delivered(self) -> bool {
         matches!(self, Self::Firing | Self::Resolved)
@@ -78,27 +107,32 @@ pub struct Transition {
     pub rule_version: String,
     /// Free text of the rule.
     pub priority: String,
-    /// The series.
-    pub series_id: SeriesId,
-    /// The series' database.
+    /// The series or the group.
+    pub subject: Subject,
+    /// Its database.
     pub db: String,
-    /// The series' metric name.
+    /// Its metric's name; empty where a group has rows of several ones.
     pub metric: String,
-    /// The series' labels.
+    /// Its labels.
     pub labels: Vec<(String, String)>,
     /// Where the alert goes.
     pub kind: TransitionKind,
+    /// Of an amendment the revision of the window, at least 1; else 0.
+    pub revision: u32,
     /// Why, in words: the condition with its numbers, or `rule_changed`.
     pub reason: String,
     /// Too old at its reception to be delivered.
     pub historical: bool,
-    /// Event time of the sample with which the condition began to hold; of a silence, when it became too long.
+    /// Event time of the sample with which the condition began to hold; of a silence, when it became too long; of
+    /// a group, the end of the window with which it did.
     pub onset: EventTime,
-    /// Event time of the sample that caused this transition; of a silence, when it was long enough for it.
+    /// Event time of the sample that caused this transition; of a silence, when it was long enough for it; of a
+    /// group, the end of the window.
     pub event: EventTime,
-    /// Severity of that sample; 0 where silence is the cause.
+    /// Severity of that sample; 0 where silence or a window is the cause.
     pub severity: Severity,
-    /// Value of that sample, or its rate where the rule looks at it; of the last sample where silence is the cause.
+    /// Value of that sample, or its rate where the rule looks at it; of the last sample where silence is the cause;
+    /// of a group, the percentile of the window.
     pub value: f64,
     /// The value that the detector expected; NaN where it expects none yet.
     pub expected: f64,
@@ -108,13 +142,30 @@ pub struct Transition {
     pub upper: f64,
     /// The channel that fired.
     pub channel: Channel,
-    /// When the sample's record was received; the log's time where silence is the cause.
+    /// When the sample's record was received; the log's time where silence or a window is the cause.
     pub received: UnixNanos,
-    /// The series' last values as a small picture in text.
+    /// The last values as a small picture in text.
     pub sparkline: String,
 }
 
+/// Tells all transitions of all alerts apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TransitionId {
+    key: AlertKey,
+    kind: TransitionKind,
+    /// Of an amendment the end of the window and its revision.
+    window: Option<(EventTime, u32)>,
+}
+
 impl Transition {
+    /// What tells it from all others.
+    #[must_use]
+    pub fn id(&self) -> TransitionId {
+        let is_amendment = self.kind == TransitionKind::Amended;
+        let window = is_amendment.then_some((self.event, self.revision));
+        TransitionId { key: self.key, kind: self.kind, window }
+    }
+
     /// One per transition: `key:transition`.
     #[must_use]
     pub fn dedupe_key(&self) -> String {

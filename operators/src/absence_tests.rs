@@ -4,7 +4,7 @@ use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 use tidewatch_metrics::{
-    EventTime, SeriesKey, SeriesRef, Slot, Transition, TransitionKind, UnixNanos,
+    EventTime, SeriesKey, SeriesRef, Slot, Subject, Transition, TransitionKind, UnixNanos,
 };
 
 use TransitionKind::{Firing, Pending, Resolved};
@@ -344,8 +344,10 @@ fn silences_are_those_of_a_naive_listener_on_any_number_of_pipelines() {
         for listeners in &mut spread {
             let count = listeners.len();
             let told = listeners.iter_mut().flat_map(Listener::told);
-            let series = |id| (0..SERIES).zip(&entries).find(|(_, e)| e.id == id).map(|(s, _)| s);
-            let mut told: Vec<_> = told.map(|t| (series(t.series_id), t.kind, t.onset)).collect();
+            let series = |id| {
+                (0..SERIES).zip(&entries).find(|(_, e)| id == Subject::Series(e.id)).map(|(s, _)| s)
+            };
+            let mut told: Vec<_> = told.map(|t| (series(t.subject), t.kind, t.onset)).collect();
             told.sort_unstable_by_key(|(series, kind, onset)| (*series, *onset, *kind));
             assert_eq!(told, expected, "seed {seed}, {count} pipelines");
         }

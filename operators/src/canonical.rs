@@ -139,7 +139,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// Takes a quoted text from the front of `input`.
-fn unquote(input: &mut &str) -> Option<String> {
+pub(crate) fn unquote(input: &mut &str) -> Option<String> {
     let mut chars = input.strip_prefix('"')?.chars();
     let mut out = String::new();
     loop {

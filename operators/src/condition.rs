@@ -9,9 +9,15 @@ use tidewatch_metrics::Severity;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Condition {
     pub(crate) subject: Subject,
-    pub(crate) comparison: Comparison,
+    pub(crate) bound: Bound,
+}
+
+/// What a number is compared with, and how.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bound {
+    comparison: Comparison,
     /// Finite, and never -0.
-    pub(crate) bound: f64,
+    number: f64,
 }
 
 /// The number that is looked at.
@@ -26,7 +32,7 @@ pub(crate) enum Subject {
 
 /// How it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Comparison {
+enum Comparison {
     Greater,
     GreaterOrEqual,
     Less,
@@ -42,7 +48,19 @@ impl Condition {
         let (subject, rest) = Subject::ALL
             .into_iter()
             .find_map(|subject| Some((subject, text.strip_prefix(subject.name())?)))?;
-        let rest = rest.trim_start();
+        Some(Self { subject, bound: Bound::parse(rest)? })
+    }
+
+    /// Whether it holds where its subject is this number.
+    pub(crate) fn holds(&self, number: f64) -> bool {
+        self.bound.holds(number)
+    }
+}
+
+impl Bound {
+    /// The sign and the number that `text` spells; spaces are free.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim_start();
         // Longer spellings first: `>=` begins with `>`.
         let (comparison, rest) = [
             Comparison::GreaterOrEqual,
@@ -53,15 +71,15 @@ impl Condition {
             Comparison::Less,
         ]
         .into_iter()
-        .find_map(|comparison| Some((comparison, rest.strip_prefix(comparison.sign())?)))?;
-        let bound: f64 = rest.trim().parse().ok()?;
+        .find_map(|comparison| Some((comparison, text.strip_prefix(comparison.sign())?)))?;
+        let number: f64 = rest.trim().parse().ok()?;
         // Adding 0 turns -0 into 0, which compares the same and must be spelt the same.
-        bound.is_finite().then_some(Self { subject, comparison, bound: bound + 0.0 })
+        number.is_finite().then_some(Self { comparison, number: number + 0.0 })
     }
 
-    /// Whether it holds where its subject is this number.
+    /// Whether a number is on its side.
     pub(crate) fn holds(&self, number: f64) -> bool {
-        let order = number.partial_cmp(&self.bound);
+        let order = number.partial_cmp(&self.number);
         match self.comparison {
             Comparison::Greater => order == Some(Ordering::Greater),
             Comparison::GreaterOrEqual => {
@@ -77,7 +95,13 @@ impl Condition {
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.subject.name(), self.comparison.sign(), self.bound)
+        write!(f, "{} {}", self.subject.name(), self.bound)
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.comparison.sign(), self.number)
     }
 }
 
@@ -105,7 +129,7 @@ impl Subject {
 }
 
 impl Comparison {
-    pub(crate) const fn sign(self) -> &'static str {
+    const fn sign(self) -> &'static str {
         match self {
             Self::Greater => ">",
             Self::GreaterOrEqual => ">=",

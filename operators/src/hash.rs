@@ -1,6 +1,6 @@
 //! Hashes that replay compares: sums over series and samples, which no order or sharding changes.
 
-use tidewatch_metrics::{AlertKey, EventTime, Flags, SeriesId, Severity, Transition};
+use tidewatch_metrics::{AlertKey, EventTime, Flags, GroupId, Lsn, SeriesId, Severity, Transition};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
 /// Odd constants of a good bit mixture (those of SplitMix64 and of xxh3).
@@ -65,6 +65,26 @@ pub(crate) fn alert_key(db: &str, rule: u128, series: SeriesId, onset: EventTime
     bytes.extend_from_slice(&rule.to_le_bytes());
     bytes.extend_from_slice(&series.get().to_le_bytes());
     bytes.extend_from_slice(&onset.nanos().to_le_bytes());
+    bytes.extend_from_slice(db.as_bytes());
+    AlertKey(XxHash3_128::oneshot(&bytes))
+}
+
+/// Names an alert of a group: xxh3-128 of the database, the rule's canonical text, the group, the onset, and the
+/// record `born` since which the group is counted.
+///
+/// A group that is forgotten and met again may see the same windows once more: `born` tells their alerts apart.
+/// No series' alert has the same bytes, since no rule is about both.
+pub(crate) fn group_alert_key(
+    db: &str,
+    rule: u128,
+    (group, born): (GroupId, Lsn),
+    onset: EventTime,
+) -> AlertKey {
+    let mut bytes = Vec::with_capacity(db.len() + 56);
+    bytes.extend_from_slice(&rule.to_le_bytes());
+    bytes.extend_from_slice(&group.0.to_le_bytes());
+    bytes.extend_from_slice(&onset.nanos().to_le_bytes());
+    bytes.extend_from_slice(&born.get().to_le_bytes());
     bytes.extend_from_slice(db.as_bytes());
     AlertKey(XxHash3_128::oneshot(&bytes))
 }

@@ -24,6 +24,7 @@ mod patience;
 pub mod percentile;
 pub mod pipeline;
 mod profile;
+mod quantile;
 mod rate;
 mod reason;
 pub mod rows;

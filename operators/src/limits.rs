@@ -35,6 +35,8 @@ pub const WINDOW_NANOS_MAX: i64 = 86_400 * NANOS_PER_SECOND;
 pub const SLIDES_MAX: i64 = 360;
 /// Groups of one of them.
 pub const GROUPS_MAX: usize = 10_000;
+/// Rules on percentiles of one set. So there are at most as many alerts as groups times this.
+pub const WINDOW_RULES_MAX: usize = 32;
 /// Bytes that the windows of all of them take, as they are counted.
 pub const WINDOWS_BYTES_MAX: usize = 64 << 20;
 

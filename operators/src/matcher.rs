@@ -7,7 +7,7 @@ use crate::limits::{MATCHER_BYTES_MAX, REGEX_PROGRAM_BYTES_MAX};
 use crate::rule_error::RuleProblem;
 
 /// The key that stands for the metric's name.
-const METRIC: &str = "metric";
+pub(crate) const METRIC: &str = "metric";
 
 /// A condition on one label; a label that a series does not have is the empty text.
 #[derive(Clone, Debug)]
@@ -80,7 +80,11 @@ impl Matcher {
 
     /// Whether the series is meant.
     pub(crate) fn matches(&self, key: &SeriesKey) -> bool {
-        let found = label_of(key, &self.label);
+        self.allows(label_of(key, &self.label))
+    }
+
+    /// Whether what has this text as the label's value is meant.
+    pub(crate) fn allows(&self, found: &str) -> bool {
         let same = match &self.regex {
             Some(regex) => regex.is_match(found),
             None => found == self.text,

@@ -190,7 +190,7 @@ fn a_changed_rule_resolves_its_alerts_and_an_unchanged_one_keeps_them() {
     assert_eq!(ended.len(), 8);
     assert!(ended.iter().all(|t| t.kind == Resolved && t.rule == "old"));
     assert!(ended.iter().all(|t| t.reason == "rule_changed" && t.received == received(5)));
-    assert!(ended.is_sorted_by_key(|t| t.series_id), "one order for every spread");
+    assert!(ended.is_sorted_by_key(|t| t.subject), "one order for every spread");
     assert_eq!((ended[0].event, ended[0].value.to_bits()), (seconds(0), 9.0_f64.to_bits()));
     out.clear();
     (0..8).for_each(|series| table.push(series, seconds(10), 8.0));

@@ -7,8 +7,10 @@ use tidewatch_metrics::time::NANOS_PER_SECOND;
 
 use crate::absence::Absence;
 use crate::alert::Observation;
-use crate::condition::{Condition, Subject};
+use crate::condition::{Bound, Condition, Subject};
 use crate::light::Expectation;
+use crate::percentile::ClosedWindow;
+use crate::quantile::QuantileCondition;
 use crate::rule::Rule;
 
 /// The reason of a transition that a sample caused, by the number `found` that the rule looks at.
@@ -26,22 +28,7 @@ pub(crate) fn reason(
         Subject::Score => format!("{found:.2}"),
     };
     let name = condition.subject.name();
-    let bound = format!("{} {}", condition.comparison.sign(), condition.bound);
-    let mut out = match kind {
-        TransitionKind::Pending => {
-            format!("{name} {subject} {bound}, fires after {}", duration(rule.for_nanos))
-        }
-        TransitionKind::Firing if rule.for_nanos == 0 => format!("{name} {subject} {bound}"),
-        TransitionKind::Firing => {
-            format!("{name} {subject} {bound} for {}", duration(rule.for_nanos))
-        }
-        TransitionKind::Resolved if rule.keep_firing_nanos == 0 => {
-            format!("{name} {subject}, no longer {bound}")
-        }
-        TransitionKind::Resolved => {
-            format!("{name} {subject}, not {bound} for {}", duration(rule.keep_firing_nanos))
-        }
-    };
+    let mut out = compared(rule, kind, &format!("{name} {subject}"), condition.bound);
     if condition.subject != Subject::Value {
         append(&mut out, format_args!(", value {}", number(seen.value)));
     }
@@ -52,6 +39,69 @@ pub(crate) fn reason(
         append(&mut out, format_args!("{comma} expected {expected} ({lower} to {upper})"));
     }
     out
+}
+
+/// The reason of a transition that a window caused, in which the percentile was `found`.
+///
+/// `percentile("latency", 0.99) 251.3 > 250 for 5m, of 1234 values in 1m`
+pub(crate) fn window_reason(
+    (rule, condition): (&Rule, &QuantileCondition),
+    kind: TransitionKind,
+    found: f64,
+    window: &ClosedWindow,
+) -> String {
+    let subject = format!("{} {}", condition.subject(), number(found));
+    let mut out = compared(rule, kind, &subject, condition.bound);
+    append(&mut out, format_args!(", {}", counted(window)));
+    out
+}
+
+/// The reason of an amendment: what the percentile of the window was and is.
+///
+/// `percentile("latency", 0.99) 251.3 -> 240.2, no longer > 250 there, of 1234 values in 1m, revision 2`
+pub(crate) fn amendment_reason(
+    condition: &QuantileCondition,
+    before: Option<f64>,
+    found: f64,
+    window: &ClosedWindow,
+) -> String {
+    let (subject, bound) = (condition.subject(), condition.bound);
+    let mut out = match before {
+        Some(before) => format!("{subject} {} -> {}", number(before), number(found)),
+        None => format!("{subject} {} in a window that rows came to late", number(found)),
+    };
+    let told = match (before.map(|before| bound.holds(before)), bound.holds(found)) {
+        (Some(true), true) => "still",
+        (Some(false), true) => "now",
+        (None, true) => "which is",
+        (Some(true), false) => "no longer",
+        (Some(false) | None, false) => "not",
+    };
+    let (counted, revision) = (counted(window), window.revision);
+    append(&mut out, format_args!(", {told} {bound} there, {counted}, revision {revision}"));
+    out
+}
+
+fn counted(window: &ClosedWindow) -> String {
+    let ClosedWindow { start, end, sketch, .. } = window;
+    let length = duration(end.nanos().saturating_sub(start.nanos()));
+    format!("of {} values in {length}", sketch.count())
+}
+
+/// What is said of a number and its bound, whatever the number is of.
+fn compared(rule: &Rule, kind: TransitionKind, subject: &str, bound: Bound) -> String {
+    let (hold, keep) = (duration(rule.for_nanos), duration(rule.keep_firing_nanos));
+    match kind {
+        TransitionKind::Pending => format!("{subject} {bound}, fires after {hold}"),
+        TransitionKind::Firing if rule.for_nanos == 0 => format!("{subject} {bound}"),
+        TransitionKind::Firing => format!("{subject} {bound} for {hold}"),
+        TransitionKind::Resolved if rule.keep_firing_nanos == 0 => {
+            format!("{subject}, no longer {bound}")
+        }
+        TransitionKind::Resolved | TransitionKind::Amended => {
+            format!("{subject}, not {bound} for {keep}")
+        }
+    }
 }
 
 /// The reason of a transition of a rule that waits for silence; `value` is that of the last sample.
@@ -66,7 +116,7 @@ pub(crate) fn absence_reason(
     let bound = absence.bound().unwrap_or(0);
     let mut out = match kind {
         TransitionKind::Resolved if rule.keep_firing_nanos == 0 => "samples again".to_owned(),
-        TransitionKind::Resolved => {
+        TransitionKind::Resolved | TransitionKind::Amended => {
             format!("samples again for {}", duration(rule.keep_firing_nanos))
         }
         TransitionKind::Pending => {

@@ -9,6 +9,7 @@ use crate::limits::{
     MATCHERS_MAX, PRIORITY_BYTES_MAX, RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX,
 };
 use crate::matcher::Matcher;
+use crate::percentile::{GroupKey, PercentilesRule};
 use crate::rule_error::{RuleError, RuleProblem};
 use crate::when::When;
 
@@ -52,6 +53,9 @@ impl Rule {
             refuse("when".to_owned(), RuleProblem::When { text: config.when.clone() });
             return None;
         };
+        if when.quantile().is_some_and(|condition| !condition.is_good()) {
+            refuse("when".to_owned(), RuleProblem::Quantile { text: config.when.clone() });
+        }
         if errors.len() > before {
             return None;
         }
@@ -72,9 +76,39 @@ impl Rule {
         Some(rule)
     }
 
-    /// Whether the rule is about the series.
+    /// Whether the rule is about the series. A rule on windows is about none.
     pub(crate) fn matches(&self, key: &SeriesKey) -> bool {
-        self.matchers.iter().all(|matcher| matcher.matches(key))
+        self.when.quantile().is_none() && self.matchers.iter().all(|matcher| matcher.matches(key))
+    }
+}
+
+impl Rule {
+    /// What keeps the rule from being about groups of these percentiles, by the key of its configuration.
+    pub(crate) fn window_problems(
+        &self,
+        of: &PercentilesRule,
+    ) -> impl Iterator<Item = (String, RuleProblem)> {
+        let ungrouped = self.matchers.iter().filter(|matcher| !of.by.contains(&matcher.label));
+        ungrouped.filter_map(|matcher| {
+            let problem = match of.fixed(&matcher.label) {
+                None => RuleProblem::NotGroupedBy { percentiles: Box::from(&*of.name) },
+                Some(fixed) if !matcher.allows(fixed) => {
+                    RuleProblem::Contradiction { fixed: fixed.into() }
+                }
+                Some(_) => return None,
+            };
+            Some((format!("match.{}", matcher.label), problem))
+        })
+    }
+
+    /// Whether the rule, which is about these percentiles, is about the group.
+    pub(crate) fn matches_group(&self, of: &PercentilesRule, key: &GroupKey) -> bool {
+        self.matchers.iter().all(|matcher| {
+            let labels = of.by.iter().zip(&key.values);
+            let mut values = labels.filter(|(label, _)| **label == matcher.label);
+            // A label by which nothing is grouped has a value that the matcher allows: that was checked.
+            values.all(|(_, value)| matcher.allows(value))
+        })
     }
 }
 

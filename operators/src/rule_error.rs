@@ -6,6 +6,7 @@ use crate::limits::{
     ABSENCE_SECONDS_MAX, BY_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX, PERCENTILES_MAX,
     PRIORITY_BYTES_MAX, QUANTILES_MAX, REGEX_PROGRAM_BYTES_MAX, RULE_DURATION_NANOS_MAX,
     RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX, WINDOW_NANOS_MAX, WINDOW_NANOS_MIN,
+    WINDOW_RULES_MAX,
 };
 
 /// One problem of one rule, by the rule's name and the key of its configuration.
@@ -73,11 +74,45 @@ pub enum RuleProblem {
     #[error(
         "is {text:?}, but must be \"value\", \"severity\", \"score\" or \"rate\", then one of > >= < \
          <= == != and a finite number, as in \"severity > 6\"; or \"absent\", alone or with > and whole seconds \
-         from 1 to {ABSENCE_SECONDS_MAX}"
+         from 1 to {ABSENCE_SECONDS_MAX}; or percentile(\"NAME\", Q) with the name of a [[percentiles]], then as \
+         the first ones"
     )]
     When {
         /// The condition as given.
         text: String,
+    },
+    /// A quantile that is none.
+    #[error("is {text:?}, but the quantile must be a number from 0 to 1")]
+    Quantile {
+        /// The condition as given.
+        text: String,
+    },
+    /// Percentiles that are not configured.
+    #[error("names percentiles that are not configured; {}", known_names(.known))]
+    UnknownPercentiles {
+        /// The names of those that there are.
+        known: Box<[String]>,
+    },
+    /// A label by which the percentiles of the rule do not group.
+    #[error(
+        "is no label that the percentiles {percentiles:?} group by, so no group has it; add it to their \
+         \"by\", or leave it out here"
+    )]
+    NotGroupedBy {
+        /// The name of the percentiles.
+        percentiles: Box<str>,
+    },
+    /// A label with a value that the percentiles of the rule leave out.
+    #[error("excludes {fixed:?}, which is all that the percentiles of the rule count")]
+    Contradiction {
+        /// The only value that is counted.
+        fixed: Box<str>,
+    },
+    /// More rules on percentiles than a set takes.
+    #[error("makes {count} rules on percentiles, at most {WINDOW_RULES_MAX} are taken")]
+    TooManyWindowRules {
+        /// Rules given.
+        count: usize,
     },
     /// A duration out of bounds.
     #[error(
@@ -142,4 +177,11 @@ pub enum RuleTextError {
 
 fn first(errors: &[RuleError]) -> String {
     errors.first().map(ToString::to_string).unwrap_or_default()
+}
+
+fn known_names(known: &[String]) -> String {
+    match known {
+        [] => "there is no [[percentiles]]".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::limits::{PERCENTILES_MAX, RULES_MAX};
+use crate::limits::{PERCENTILES_MAX, RULES_MAX, WINDOW_RULES_MAX};
 use crate::percentile::{PercentilesRule, parse, split};
 use crate::rule::Rule;
 use crate::rule_error::{RuleError, RuleProblem, RuleTextError};
@@ -14,6 +14,8 @@ use crate::{PercentilesConfig, RuleConfig, canonical};
 pub struct RuleSet {
     rules: Vec<Rule>,
     percentiles: Vec<Arc<PercentilesRule>>,
+    /// Of each percentiles, the indices of the rules on their windows, ascending.
+    watching: Vec<Vec<usize>>,
 }
 
 impl RuleSet {
@@ -35,9 +37,11 @@ impl RuleSet {
         percentiles: &[PercentilesConfig],
     ) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
+        let names = percentiles.iter().map(|config| config.name.as_str()).collect();
         let rules = compile_rules(rules, &mut errors);
         let percentiles = compile_percentiles(percentiles, &mut errors);
-        if errors.is_empty() { Ok(Self { rules, percentiles }) } else { Err(errors) }
+        let watching = find_watching(&rules, &percentiles, &names, &mut errors);
+        if errors.is_empty() { Ok(Self { rules, percentiles, watching }) } else { Err(errors) }
     }
 
     /// The text that is logged: equal for equal rules, whatever their order and spelling.
@@ -78,6 +82,16 @@ impl RuleSet {
 
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The indices of the rules on the windows of percentiles number `index`, ascending.
+    pub(crate) fn watching(&self, index: usize) -> &[usize] {
+        self.watching.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether any rule is about windows.
+    pub(crate) fn watches_windows(&self) -> bool {
+        self.watching.iter().any(|rules| !rules.is_empty())
     }
 }
 
@@ -126,6 +140,44 @@ fn compile_percentiles(
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+/// Which rules are about the windows of which percentiles; `names` are those of all that were given.
+fn find_watching(
+    rules: &[Rule],
+    percentiles: &[Arc<PercentilesRule>],
+    names: &BTreeSet<&str>,
+    errors: &mut Vec<RuleError>,
+) -> Vec<Vec<usize>> {
+    let mut watching = vec![Vec::new(); percentiles.len()];
+    let mut count = 0;
+    for (index, rule) in rules.iter().enumerate() {
+        let Some(condition) = rule.when.quantile() else { continue };
+        let refuse = |key: String, problem| RuleError {
+            list: "rule",
+            rule: rule.name.clone(),
+            key,
+            problem,
+        };
+        count += 1;
+        if count == WINDOW_RULES_MAX + 1 {
+            let count = rules.iter().filter(|rule| rule.when.quantile().is_some()).count();
+            errors.push(refuse("when".to_owned(), RuleProblem::TooManyWindowRules { count }));
+        }
+        let name = condition.percentiles.as_str();
+        if !names.contains(name) {
+            let known = names.iter().map(|name| (*name).to_owned()).collect();
+            let problem = RuleProblem::UnknownPercentiles { known };
+            errors.push(refuse("when".to_owned(), problem));
+        }
+        let Some(place) = percentiles.iter().position(|known| &*known.name == name) else {
+            continue;
+        };
+        let problems = rule.window_problems(&percentiles[place]);
+        errors.extend(problems.map(|(key, problem)| refuse(key, problem)));
+        watching[place].push(index);
+    }
+    watching
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use tidewatch_metrics::SeriesKey;
 
 use super::*;
 use crate::limits::RULE_DURATION_NANOS_MAX;
@@ -190,4 +191,65 @@ fn percentiles_that_cannot_be_meant_are_refused_with_their_keys() {
     assert_eq!(errors[0].problem, RuleProblem::DuplicateName);
     let many = vec![percentiles("p"); PERCENTILES_MAX + 1];
     assert_eq!(RuleSet::with_percentiles(&[], &many).unwrap_err().len(), 1);
+}
+
+/// The errors of a rule on the percentiles "latency", as `check` shows them.
+fn window_errors(when: &str, matchers: &[(&str, &str)], others: &[&str]) -> Vec<String> {
+    let mut all: Vec<_> = others.iter().map(|name| percentiles(name)).collect();
+    all.push(PercentilesConfig {
+        by: vec!["service".to_owned()],
+        matchers: vec![("metric".to_owned(), "latency_ms".to_owned())],
+        ..percentiles("latency")
+    });
+    let errors = RuleSet::with_percentiles(&[config("r", when, matchers)], &all).err();
+    errors.unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn rules_on_percentiles_come_back_from_their_text() {
+    let when = r#" percentile( "latency",0.999 ) >= 250"#;
+    let rule = config("r", when, &[("service", "~ a.*"), ("metric", "latency_ms")]);
+    let latency = PercentilesConfig { by: vec!["service".to_owned()], ..percentiles("latency") };
+    let set = RuleSet::with_percentiles(&[rule], &[latency, percentiles("z")]).unwrap();
+    let text = set.canonical_text();
+    assert!(text.contains("\nwhen percentile(\"latency\", 0.999) >= 250\n"), "{text}");
+    let again = RuleSet::from_canonical_text(&text).unwrap();
+    assert_eq!(again.canonical_text(), text);
+    assert_eq!((again.watching(0), again.watching(1)), (&[0_usize][..], &[][..]));
+    assert!(again.watches_windows());
+    let labels = vec![("service".to_owned(), "a".to_owned())];
+    let key = SeriesKey::new("default", "latency", "ms", labels).unwrap();
+    assert!(!again.rules()[0].matches(&key), "a rule on windows watches no series");
+}
+
+#[test]
+fn rules_on_percentiles_that_cannot_be_meant_are_refused_with_what_there_is() {
+    let good = r#"percentile("latency", 0.99) > 250"#;
+    let groups = [("service", "!= canary"), ("metric", "~ latency_.*")];
+    assert_eq!(window_errors(good, &groups, &[]), Vec::<String>::new());
+    assert_eq!(
+        window_errors(r#"percentile("typo", 0.99) > 250"#, &[], &["all"]),
+        [r#"rule "r": when names percentiles that are not configured; there are all, latency"#]
+    );
+    let outside = window_errors(r#"percentile("latency", 99) > 250"#, &[], &[]);
+    assert!(outside[0].ends_with("but the quantile must be a number from 0 to 1"), "{outside:?}");
+    assert_eq!(
+        window_errors(good, &[("host", "a")], &[]),
+        [
+            r#"rule "r": match.host is no label that the percentiles "latency" group by, so no group has it; add it to their "by", or leave it out here"#
+        ]
+    );
+    assert_eq!(
+        window_errors(good, &[("metric", "cpu")], &[]),
+        [
+            r#"rule "r": match.metric excludes "latency_ms", which is all that the percentiles of the rule count"#
+        ]
+    );
+    let none = RuleSet::new(vec![config("r", good, &[])]).unwrap_err();
+    assert!(none[0].to_string().ends_with("there is no [[percentiles]]"), "{none:?}");
+    let many: Vec<_> =
+        (0..=WINDOW_RULES_MAX).map(|name| config(&name.to_string(), good, &[])).collect();
+    let errors = RuleSet::with_percentiles(&many, &[percentiles("latency")]).unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].problem, RuleProblem::TooManyWindowRules { count: WINDOW_RULES_MAX + 1 });
 }

@@ -42,7 +42,8 @@ impl SlotOutputs {
 
     /// Counts one transition.
     pub(crate) fn add_transition(&mut self, transition: &Transition) {
-        let alerts = &mut self.alerts[usize::from(transition.series_id.slot().0)];
+        let series = transition.subject.series().expect("a pipeline's alerts are of series");
+        let alerts = &mut self.alerts[usize::from(series.slot().0)];
         *alerts = alerts.wrapping_add(transition_part(transition));
     }
 

@@ -178,7 +178,8 @@ impl Runner {
                 put = self.apply(log, *received, &rows, &mut out);
             }
         }
-        let told = out.transitions.iter().map(|t| (t.series_id.slot(), format!("{t:?}")));
+        let told =
+            out.transitions.iter().map(|t| (t.subject.series().unwrap().slot(), format!("{t:?}")));
         put.extend(told);
         put
     }

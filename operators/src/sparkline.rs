@@ -4,7 +4,8 @@ use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use crate::hash::Digest;
 
-const VALUES_MAX: usize = 24;
+/// Values that are shown.
+pub(crate) const VALUES_MAX: usize = 24;
 /// More values than any series has. A stored count beyond it is refused, so that counting never overflows.
 const PUSHED_MAX: u64 = 1 << 56;
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

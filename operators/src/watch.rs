@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, SeriesKey, Severity, Slot, Transition, UnixNanos};
+use tidewatch_metrics::{Channel, SeriesKey, Severity, Slot, Subject, Transition, UnixNanos};
 
 use crate::absence::Absence;
 use crate::alert::{Change, Observation};
@@ -19,7 +19,7 @@ use crate::watched::{Told, Watched};
 use crate::{PipelineConfig, RuleSet};
 
 /// The reason of a resolution whose rule is gone or changed.
-const RULE_CHANGED: &str = "rule_changed";
+pub(crate) const RULE_CHANGED: &str = "rule_changed";
 
 /// Which series are watched, and by which rules. A series that no rule matches costs 4 bytes.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ impl Watches {
             self.places.push(place_watch(&mut self.watches, watch));
         }
         // One order, however the series are spread over pipelines.
-        ended.sort_by(|a, b| (a.series_id, &a.rule).cmp(&(b.series_id, &b.rule)));
+        ended.sort_by(|a, b| (a.subject, &a.rule).cmp(&(b.subject, &b.rule)));
         ended
     }
 
@@ -351,11 +351,12 @@ fn transition(rule: &Rule, entry: &SeriesEntry, told: Told) -> Transition {
         rule: rule.name.clone(),
         rule_version: rule.version.clone(),
         priority: rule.priority.clone(),
-        series_id: entry.id,
+        subject: Subject::Series(entry.id),
         db: key.db().to_owned(),
         metric: key.metric().to_owned(),
         labels: key.labels().to_vec(),
         kind,
+        revision: 0,
         reason,
         historical,
         onset,

@@ -46,7 +46,8 @@ impl Memory {
             When::Number(condition) if condition.subject == Subject::Rate => {
                 Self::Rate(Box::new(Rate::NEW))
             }
-            When::Number(_) => Self::Nothing,
+            // A rule on windows watches no series.
+            When::Number(_) | When::Quantile(_) => Self::Nothing,
             When::Absent(patience) => Self::Absence(Box::new(Absence::new(*patience))),
         }
     }
@@ -170,7 +171,7 @@ impl Watched {
             When::Number(condition) if condition.subject == Subject::Rate => {
                 size_of::<Rate>() + ALLOCATION_BYTES
             }
-            When::Number(_) => 0,
+            When::Number(_) | When::Quantile(_) => 0,
             When::Absent(patience) => Absence::bytes(*patience),
         }
     }

@@ -27,7 +27,7 @@
 use std::path::{Path, PathBuf};
 
 use tidewatch_metrics::{
-    AlertKey, EventTime, Lsn, SeriesId, Severity, Sketch, Transition, TransitionKind,
+    AlertKey, EventTime, Lsn, SeriesId, Severity, Sketch, Subject, Transition, TransitionKind,
     TransitionTimes,
 };
 use tidewatch_segments::{AlertRow, DeliveryRow, WindowRow};
@@ -147,11 +147,12 @@ fn alert(world: &World, line: &str) {
         rule: "slow".to_owned(),
         rule_version: "1".to_owned(),
         priority: "page".to_owned(),
-        series_id: SeriesId::new(5),
+        subject: Subject::Series(SeriesId::new(5)),
         db: "default".to_owned(),
         metric: "cpu".to_owned(),
         labels: vec![("host".to_owned(), "a".to_owned())],
         kind,
+        revision: 0,
         reason: "severity 6.25 > 6".to_owned(),
         historical: false,
         onset: EventTime::new(NEW_YEAR * SECOND),

@@ -78,7 +78,7 @@ pub fn alerts_schema() -> SchemaRef {
         text("rule"),
         text("rule_version"),
         text("priority"),
-        text("series_id"),
+        Field::new("series_id", DataType::Utf8, true),
         text("metric"),
         text("labels"),
         text("transition"),
@@ -135,7 +135,7 @@ pub fn alerts_batch(rows: &[AlertRow]) -> RecordBatch {
         of(|t| t.rule.clone()),
         of(|t| t.rule_version.clone()),
         of(|t| t.priority.clone()),
-        of(|t| t.series_id.to_string()),
+        series_ids(rows),
         of(|t| t.metric.clone()),
         of(|t| labels_json(&t.labels)),
         of(|t| t.kind.name().to_owned()),
@@ -155,6 +155,12 @@ pub fn alerts_batch(rows: &[AlertRow]) -> RecordBatch {
         time(|row| row.times.fired.nanos()),
     ];
     RecordBatch::try_new(alerts_schema(), columns).expect("the columns are those of the schema")
+}
+
+/// Alerts of groups are of no series.
+fn series_ids(rows: &[AlertRow]) -> ArrayRef {
+    let series = rows.iter().map(|row| row.transition.subject.series());
+    Arc::new(StringArray::from_iter(series.map(|id| id.map(|id| id.to_string()))))
 }
 
 /// Rows as a batch of [`deliveries_schema`].

@@ -1,6 +1,6 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, TimestampNanosecondType, UInt16Type};
-use tidewatch_metrics::{Channel, SeriesId, Severity};
+use tidewatch_metrics::{Channel, SeriesId, Severity, Subject};
 
 use super::*;
 use crate::fixtures::{Directory, rows_of};
@@ -11,11 +11,12 @@ pub(crate) fn alert(number: u8) -> AlertRow {
         rule: "high".to_owned(),
         rule_version: "0123456789abcdef".to_owned(),
         priority: "page".to_owned(),
-        series_id: SeriesId::new(7),
+        subject: Subject::Series(SeriesId::new(7)),
         db: "default".to_owned(),
         metric: "cpu".to_owned(),
         labels: vec![("host".to_owned(), "a".to_owned())],
         kind: TransitionKind::Firing,
+        revision: 0,
         reason: "severity 7 > 6".to_owned(),
         historical: false,
         onset: EventTime::new(1),

@@ -20,7 +20,7 @@ pub fn body(transition: &Transition, public_url: Option<&str>) -> Vec<u8> {
         rule: &transition.rule,
         rule_version: &transition.rule_version,
         priority: &transition.priority,
-        series_id: transition.series_id.to_string(),
+        series_id: transition.subject.series().map(|series| series.to_string()),
         metric: &transition.metric,
         labels: Labels(&transition.labels),
         transition: transition.kind.name(),
@@ -58,7 +58,8 @@ struct Body<'a> {
     rule: &'a str,
     rule_version: &'a str,
     priority: &'a str,
-    series_id: String,
+    /// None of a group.
+    series_id: Option<String>,
     metric: &'a str,
     labels: Labels<'a>,
     transition: &'static str,

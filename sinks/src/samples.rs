@@ -1,8 +1,8 @@
 //! Messages for the tests of this crate.
 
 use tidewatch_metrics::{
-    AlertKey, Channel, EventTime, SeriesId, Severity, Transition, TransitionKind, TransitionTimes,
-    UnixNanos,
+    AlertKey, Channel, EventTime, SeriesId, Severity, Subject, Transition, TransitionKind,
+    TransitionTimes, UnixNanos,
 };
 
 use crate::Message;
@@ -15,7 +15,7 @@ pub(crate) fn message(series: u128, key: u128) -> Message {
             rule: "checkout slow".to_owned(),
             rule_version: "0123456789abcdef".to_owned(),
             priority: "page".to_owned(),
-            series_id: SeriesId::new(series),
+            subject: Subject::Series(SeriesId::new(series)),
             db: "default".to_owned(),
             metric: "latency_ms".to_owned(),
             labels: vec![
@@ -23,6 +23,7 @@ pub(crate) fn message(series: u128, key: u128) -> Message {
                 ("service".to_owned(), "checkout".to_owned()),
             ],
             kind: TransitionKind::Firing,
+            revision: 0,
             reason: "severity 7.2 > 6".to_owned(),
             historical: false,
             onset: EventTime::new(1_396_342_800_000_000_000),

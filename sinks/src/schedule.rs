@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_env::Rng;
-use tidewatch_metrics::SeriesId;
+use tidewatch_metrics::Subject;
 
 use crate::limits::{QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX};
 use crate::{Message, Outcome, RetryPolicy};
@@ -83,9 +83,9 @@ pub struct Schedule {
     limits: QueueLimits,
     policy: RetryPolicy,
     rng: Rng,
-    queues: BTreeMap<SeriesId, VecDeque<Entry>>,
-    due: BTreeMap<Due, SeriesId>,
-    in_flight: Option<SeriesId>,
+    queues: BTreeMap<Subject, VecDeque<Entry>>,
+    due: BTreeMap<Due, Subject>,
+    in_flight: Option<Subject>,
     messages: usize,
     bytes: usize,
     pushed: u64,
@@ -147,7 +147,7 @@ impl Schedule {
         if !fits && !self.is_empty() {
             return Err(Full);
         }
-        let series = message.transition.series_id;
+        let series = message.transition.subject;
         let number = self.pushed;
         let queue = self.queues.entry(series).or_default();
         if queue.is_empty() {
@@ -216,7 +216,7 @@ impl Schedule {
         verdict
     }
 
-    fn pop(&mut self, series: SeriesId) {
+    fn pop(&mut self, series: Subject) {
         let queue = self.queues.get_mut(&series).expect("what was in flight has a queue");
         let done = queue.pop_front().expect("no queue is empty");
         self.messages -= 1;
@@ -232,7 +232,7 @@ impl Schedule {
     }
 }
 
-fn head(queues: &mut BTreeMap<SeriesId, VecDeque<Entry>>, series: SeriesId) -> &mut Entry {
+fn head(queues: &mut BTreeMap<Subject, VecDeque<Entry>>, series: Subject) -> &mut Entry {
     let queue = queues.get_mut(&series).expect("what is due has a queue");
     queue.front_mut().expect("no queue is empty")
 }

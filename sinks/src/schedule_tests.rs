@@ -233,7 +233,7 @@ fn attempt(
     };
     let key = message.transition.key.0;
     assert!(ready.contains(&key), "{key} is not the head of its series, or early");
-    let series = message.transition.series_id.get();
+    let series = message.transition.subject.series().expect("it is of a series").get();
     let head = oracle.series.get_mut(&series).and_then(VecDeque::front_mut).expect("it is ready");
     head.attempts += 1;
     assert_eq!(attempt, head.attempts);

@@ -227,6 +227,24 @@ fn percentiles_are_checked_with_everything_else() {
 }
 
 #[test]
+fn a_rule_on_percentiles_is_checked_against_them() {
+    let percentiles = "[[percentiles]]\nname = \"latency\"\nwindow = \"1m\"\nquantiles = [0.5]\n";
+    let rule = |name: &str, of: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nwhen = 'percentile(\"{of}\", 0.99) > 250'\n")
+    };
+    let good = load(&format!("{percentiles}{}", rule("slow", "latency")), &[], &[]).expect("good");
+    assert!(good.rules.canonical_text().contains("when percentile(\"latency\", 0.99) > 250\n"));
+    let found = problems(&format!("{percentiles}{}", rule("slow", "typo")), &[], &[]);
+    assert_eq!(
+        found,
+        ["rule.\"slow\".when names percentiles that are not configured; there are latency"]
+    );
+    let broken = percentiles.replace("1m", "soon");
+    let found = problems(&format!("{broken}{}", rule("slow", "latency")), &[], &[]);
+    assert_eq!(found.len(), 1, "the percentiles have a problem, the rule has none: {found:#?}");
+}
+
+#[test]
 fn good_percentiles_mean_what_they_say() {
     let toml = "[[percentiles]]\nname = \"latency\"\nmatch = { metric = \"latency_ms\" }\n\
                 by = [\"service\"]\nwindow = \"1m\"\nquantiles = [0.5, 0.99, 1]\n";

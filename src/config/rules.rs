@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidewatch_operators::limits::RULE_DURATION_NANOS_MAX;
-use tidewatch_operators::{RuleConfig, RuleSet};
+use tidewatch_operators::{RuleConfig, RuleError, RuleProblem, RuleSet};
 use toml::{Table, Value};
 
 use crate::config::percentiles::read_percentiles;
@@ -18,11 +18,17 @@ pub(crate) fn read_rules(root: &mut Table, findings: &mut Findings) -> RuleSet {
         let label = label("rule", name, index);
         rules.extend(read_rule(Section::entry(label, "rule", table, findings)));
     }
+    let problems = findings.problems.len();
     let percentiles = read_percentiles(root, findings);
+    let all_are_read = findings.problems.len() == problems;
     match RuleSet::with_percentiles(&rules, &percentiles) {
         Ok(rules) => rules,
         Err(errors) => {
-            for error in errors {
+            // Percentiles that have a problem of their own are not unknown.
+            let is_told = |error: &&RuleError| {
+                all_are_read || !matches!(error.problem, RuleProblem::UnknownPercentiles { .. })
+            };
+            for error in errors.iter().filter(is_told) {
                 let label = label(error.list, Some(&error.rule), 0);
                 findings.problem(&format!("{label}.{}", error.key), error.problem.to_string());
             }
@@ -39,7 +45,7 @@ fn read_rule(mut section: Section<'_>) -> Option<RuleConfig> {
     let when = section.required(
         "when",
         "\"value\", \"severity\", \"score\" or \"rate\", then > >= < <= == != and a number; \
-         or \"absent\", alone or with > and seconds",
+         or \"absent\", alone or with > and seconds; or percentile(\"NAME\", Q), then as the first ones",
     );
     let longest = u64::try_from(RULE_DURATION_NANOS_MAX).expect("a bound is positive");
     let bounds = Duration::ZERO..=Duration::from_nanos(longest);

@@ -1,7 +1,7 @@
 //! Where a replay begins: at a checkpoint, or at the first record.
 
 use tidewatch_metrics::series::SLOTS;
-use tidewatch_metrics::{Lsn, Slot};
+use tidewatch_metrics::{Lsn, Slot, Subject};
 
 use crate::checkpoint::index::CheckpointIndex;
 use crate::committer::LogPosition;
@@ -17,6 +17,8 @@ pub(crate) struct Base {
     start: Lsn,
     covered: Box<[Lsn; SLOTS]>,
     covered_max: Lsn,
+    /// The record of which the windows of percentiles are.
+    windows: Lsn,
     /// Whether the state is what all records before stand for.
     pub(crate) is_exact: bool,
 }
@@ -30,8 +32,15 @@ impl Base {
             start: Lsn::ZERO,
             covered: Box::new([Lsn::ZERO; SLOTS]),
             covered_max: Lsn::ZERO,
+            windows: Lsn::ZERO,
             is_exact: true,
         }
+    }
+
+    /// Windows as of this record, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn with_windows(windows: Lsn) -> Self {
+        Self { windows, ..Self::first() }
     }
 
     /// Empty state before the record `from`, although there were earlier ones.
@@ -51,6 +60,8 @@ impl Base {
             start: index.start.0,
             covered,
             covered_max: index.greatest_lsn(),
+            // Without percentiles there are none since the start whose rules are in force.
+            windows: index.windows.map_or(index.start.0, |windows| windows.lsn),
             is_exact: true,
         }
     }
@@ -58,6 +69,12 @@ impl Base {
     /// Per slot the record up to which the state has its rows.
     pub(crate) fn covered(&self) -> &[Lsn; SLOTS] {
         &self.covered
+    }
+
+    /// The last record of which anything in the state is.
+    #[cfg(any(test, feature = "lab"))]
+    pub(crate) fn reached(&self) -> Lsn {
+        self.covered_max.max(self.windows)
     }
 
     /// Whether the state may have rows of the record.
@@ -68,6 +85,14 @@ impl Base {
     /// Whether the state has the record's rows of the slot.
     pub(crate) fn covers(&self, slot: Slot, lsn: Lsn) -> bool {
         lsn <= self.covered[usize::from(slot.0)]
+    }
+
+    /// Whether the state has what the record did to alerts of the subject.
+    pub(crate) fn covers_alerts(&self, subject: Subject, lsn: Lsn) -> bool {
+        match subject {
+            Subject::Series(series) => self.covers(series.slot(), lsn),
+            Subject::Group(_) => lsn <= self.windows,
+        }
     }
 
     /// Whether the state has the rules of the start at this record.

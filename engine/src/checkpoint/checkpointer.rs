@@ -185,7 +185,9 @@ impl Checkpointer {
         let last = round.last_lsn();
         let flushed = self.published.oldest_unflushed().is_none_or(|oldest| oldest > last);
         let filed = round.windows.is_none_or(|windows| self.windows.is_filed(windows.lsn));
-        flushed && filed && self.outbox.is_logged(last)
+        // The tick of the windows may have caused transitions as well.
+        let told = round.windows.map_or(last, |windows| windows.lsn);
+        flushed && filed && self.outbox.is_logged(told)
     }
 
     /// Whether the round needs the windows of percentiles, as they are after a tick behind all of its slots.

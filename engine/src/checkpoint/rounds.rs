@@ -167,6 +167,8 @@ impl Rounds {
         record: &CheckpointRecord,
         stop: &AtomicBool,
     ) -> Result<(), Ended> {
+        // ORDER: a shard that answers has put out all that it and the windows have come to so far, so the outbox can
+        // be asked what of that is logged.
         for shard in &self.shards {
             let (answer, answered) = bounded(1);
             shard.send(ShardMessage::Freeze(answer))?;

@@ -239,6 +239,7 @@ impl Node {
         }
         let record = round.seal()?;
         self.flush()?;
+        self.note()?;
         assert!(self.checkpointer.is_covered(&round));
         let note = Append::note(KIND_CHECKPOINT, record.encode(), Box::new(drop));
         self.committer.commit(&mut vec![note])?;

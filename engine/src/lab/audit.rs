@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use tidewatch_env::Disk;
-use tidewatch_metrics::Lsn;
+use tidewatch_metrics::{Lsn, Transition};
 use tidewatch_wal::WalError;
 
 use crate::EngineError;
@@ -104,7 +104,11 @@ impl Audit<'_> {
             return Err(Finding::new(Layer::Query, told));
         }
         if process.proof() != replayed.proof {
-            let told = "another number of shards comes to another state";
+            let told = format!(
+                "another number of shards comes to another state: live {:?}, replayed {:?}",
+                process.proof(),
+                replayed.proof
+            );
             return Err(Finding::new(Layer::ReplayHash, told));
         }
         Ok(())
@@ -222,7 +226,7 @@ impl Audit<'_> {
     /// Every transition has arrived, in order within its series, and nothing else has.
     fn check_deliveries(&self, replayed: &Replayed) -> Result<(), Finding> {
         let mut arrived = self.machine.world.lock().arrivals.clone();
-        arrived.sort_by_key(|arrival| arrival.series);
+        arrived.sort_by_key(|arrival| arrival.subject);
         let due = replayed.due();
         if arrived == due {
             return Ok(());
@@ -241,7 +245,7 @@ impl Audit<'_> {
         shown.map_err(|error| query(format!("a segment is unreadable: {error:?}")))
     }
 
-    /// Files and memory together show each logged transition once.
+    /// Each transition is logged once, and files and memory together show it once.
     pub(super) fn alerts(&self, process: &Process, replayed: &Replayed) -> Result<(), Finding> {
         let query = |told: String| Finding::new(Layer::Query, told);
         let snapshot = process.snapshot();
@@ -258,8 +262,19 @@ impl Audit<'_> {
             }
         }
         shown.extend(process.alerts_in_memory());
-        let logged = replayed.logged.iter();
-        let logged: Vec<_> = logged.map(|(key, kind)| format!("{key}:{}", kind.name())).collect();
+        let logged: Vec<_> = replayed.logged.iter().map(Transition::dedupe_key).collect();
+        let ids = |transitions: &[Transition]| {
+            let mut ids: Vec<_> = transitions.iter().map(Transition::id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let (in_log, put_out) = (ids(&replayed.logged), ids(&replayed.transitions));
+        if in_log != put_out {
+            let (in_log, put_out) = (in_log.len(), put_out.len());
+            let told =
+                format!("{in_log} transitions are logged, {put_out} put out, and they differ");
+            return Err(Finding::new(Layer::ReplayHash, told));
+        }
         if shown == logged {
             return Ok(());
         }

@@ -227,7 +227,7 @@ pub(super) fn start(disk: &SimDisk, salvage: bool) -> Result<Started, String> {
 }
 
 fn try_start(disk: &SimDisk, salvage: bool) -> Result<Started, EngineError> {
-    let mut config = config(Life { shards: SHARDS, rules: 0 });
+    let mut config = config(Life { shards: SHARDS, rules: 0, windows: false });
     config.salvage = salvage;
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let clock: Arc<dyn Clock> = Arc::new(SimClock::new(UnixNanos::new(1_700_000_100_000_000_000)));

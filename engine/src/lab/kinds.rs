@@ -18,6 +18,7 @@ pub(super) fn kind_of(path: &Path) -> &'static str {
         ("alerts-", "alerts file"),
         ("deliveries-", "deliveries file"),
         ("keys-", "keys file"),
+        ("percentiles-", "percentiles file"),
         ("0", "manifest file"),
         ("slots-", "slots file"),
         ("checkpoint-", "checkpoint file"),

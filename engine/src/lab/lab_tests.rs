@@ -9,7 +9,7 @@ const POINTS_MIN: u64 = 20_000;
 const SCRIPTS: u64 = 18;
 
 /// Places of the engine's work at which there must be crashes.
-const PLACES: [(&str, FileOp); 46] = [
+const PLACES: [(&str, FileOp); 49] = [
     ("start", ("log file", DiskOp::Sync)),
     ("start", ("log directory", DiskOp::SyncDir)),
     ("append", ("log file", DiskOp::Write)),
@@ -25,6 +25,9 @@ const PLACES: [(&str, FileOp); 46] = [
     ("flush", ("keys file", DiskOp::Write)),
     ("flush", ("keys file", DiskOp::Sync)),
     ("flush", ("keys file", DiskOp::Rename)),
+    ("flush", ("percentiles file", DiskOp::Write)),
+    ("flush", ("percentiles file", DiskOp::Sync)),
+    ("flush", ("percentiles file", DiskOp::Rename)),
     ("flush", ("segments directory", DiskOp::SyncDir)),
     ("flush", ("manifest file", DiskOp::Create)),
     ("flush", ("manifest file", DiskOp::Write)),

@@ -45,6 +45,7 @@ impl Plant {
             ("alerts file", DiskOp::Sync),
             ("deliveries file", DiskOp::Sync),
             ("keys file", DiskOp::Sync),
+            ("percentiles file", DiskOp::Sync),
             ("segments directory", DiskOp::SyncDir),
             ("manifest file", DiskOp::Sync),
             ("manifest directory", DiskOp::SyncDir),

@@ -15,21 +15,25 @@ use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::record::{TickRecord, TransitionRecord};
 use crate::shard::{Shard, ShardRows};
+use crate::windows::Windows;
 
 /// What the operators of all shards have come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Proof {
     pub(super) state: u64,
     pub(super) output: OutputHash,
+    /// Hash of all windows, and of the rules on them.
+    pub(super) windows: u64,
 }
 
 /// Shards that prove at every record what they have come to.
 #[derive(Debug)]
 pub(super) struct Proving {
     pub(super) inner: InlineDispatch,
+    pub(super) windows: Arc<Windows>,
     /// The last one before a start's own record is what replay has come to.
     pub(super) proofs: Vec<(Lsn, Proof)>,
-    /// Before this record some slots are where a checkpoint left them, and others are not.
+    /// Before this record some slots, or the windows, are where a checkpoint left them, and others are not.
     pub(super) from: Lsn,
     /// Whether every record is proven, or only where the log advances.
     pub(super) each: bool,
@@ -41,7 +45,8 @@ impl Proving {
     pub(super) fn proof(&self) -> Proof {
         let state = self.inner.shards.iter().map(Shard::state_hash).fold(0, u64::wrapping_add);
         let outputs = self.inner.shards.iter().map(Shard::output_hash);
-        Proof { state, output: outputs.fold(OutputHash::default(), added) }
+        let windows = self.windows.encode().state_hash;
+        Proof { state, output: outputs.fold(OutputHash::default(), added), windows }
     }
 
     fn prove(&mut self, lsn: Lsn) {
@@ -70,6 +75,9 @@ impl Dispatch for Proving {
 
     fn tick(&mut self, lsn: Lsn, tick: TickRecord) {
         self.inner.tick(lsn, tick);
+        if let Some((outbox, world)) = &self.early {
+            tell_early(outbox, world, lsn);
+        }
         if self.each {
             self.prove(lsn);
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewatch_env::Disk;
-use tidewatch_metrics::{AlertKey, Lsn, SeriesCatalog, Transition, TransitionKind, UnixNanos};
-use tidewatch_operators::OutputHash;
+use tidewatch_metrics::{Lsn, SeriesCatalog, Transition, UnixNanos};
+use tidewatch_operators::{OutputHash, WindowSet};
 use tidewatch_segments::RequestKey;
 use tidewatch_segments::limits::KEYS_KEPT_NANOS;
 use tidewatch_wal::{KIND_CALLER_MIN, Record, WalReader};
@@ -34,7 +34,7 @@ pub(super) struct Replayed {
     /// As the operators put them out: in order within each series.
     pub(super) transitions: Vec<Transition>,
     /// As they stand in the log.
-    pub(super) logged: Vec<(AlertKey, TransitionKind)>,
+    pub(super) logged: Vec<Transition>,
     pub(super) proof: Proof,
     /// In the order of the log.
     pub(super) deletes: Vec<(Lsn, DeleteRecord)>,
@@ -59,6 +59,7 @@ struct Keyed {
 #[derive(Debug)]
 struct Shards {
     shards: Vec<VerifyShard>,
+    windows: WindowSet,
     seen: Seen,
     log_time: UnixNanos,
     went_back: Option<Lsn>,
@@ -84,6 +85,7 @@ impl Replayed {
         let cut = |shard: usize| u64::try_from(shard).ok();
         let mut dispatch = Shards {
             shards: (0..shards).map(|s| VerifyShard::new(Arc::clone(&catalog), cut(s))).collect(),
+            windows: WindowSet::default(),
             seen: Seen { catalog, rows: Vec::new(), transitions: Vec::new() },
             log_time: UnixNanos::new(i64::MIN),
             went_back: None,
@@ -105,17 +107,17 @@ impl Replayed {
                 fresh.for_each(|keyed| keyed.time = Some(dispatch.log_time));
             }
             if let Some(LogRecord::Transition(record)) = noted {
-                logged.push((record.transition.key, record.transition.kind));
+                logged.push(record.transition);
             }
         }
-        let Shards { mut shards, mut seen, went_back, deletes, .. } = dispatch;
+        let Shards { mut shards, windows, mut seen, went_back, deletes, .. } = dispatch;
         shards.iter_mut().for_each(|shard| shard.apply_all(&mut seen));
         let state = shards.iter().map(VerifyShard::state_hash).fold(0, u64::wrapping_add);
         let outputs = shards.iter().map(VerifyShard::output_hash);
         let output = outputs.fold(OutputHash::default(), added);
         seen.rows.sort_unstable();
         let Seen { rows, transitions, catalog } = seen;
-        let proof = Proof { state, output };
+        let proof = Proof { state, output, windows: windows.state_hash() };
         Ok(Self { rows, transitions, logged, proof, deletes, keyed, catalog, went_back })
     }
 
@@ -164,7 +166,7 @@ impl Replayed {
     pub(super) fn due(&self) -> Vec<Arrival> {
         let due = self.transitions.iter().filter(|t| t.kind.is_delivered() && !t.historical);
         let mut due: Vec<_> = due.map(Arrival::of).collect();
-        due.sort_by_key(|arrival| arrival.series);
+        due.sort_by_key(|arrival| arrival.subject);
         due
     }
 }
@@ -215,9 +217,18 @@ impl Dispatch for Shards {
         }
         self.log_time = tick.time;
         self.shards.iter_mut().for_each(|shard| shard.tick(tick, &mut self.seen));
+        let counts = self.shards.iter_mut().map(VerifyShard::take_counts).collect();
+        let outcome = self.windows.tick(counts, lsn, tick.time);
+        self.seen.transitions.extend(outcome.transitions);
     }
 
-    fn rules(&mut self, _lsn: Lsn, rules: &RulesInForce) {
+    fn rules(&mut self, lsn: Lsn, rules: &RulesInForce) {
+        self.shards.iter_mut().for_each(|shard| shard.apply_all(&mut self.seen));
+        let counts = self.shards.iter_mut().map(VerifyShard::take_counts).collect();
+        self.windows.set_alerts_max_age(rules.alerts_max_age_nanos);
+        let in_force = Arc::clone(&rules.rules);
+        let outcome = self.windows.set_rules(counts, in_force, lsn, rules.received);
+        self.seen.transitions.extend(outcome.transitions);
         self.shards.iter_mut().for_each(|shard| shard.rules(rules, &mut self.seen));
     }
 

@@ -75,6 +75,8 @@ pub(super) struct Life {
     pub(super) shards: usize,
     /// Which set of rules.
     pub(super) rules: usize,
+    /// Whether there are percentiles, and rules on them.
+    pub(super) windows: bool,
 }
 
 /// A body of line protocol, and what it means.
@@ -187,7 +189,7 @@ impl Script {
             vec![flush.clone(), flush, Step::Idle],
         ];
         for (shards, stores) in [1, 2, 2].into_iter().zip(stores) {
-            writer.step(Step::Start(Life { shards, rules: 0 }));
+            writer.step(Step::Start(Life { shards, rules: 0, windows: false }));
             for store in stores {
                 let number = writer.request(0);
                 writer.step(Step::Write(vec![number]));
@@ -211,7 +213,7 @@ impl Writer {
         let shards = 1 + usize::try_from(self.rng.below(3)).expect("small");
         // The second life often changes the rules, and the third changes them back.
         let rules = usize::from(number == 1 && self.one_in(2));
-        self.step(Step::Start(Life { shards, rules }));
+        self.step(Step::Start(Life { shards, rules, windows: true }));
         if self.one_in(4) {
             self.step(Step::Preallocate);
         }

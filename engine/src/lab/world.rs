@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidewatch_metrics::{AlertKey, Lsn, SeriesId, Transition, TransitionKind, UnixNanos};
+use tidewatch_metrics::{AlertKey, Lsn, Subject, Transition, TransitionKind, UnixNanos};
 use tidewatch_sinks::{Message, body};
 
 use crate::ingest::Durability;
@@ -62,7 +62,7 @@ pub(super) struct Fed {
 /// An alert as its receiver knows it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Arrival {
-    pub(super) series: SeriesId,
+    pub(super) subject: Subject,
     pub(super) key: (AlertKey, TransitionKind),
     pub(super) body: Vec<u8>,
 }
@@ -161,7 +161,7 @@ impl World {
 impl Arrival {
     pub(super) fn of(transition: &Transition) -> Self {
         Self {
-            series: transition.series_id,
+            subject: transition.subject,
             key: (transition.key, transition.kind),
             body: body(transition, None),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewatch_metrics::{EventTime, Sketch};
+use tidewatch_metrics::{EventTime, Sketch, Transition};
 
 use crate::percentile::PercentilesRule;
 use crate::percentile::group_key::GroupKey;
@@ -28,6 +28,8 @@ pub struct ClosedWindow {
 pub struct Outcome {
     /// In an order that depends on the log alone.
     pub closed: Vec<ClosedWindow>,
+    /// What closed windows, or the end of rules, did to alerts, in such an order as well.
+    pub transitions: Vec<Transition>,
     /// Rows that came too late: their windows were forgotten.
     pub rows_late: u64,
     /// Rows of groups beyond the limit.
@@ -46,10 +48,6 @@ impl ClosedWindow {
     /// The labels of its group that its series have, in the order of the keys.
     #[must_use]
     pub fn labels(&self) -> Vec<(String, String)> {
-        let labels = self.rule.by.iter().zip(&self.key.values);
-        let labels = labels.filter(|(_, value)| !value.is_empty());
-        let mut labels: Vec<_> = labels.map(|(k, v)| (k.clone(), v.clone())).collect();
-        labels.sort_unstable();
-        labels
+        self.key.labels(&self.rule.by)
     }
 }

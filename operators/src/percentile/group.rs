@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidewatch_metrics::{EventTime, Sketch};
+use tidewatch_metrics::{EventTime, Lsn, Sketch};
 
+use crate::percentile::closed::Outcome;
 use crate::percentile::group_key::GroupKey;
+use crate::percentile::group_watches::GroupWatches;
+use crate::percentile::site::Site;
 use crate::percentile::tally::GroupCounts;
 use crate::percentile::{ClosedWindow, PercentilesRule};
 
@@ -34,12 +37,13 @@ pub(crate) struct Group {
     pub(crate) touched: i64,
     pub(crate) panes: BTreeMap<i64, Sketch>,
     pub(crate) windows: BTreeMap<i64, Window>,
+    pub(crate) watches: GroupWatches,
     open: BTreeSet<i64>,
     /// Log time before which no window is to be forgotten.
     forget_at: i64,
     /// Log time at which something is due, if no row comes.
     due: i64,
-    /// Of all of this, as they are counted.
+    /// Of all of this but the watches, as they are counted.
     bytes: usize,
 }
 
@@ -55,14 +59,15 @@ pub(crate) struct Window {
 }
 
 impl Group {
-    /// A group without rows.
-    pub(crate) fn new(key: &GroupKey) -> Self {
+    /// A group without rows; `born` is the record at which it was met, where rules watch it.
+    pub(crate) fn new(key: &GroupKey, born: Lsn) -> Self {
         Self {
             newest: EventTime::MIN,
             floor: i64::MIN,
             touched: i64::MIN,
             panes: BTreeMap::new(),
             windows: BTreeMap::new(),
+            watches: GroupWatches::new(born, i64::MIN),
             open: BTreeSet::new(),
             forget_at: i64::MIN,
             due: i64::MIN,
@@ -83,6 +88,8 @@ impl Group {
     pub(crate) fn absorb(&mut self, rule: &PercentilesRule, counts: GroupCounts, now: i64) -> u64 {
         self.newest = self.newest.max(counts.newest);
         self.touched = now;
+        // Where no window may close now, as when rules change, the next tick looks at them.
+        self.due = i64::MIN;
         let mut late = 0_u64;
         for (pane, counts) in counts.panes {
             if self.open_windows(rule, pane, now) {
@@ -127,13 +134,9 @@ impl Group {
         self.open.iter().map(|start| self.windows[start].closes_at(rule, *start)).min()
     }
 
-    /// Closes and forgets what is due at log time `now`.
-    pub(crate) fn advance(
-        &mut self,
-        (rule, key): (&Arc<PercentilesRule>, &Arc<GroupKey>),
-        now: i64,
-        out: &mut Vec<ClosedWindow>,
-    ) {
+    /// Closes and forgets what is due.
+    pub(crate) fn advance(&mut self, site: &Site<'_>, out: &mut Outcome) {
+        let (rule, now) = (site.percentiles, site.now);
         let passed = |start: i64, window: &Window| {
             let end = rule.window_end(start).saturating_add(rule.lateness_nanos);
             window.revision == 0 && self.newest.nanos() >= end
@@ -146,7 +149,7 @@ impl Group {
             .filter(|start| passed(*start, &self.windows[start]))
             .collect();
         for start in due {
-            out.push(self.close((rule, key), start));
+            self.close(site, start, out);
         }
         if now >= self.forget_at {
             self.forget_old(rule, now);
@@ -165,12 +168,9 @@ impl Group {
         self.forget_at = kept.into_iter().map(|(_, at)| at).min().unwrap_or(i64::MAX);
     }
 
-    /// Closes an open window.
-    pub(crate) fn close(
-        &mut self,
-        (rule, key): (&Arc<PercentilesRule>, &Arc<GroupKey>),
-        start: i64,
-    ) -> ClosedWindow {
+    /// Closes an open window, and shows it to the rules.
+    pub(crate) fn close(&mut self, site: &Site<'_>, start: i64, out: &mut Outcome) {
+        let rule = site.percentiles;
         self.open.remove(&start);
         let window = self.windows.get_mut(&start).expect("an open window is held");
         window.opened = None;
@@ -181,14 +181,24 @@ impl Group {
         for counts in self.panes.range(start..start.saturating_add(rule.panes())) {
             sketch.merge(counts.1);
         }
-        ClosedWindow {
+        let closed = ClosedWindow {
             rule: Arc::clone(rule),
-            key: Arc::clone(key),
+            key: Arc::clone(site.key),
             start: EventTime::new(rule.pane_start(start)),
             end: EventTime::new(rule.window_end(start)),
             revision,
             sketch,
-        }
+        };
+        self.watches.show(site, (start, &closed), &self.panes, &mut out.transitions);
+        out.closed.push(closed);
+    }
+
+    /// The first rule on the group comes into force at the record `born`, and windows that have closed are
+    /// behind it; or, without `born`, the last one has gone.
+    pub(crate) fn watch_from(&mut self, born: Option<Lsn>) {
+        let closed = self.windows.iter().rev().find(|(_, window)| window.revision > 0);
+        let newest = closed.map(|(start, _)| *start).filter(|_| born.is_some());
+        self.watches = GroupWatches::new(born.unwrap_or_default(), newest.unwrap_or(i64::MIN));
     }
 
     /// Forgets a window, and the panes that no other window needs.
@@ -196,6 +206,7 @@ impl Group {
         let window = self.windows.remove(&start).expect("a window that is held");
         debug_assert!(window.opened.is_none(), "what was counted is put out before");
         self.bytes -= WINDOW_BYTES;
+        self.watches.forget(start);
         self.floor = self.floor.max(rule.window_end(start));
         let panes = self.panes.range(start..start.saturating_add(rule.panes()));
         let needed = |pane: i64| {
@@ -211,7 +222,7 @@ impl Group {
 
     /// Bytes that the group takes, as they are counted: a function of what came, not of the allocator.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.watches.bytes()
     }
 }
 

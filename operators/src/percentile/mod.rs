@@ -7,8 +7,13 @@
 mod closed;
 mod group;
 mod group_key;
+mod group_watch;
+mod group_watches;
 mod rule;
+mod site;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod text;
 mod window_set;
 mod window_state;
@@ -19,5 +24,6 @@ pub use tally::Counts;
 pub use window_set::WindowSet;
 pub use window_state::WINDOWS_FORMAT;
 
+pub(crate) use group_key::GroupKey;
 pub(crate) use tally::{Tally, tally_bytes};
 pub(crate) use text::{parse, split};

@@ -9,7 +9,7 @@ use crate::PercentilesConfig;
 use crate::limits::{
     BY_MAX, QUANTILES_MAX, RULE_NAME_BYTES_MAX, SLIDES_MAX, WINDOW_NANOS_MAX, WINDOW_NANOS_MIN,
 };
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, Operator};
 use crate::percentile::text::text_of;
 use crate::rule::{compile_matchers, is_plain};
 use crate::rule_error::{RuleError, RuleProblem};
@@ -102,6 +102,12 @@ impl PercentilesRule {
     /// Whether rows of the series are counted.
     pub(crate) fn matches(&self, key: &SeriesKey) -> bool {
         self.matchers.iter().all(|matcher| matcher.matches(key))
+    }
+
+    /// The only value that a label has in the rows that are counted, where the matchers say so.
+    pub(crate) fn fixed(&self, label: &str) -> Option<&str> {
+        let fixes = |m: &&Matcher| m.operator == Operator::Equal && m.label == label;
+        self.matchers.iter().find(fixes).map(|matcher| matcher.text.as_str())
     }
 
     /// The window that a pane begins ends here. Saturates at the ends of time.

@@ -2,82 +2,12 @@ use std::collections::BTreeMap as Map;
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::sketch::RELATIVE_ERROR_MAX;
-use tidewatch_metrics::time::NANOS_PER_SECOND;
-use tidewatch_metrics::{EventTime, Lsn, SeriesRef};
 
 use super::*;
+use crate::PercentilesConfig;
 use crate::percentile::ClosedWindow;
-use crate::testing::{Rng, START_SECONDS, Table, entry, seconds};
-use crate::{Emitted, PercentilesConfig, Pipeline, PipelineConfig};
-
-const HOSTS: u32 = 9;
-
-fn config(window: i64, slide: i64, lateness: i64, keep: i64) -> PercentilesConfig {
-    PercentilesConfig {
-        name: "latency".to_owned(),
-        matchers: vec![("metric".to_owned(), "cpu".to_owned())],
-        by: Vec::new(),
-        window_nanos: window * NANOS_PER_SECOND,
-        slide_nanos: slide * NANOS_PER_SECOND,
-        quantiles: vec![0.99, 0.5],
-        lateness_nanos: lateness * NANOS_PER_SECOND,
-        keep_nanos: keep * NANOS_PER_SECOND,
-    }
-}
-
-fn rules(configs: &[PercentilesConfig]) -> Arc<RuleSet> {
-    Arc::new(RuleSet::with_percentiles(&[], configs).unwrap())
-}
-
-fn at(second: i64) -> UnixNanos {
-    UnixNanos::new((START_SECONDS + second) * NANOS_PER_SECOND)
-}
-
-fn second_of(time: EventTime) -> i64 {
-    time.nanos() / NANOS_PER_SECOND - START_SECONDS
-}
-
-/// Several pipelines as shards, each with its hosts, and the windows over them.
-struct Shards {
-    pipelines: Vec<Pipeline>,
-    /// Per host its shard and index there.
-    places: Vec<(usize, u32)>,
-    set: WindowSet,
-    record: u64,
-}
-
-impl Shards {
-    fn new(count: usize, rules: &Arc<RuleSet>) -> Self {
-        let mut set = WindowSet::default();
-        set.set_rules(Vec::new(), Arc::clone(rules), at(0));
-        let mut shards = Self { pipelines: Vec::new(), places: Vec::new(), set, record: 0 };
-        for _ in 0..count {
-            let mut pipeline = Pipeline::new(PipelineConfig::default());
-            pipeline.set_rules(Arc::clone(rules), at(0), &mut Emitted::default());
-            shards.pipelines.push(pipeline);
-        }
-        for host in 0..HOSTS {
-            let shard = host as usize % count;
-            let entry = entry(&host.to_string());
-            let local = shards.pipelines[shard].add_series(SeriesRef(host), entry);
-            shards.places.push((shard, local));
-        }
-        shards
-    }
-
-    fn write(&mut self, host: u32, second: i64, value: f64) {
-        let (shard, local) = self.places[host as usize];
-        let mut table = Table::default();
-        table.push(local, seconds(second), value);
-        self.record += 1;
-        table.apply(&mut self.pipelines[shard], 0..1, at(second), &mut Emitted::default());
-    }
-
-    fn tick(&mut self, second: i64) -> Outcome {
-        let counts = self.pipelines.iter_mut().map(Pipeline::take_counts).collect();
-        self.set.tick(counts, at(second))
-    }
-}
+use crate::percentile::testing::{HOSTS, Shards, at, config, rules, second_of};
+use crate::testing::{Rng, START_SECONDS};
 
 /// Start, revision and count of each window.
 fn story(closed: &[ClosedWindow]) -> Vec<(i64, u32, u64)> {
@@ -216,16 +146,24 @@ fn rules_that_stay_keep_their_windows_and_those_of_others_are_given_up() {
     shards.write(0, 0, 1.0);
     shards.tick(1);
     shards.write(0, 1, 2.0);
-    let counts = shards.pipelines.iter_mut().map(Pipeline::take_counts).collect();
-    let new = rules(&[named("a", &a), named("c", &b)]);
-    let outcome = shards.set.set_rules(counts, Arc::clone(&new), at(2));
+    let outcome = shards.set_rules(&rules(&[named("a", &a), named("c", &b)]), 2);
     assert_eq!((outcome.windows_given_up, outcome.closed.len()), (1, 0));
-    shards.pipelines[0].set_rules(new, at(2), &mut Emitted::default());
     shards.write(0, 2, 3.0);
     shards.tick(3);
     let closed = shards.tick(200).closed;
     let found: Vec<_> = closed.iter().map(|w| (&*w.rule.name, w.sketch.count())).collect();
     assert_eq!(found, [("a", 3), ("c", 1)]);
+}
+
+#[test]
+fn rows_from_before_a_change_of_rules_close_their_windows_at_the_next_tick() {
+    let rules = rules(&[config(60, 60, 0, 600)]);
+    let mut shards = Shards::new(1, &rules);
+    shards.write(0, 0, 1.0);
+    assert_eq!(story(&shards.tick(40).closed), [(-20, 1, 1)]);
+    shards.write(0, 1, 2.0);
+    assert!(shards.set_rules(&rules, 41).closed.is_empty());
+    assert_eq!(story(&shards.tick(42).closed), [(-20, 2, 2)]);
 }
 
 /// Rows of a while: event time, host and value; some late, some of long ago.

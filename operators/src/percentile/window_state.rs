@@ -1,8 +1,8 @@
 //! All windows as bytes: what a checkpoint keeps of them.
 //!
-//! Format 1, numbers little-endian, fields as in `tidewatch_metrics::fields`:
+//! Format 2 where rules are on percentiles, else 1; numbers little-endian, fields as in `tidewatch_metrics::fields`:
 //! ```text
-//! version   u8 = 1
+//! version   u8 = 1 or 2
 //! now       u8: 0 = the log has not ticked; 1 = i64, time of its last tick
 //! rules     u32 count, each in the order of their names:
 //!   hash      u128 of the canonical text
@@ -12,6 +12,13 @@
 //!     newest    i64 event time; floor i64 event time; touched i64 log time
 //!     panes     u32 count, each ascending: number i64, sketch as bytes
 //!     windows   u32 count, each ascending: number i64, revision u32, touched i64, u8: 0 closed, 1 open since i64
+//!     with format 2:
+//!     born      u64 record at which the group was met; newest i64, the first pane of the last window looked at
+//!     watches   u32 count, each in the order of the rules' names:
+//!       rule      u128 hash of the canonical text
+//!       state     as of an alert on a series
+//!       seen      i64 event time of the last window, value f64 of it
+//!       told      u32 count, each ascending: number i64, onset i64, historical u8, value f64
 //! ```
 //!
 //! Equal windows have equal bytes. What is due when follows from the rest.
@@ -22,7 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{EventTime, Sketch, UnixNanos};
+use tidewatch_metrics::{EventTime, Lsn, Sketch, UnixNanos};
 use twox_hash::XxHash3_64;
 
 use crate::RuleSet;
@@ -30,15 +37,19 @@ use crate::order::{decode_time, encode_time};
 use crate::percentile::WindowSet;
 use crate::percentile::group::{Group, Window};
 use crate::percentile::group_key::GroupKey;
+use crate::percentile::group_watches::GroupWatches;
+use crate::percentile::site::Site;
 use crate::percentile::window_set::Groups;
 
-/// Version of the bytes.
-pub const WINDOWS_FORMAT: u8 = 1;
+/// Version of the bytes where no rule is on percentiles: those that the first release with percentiles wrote.
+const UNWATCHED_FORMAT: u8 = 1;
+/// Version of the bytes where some are.
+pub const WINDOWS_FORMAT: u8 = 2;
 
 impl WindowSet {
     /// Appends all windows.
     pub fn encode(&self, out: &mut FieldWriter) {
-        out.u8(WINDOWS_FORMAT);
+        out.u8(format(&self.rules));
         encode_time(self.now, out);
         out.count(self.groups.len());
         for (rule, groups) in self.rules.percentiles().iter().zip(&self.groups) {
@@ -46,6 +57,9 @@ impl WindowSet {
             out.count(groups.len());
             for (key, group) in groups {
                 encode_group(key, group, out);
+                if self.rules.watches_windows() {
+                    group.watches.encode(&self.rules, out);
+                }
             }
         }
     }
@@ -61,7 +75,7 @@ impl WindowSet {
     /// What [`WindowSet::encode`] wrote under the same rules; `None` for everything else.
     #[must_use]
     pub fn decode(rules: Arc<RuleSet>, fields: &mut FieldReader<'_>) -> Option<Self> {
-        if fields.u8()? != WINDOWS_FORMAT {
+        if fields.u8()? != format(&rules) {
             return None;
         }
         let now = decode_time(fields)?;
@@ -70,17 +84,22 @@ impl WindowSet {
         }
         let mut set = Self::default();
         set.now = now;
-        for rule in rules.percentiles() {
+        for (index, rule) in rules.percentiles().iter().enumerate() {
             if fields.u128()? != rule.hash {
                 return None;
             }
-            let groups = decode_groups(rule.by.len(), fields)?;
+            let groups = decode_groups(&rules, index, fields)?;
             set.bytes += groups.values().map(Group::bytes).sum::<usize>();
             set.groups.push(groups);
         }
         set.rules = rules;
         Some(set)
     }
+}
+
+/// The version of the bytes under these rules.
+fn format(rules: &RuleSet) -> u8 {
+    if rules.watches_windows() { WINDOWS_FORMAT } else { UNWATCHED_FORMAT }
 }
 
 fn encode_group(key: &GroupKey, group: &Group, out: &mut FieldWriter) {
@@ -106,7 +125,8 @@ fn encode_group(key: &GroupKey, group: &Group, out: &mut FieldWriter) {
     }
 }
 
-fn decode_groups(values: usize, fields: &mut FieldReader<'_>) -> Option<Groups> {
+fn decode_groups(rules: &RuleSet, index: usize, fields: &mut FieldReader<'_>) -> Option<Groups> {
+    let values = rules.percentiles().get(index)?.by.len();
     let mut groups = Groups::new();
     for _ in 0..fields.count()? {
         let db = fields.text()?;
@@ -118,14 +138,19 @@ fn decode_groups(values: usize, fields: &mut FieldReader<'_>) -> Option<Groups> 
         if groups.last_key_value().is_some_and(|(last, _)| *last >= key) {
             return None;
         }
-        let group = decode_group(&key, fields)?;
+        let mut group = decode_group(&key, fields)?;
+        if rules.watches_windows() {
+            let site = Site::new((rules, index), &key, (0, 0));
+            let is_held = |start| group.windows.contains_key(&start);
+            group.watches = GroupWatches::decode(&site, is_held, fields)?;
+        }
         groups.insert(key, group);
     }
     Some(groups)
 }
 
 fn decode_group(key: &GroupKey, fields: &mut FieldReader<'_>) -> Option<Group> {
-    let mut group = Group::new(key);
+    let mut group = Group::new(key, Lsn::ZERO);
     group.newest = EventTime::new(fields.i64()?);
     group.floor = fields.i64()?;
     group.touched = fields.i64()?;

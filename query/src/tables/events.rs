@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{SchemaRef, UInt32Type};
+use arrow::datatypes::{SchemaRef, TimestampNanosecondType, UInt32Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::internal_datafusion_err;
 use datafusion::error::Result;
@@ -37,7 +37,8 @@ pub(crate) fn alerts(context: &QueryContext) -> LeafTable {
         schema: alerts_schema(),
         files: context.snapshot.alerts.clone(),
         tail: alerts_batch(&context.alerts),
-        identity: &["key", "transition"],
+        // An alert may be amended often, also of one window: the reason tells the revision.
+        identity: &["key", "transition", "event", "reason"],
         progress: Arc::clone(&context.progress),
     })
 }
@@ -65,6 +66,8 @@ impl EventRows {
                 identity.push_str(texts.value(row));
             } else if let Some(numbers) = column.as_primitive_opt::<UInt32Type>() {
                 identity.push_str(&numbers.value(row).to_string());
+            } else if let Some(times) = column.as_primitive_opt::<TimestampNanosecondType>() {
+                identity.push_str(&times.value(row).to_string());
             }
             identity.push('\0');
         }

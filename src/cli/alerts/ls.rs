@@ -70,11 +70,12 @@ fn statement(args: &LsArgs) -> String {
         true => String::new(),
         false => format!("WHERE {}", chosen.join(" AND ")),
     };
-    // A transition follows the one before it, also within the same moment of event time.
+    // A transition follows the one before it, also within the same moment of event time. An amendment changes nothing.
     format!(
         "SELECT * FROM (
              SELECT key, rule, priority, series_id, metric, labels,
-                 CASE max(CASE transition WHEN 'pending' THEN 1 WHEN 'firing' THEN 2 ELSE 3 END)
+                 CASE max(CASE transition WHEN 'pending' THEN 1 WHEN 'firing' THEN 2
+                     WHEN 'resolved' THEN 3 ELSE 0 END)
                      WHEN 1 THEN 'pending' WHEN 2 THEN 'firing' ELSE 'resolved' END AS state,
                  min(onset) AS onset, max(event) AS last_event, max(severity) AS severity,
                  bool_or(historical) AS historical

@@ -61,7 +61,8 @@ pub(crate) fn run(args: &ShowArgs, out: &mut dyn Write) -> Result<(), CliError> 
 fn transitions(asker: &Asker, args: &ShowArgs) -> Result<Vec<Value>, CliError> {
     let transitions = asker.rows(format!(
         "SELECT * FROM tidewatch.alerts WHERE starts_with(key, {}) ORDER BY key, event, \
-         CASE transition WHEN 'pending' THEN 1 WHEN 'firing' THEN 2 ELSE 3 END LIMIT {ROWS_MAX}",
+         CASE transition WHEN 'pending' THEN 1 WHEN 'firing' THEN 2 WHEN 'resolved' THEN 3 ELSE 4 END, \
+         fired LIMIT {ROWS_MAX}",
         literal(&args.alert)
     ))?;
     let mut keys: Vec<&Value> = transitions.iter().map(|row| &row["key"]).collect();
@@ -100,7 +101,10 @@ fn samples(asker: &Asker, transitions: &[Value]) -> Result<Option<Curve>, CliErr
 }
 
 fn told(transitions: &[Value], deliveries: &[Value], curve: Option<&Curve>) -> String {
-    let Some(last) = transitions.last() else { return String::new() };
+    // An amendment is about a window; the alert stays as it is.
+    let mut latest = transitions.iter().rev();
+    let last = latest.clone().find(|row| row["transition"] != "amended").or_else(|| latest.next());
+    let Some(last) = last else { return String::new() };
     let priority = match text(last, "priority") {
         none if none.is_empty() => none,
         priority => format!(" ({priority})"),

@@ -1,6 +1,7 @@
 //! The engine's process without its threads: every loop is a step that the script calls.
 
 mod clients;
+mod config;
 mod reader;
 mod upkeep;
 
@@ -11,16 +12,11 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tidewatch_env::{Clock, Disk, Rng, SimClock};
 use tidewatch_metrics::{Lsn, Slot, UnixNanos};
-use tidewatch_operators::{RuleConfig, RuleSet};
 use tidewatch_segments::{CompactionInstruments, SegmentsInstruments, Snapshot};
 use tidewatch_sinks::{
-    DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule,
-    SinkConfig, Verdict,
+    DeliveryOutcome, DeliveryReport, Message, Outcome, QueueLimits, RetryPolicy, Schedule, Verdict,
 };
-use tidewatch_wal::{
-    ArchiveInstruments, Preallocator, SEGMENT_BYTES_MIN, WalConfig, WalError, WalHome,
-    WalInstruments,
-};
+use tidewatch_wal::{ArchiveInstruments, Preallocator, WalError, WalHome, WalInstruments};
 
 use crate::EngineError;
 use crate::checkpoint::{Archiver, CheckpointRecord, Checkpointer, Round};
@@ -47,6 +43,8 @@ use crate::recovery::{OpenLog, RecoveryState, Replay};
 use crate::shard::ShardShared;
 use crate::sources::Sources;
 use crate::threads::Notary;
+
+pub(super) use config::config;
 
 pub(super) const DATA_DIR: &str = "/data";
 const SINK: &str = "pager";
@@ -100,33 +98,6 @@ pub(super) struct Process {
     _data_dir: DataDir,
 }
 
-/// The configuration of a life.
-pub(super) fn config(life: Life) -> EngineConfig {
-    let rule = |name: &str, when: &str, for_nanos| RuleConfig {
-        name: name.to_owned(),
-        when: when.to_owned(),
-        for_nanos,
-        ..RuleConfig::default()
-    };
-    let high = if life.rules == 0 { "value > 100" } else { "value > 100.5" };
-    let rules = vec![
-        rule("high", high, 0),
-        rule("held", "value > 100", 1_000_000_000),
-        rule("odd", "severity >= 2", 0),
-        rule("climbing", "rate > 80", 0),
-        rule("silent", "absent > 1", 500_000_000),
-    ];
-    let mut config = EngineConfig::new(DATA_DIR.into());
-    config.shards = life.shards;
-    // So small that every life fills some of its files.
-    config.wal = WalConfig { segment_bytes_max: SEGMENT_BYTES_MIN, frame_bytes_max: 12 << 10 };
-    // Clients and the engine may have different days.
-    config.ingest.future_nanos_max = None;
-    config.rules = Arc::new(RuleSet::new(rules).expect("the rules are valid"));
-    config.sinks = vec![SinkConfig::Stdout { name: SINK.to_owned() }];
-    config
-}
-
 impl Process {
     /// Starts the process; `each` proves every record, not only where replay ends.
     pub(super) fn start(machine: &Machine, life: Life, each: bool) -> Result<Self, EngineError> {
@@ -142,8 +113,9 @@ impl Process {
         let inner = InlineDispatch { shards, hashes: Arc::clone(&hashes), frozen: Vec::new() };
         let tells = || (Arc::clone(&shared.outbox), machine.world.clone());
         let early = machine.alerts_early.then(tells);
-        let from = opened.base.covered().iter().copied().max().unwrap_or_default();
-        let mut dispatch = Proving { inner, proofs: Vec::new(), from, each, early };
+        let from = opened.base.reached();
+        let windows = Arc::clone(&shared.windows);
+        let mut dispatch = Proving { inner, windows, proofs: Vec::new(), from, each, early };
         let log = open_log(machine, &config, &opened)?;
         let due = replay(machine, &config, &opened, &log, &mut dispatch)?;
         let OpenLog { mut wal, position, start, .. } = log;
@@ -238,7 +210,11 @@ impl Process {
             }
             self.frozen.pop_front();
         }
-        Ok(())
+        match self.writer.file_windows().or_else(|_first| self.writer.file_windows()) {
+            Ok(()) => Ok(()),
+            Err(_disk) if self.machine.world.lock().faulted => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A checkpoint, while clients send these requests: slots before and behind them have other records.
@@ -315,9 +291,27 @@ impl Process {
             }
         }
         Ok(match (round, failed) {
-            (Some(mut round), None) => round.seal().map(|record| (round, record)),
+            (Some(round), None) => return self.seal(round),
             (_, failed) => Err(failed.unwrap_or(EngineError::Closed)),
         })
+    }
+
+    /// The windows behind the slots, as of a tick.
+    fn seal(
+        &mut self,
+        mut round: Round,
+    ) -> Result<Result<(Round, CheckpointRecord), EngineError>, EngineError> {
+        if self.checkpointer.needs_windows() {
+            let (answer, answered) = bounded(1);
+            self.committer.tick(Box::new(move |ack| drop(answer.send(ack))))?;
+            if let Ok(Err(refused)) = answered.try_recv() {
+                return Ok(Err(refused));
+            }
+            if let Err(error) = self.checkpointer.put_windows(&mut round) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(round.seal().map(|record| (round, record)))
     }
 
     /// Transitions and reports go into the log, and what is due to the receiver.
