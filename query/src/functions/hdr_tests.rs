@@ -98,6 +98,12 @@ fn values_of_one_place_are_counted_together_and_nothing_is_a_histogram_too() {
     assert_eq!(plain(&too_many), None, "a count of 2^63");
 }
 
+/// Whole nanoseconds of these seconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
+fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}
+
 #[test]
 fn quantiles_are_those_of_the_sketch_and_of_the_values_within_the_stated_errors() {
     let mut state = 7_u64;
@@ -112,7 +118,7 @@ fn quantiles_are_those_of_the_sketch_and_of_the_values_within_the_stated_errors(
         .collect();
     let mut sketch = Sketch::default();
     values.iter().for_each(|value| sketch.add(*value));
-    let scaled = sketch.counts().map(|(value, count)| ((value * 1e9).round() as u64, count));
+    let scaled = sketch.counts().map(|(value, count)| (nanos(value), count));
     let scaled: Vec<_> = scaled.collect();
     let plain = inflated(&deflated(&scaled).unwrap());
     let mut histogram = Histogram::<u64>::new_with_max(VALUE_MAX, 3).unwrap();
@@ -125,8 +131,8 @@ fn quantiles_are_those_of_the_sketch_and_of_the_values_within_the_stated_errors(
         let found = histogram.value_at_quantile(q) as f64 / 1e9;
         let of_sketch = sketch.quantile(q).unwrap();
         assert!((found / of_sketch - 1.0).abs() < 0.001, "{q}: {found} {of_sketch}");
-        let rank = ((q * 9_973.0).ceil() as usize).max(1);
-        let exact = values[rank - 1];
+        let rank = (1..=9_973).find(|rank: &u32| f64::from(*rank) >= q * 9_973.0).unwrap();
+        let exact = values[usize::try_from(rank).unwrap() - 1];
         assert!((found / exact - 1.0).abs() < 1.0 / 128.0 + 0.001, "{q}: {found} {exact}");
     }
 }
