@@ -83,10 +83,11 @@ fn an_alert_of_a_group_fires_resolves_after_a_kill_and_is_amended_by_late_rows()
     let amended = &rows[2];
     assert_eq!((&amended["transition"], &amended["key"]), (&json!("amended"), &firing["key"]));
     assert_eq!((&amended["event"], &amended["historical"]), (&firing["event"], &json!(false)));
+    // What stands for 20 is the middle of its bucket.
     let reason = amended["reason"].as_str().unwrap();
     assert_eq!(
         reason,
-        "percentile(\"latency\", 0.9) 250.0 -> 20.0, no longer > 100 there, of 420 values in 10s, revision 2"
+        "percentile(\"latency\", 0.9) 250.0 -> 20.1, no longer > 100 there, of 420 values in 10s, revision 2"
     );
 
     // One attempt met trouble, and nobody hears of the amendment.
