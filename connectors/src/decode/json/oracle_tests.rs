@@ -129,24 +129,39 @@ fn sample(rng: &mut Rng, names: [&str; 3], out: &mut String) {
     out.push('}');
 }
 
+/// As many samples as a client sends them: alike, but for their digits.
+fn samples(rng: &mut Rng, names: [&str; 3], count: u32) -> Vec<String> {
+    let mut samples = Vec::new();
+    let are_alike = rng.below(2) == 0;
+    for number in 0..count {
+        let mut out = String::new();
+        match samples.first().map(String::as_str) {
+            Some(first) if are_alike => {
+                out.extend(first.chars().map(|c| match c.to_digit(10) {
+                    Some(digit @ 1..) => char::from_digit(1 + (digit + number) % 9, 10).unwrap(),
+                    _ => c,
+                }));
+            }
+            _ => sample(rng, names, &mut out),
+        }
+        samples.push(out);
+    }
+    samples
+}
+
 fn body(rng: &mut Rng, form: SeriesForm) -> String {
     let mut out = String::new();
-    let count = rng.below(5);
+    let count = u32::try_from(rng.below(5)).unwrap();
     if form == SeriesForm::JsonLines {
-        for _ in 0..count {
-            sample(rng, ["metric", "time", "labels"], &mut out);
+        for sample in samples(rng, ["metric", "time", "labels"], count) {
+            out.push_str(&sample);
             out.push_str(pick(rng, &["\n", "\r\n", "\n\n", " \n"]));
         }
         return out;
     }
     out.push_str(pick(rng, &["{", "{\"v\":{\"metrics\":[]},", " {\n"]));
     out.push_str("\"metrics\":[");
-    for number in 0..count {
-        if number > 0 {
-            out.push(',');
-        }
-        sample(rng, ["name", "timestamp", "dimensions"], &mut out);
-    }
+    out.push_str(&samples(rng, ["name", "timestamp", "dimensions"], count).join(","));
     out.push_str(pick(rng, &["]}", "]\n}\n", "],\"x\":1}"]));
     out
 }
