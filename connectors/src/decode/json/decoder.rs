@@ -247,8 +247,11 @@ fn shaped_sample(
     members: &Members,
     shape: &mut Shape,
 ) -> Found<Sample> {
-    if let Some(fitting) = shape.fit(bytes, pos) {
-        let Fitting { name, time, value, labels, end } = fitting;
+    if let Some(fitting) = shape.fit(bytes, pos, depth) {
+        let Fitting { name, time, value, labels, end, is_whole } = fitting;
+        if !is_whole {
+            shape.miss(bytes, pos, members);
+        }
         let sample =
             Sample { name: Ok(name), time: Ok(time), value: Ok(value), labels: Ok(labels) };
         return Ok((Ok(sample), end));
@@ -350,7 +353,7 @@ fn time(bytes: &[u8], at: usize, depth: usize) -> Found<EventTime> {
 }
 
 #[inline]
-fn labels(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
+pub(super) fn labels(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
     match bytes.get(at) {
         Some(b'{') => {}
         Some(b'n') => return Ok((Ok(Span::default()), skip_value(bytes, at, depth)?)),

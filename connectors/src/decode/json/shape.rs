@@ -10,9 +10,11 @@
 //! What does not fit, in a piece or in a slot, is left to the grammar.
 #![deny(clippy::indexing_slicing)]
 
+use std::ops::Range;
+
 use tidewatch_metrics::EventTime;
 
-use crate::decode::json::decoder::{Members, is_named, span};
+use crate::decode::json::decoder::{Members, is_named, labels, span};
 use crate::decode::json::grammar::{Step, Walk, number_end, skip_value, text, text_stop};
 use crate::decode::json::scalar::{time_of_number, time_of_text, value};
 use crate::decode::line_batch::Span;
@@ -20,6 +22,8 @@ use crate::decode::line_batch::Span;
 /// Slots of a layout that is remembered: name, time, value, where labels begin and end, and as many labels as most
 /// series have.
 const SLOTS_MAX: usize = 24;
+/// Samples that do not fit before another layout is learnt, at least; layouts by turns keep the first of them.
+const PATIENCE_MIN: u32 = 4;
 
 /// What may differ from sample to sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +48,40 @@ struct Piece {
     slot: Slot,
 }
 
+impl Piece {
+    /// The position behind this piece and its slot, if they are at `at`; what the slot holds is noted.
+    #[inline]
+    fn end(&self, bytes: &[u8], at: usize, found: &mut Fitting) -> Option<usize> {
+        let at = same_bytes_end(bytes, at, self.bytes)?;
+        match self.slot {
+            Slot::LabelsStart | Slot::LabelsEnd => Some(at),
+            Slot::LabelValue => plain_text_end(bytes, at),
+            Slot::Name => {
+                let end = plain_text_end(bytes, at).filter(|end| *end > at)?;
+                found.name = span(at, end);
+                Some(end)
+            }
+            Slot::TimeText => {
+                let end = plain_text_end(bytes, at)?;
+                found.time = time_of_text(bytes.get(at..end)?).ok()?;
+                Some(end)
+            }
+            Slot::TimeNumber => {
+                let end = number_end(bytes, at).ok()?;
+                found.time = time_of_number(bytes, at, end).ok()?;
+                Some(end)
+            }
+            Slot::Value => {
+                let (number, end) = value(bytes, at, 0).ok()?;
+                found.value = number.ok()?;
+                Some(end)
+            }
+        }
+    }
+}
+
 /// A sample that fits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fitting {
     pub(super) name: Span,
     pub(super) time: EventTime,
@@ -54,72 +90,79 @@ pub(super) struct Fitting {
     pub(super) labels: Span,
     /// The position behind the sample.
     pub(super) end: usize,
+    /// Whether its labels fit too.
+    pub(super) is_whole: bool,
 }
 
 /// The layout that a sample of the body has.
 ///
-/// Invariant: the spans are pieces of the body that is being decoded, all of them of one sample.
+/// Invariant: the spans are pieces of the body that is being decoded, all of them of one sample; a remembered layout
+/// has a name, a time and a value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shape {
     pieces: [Piece; SLOTS_MAX],
     /// How many pieces have a slot behind them; 0 if nothing is remembered.
     count: usize,
+    /// The pieces between the braces of the labels, these included.
+    label_pieces: Range<usize>,
     /// The bytes behind the last slot.
     tail: Span,
-    /// Samples in a row that did not fit.
+    /// Samples in a row that did not fit from beginning to end.
     misses: u32,
+    /// So many of them make another layout be learnt.
+    patience: u32,
 }
 
 impl Shape {
-    /// The sample at `pos`, if it fits. `bytes` is the body, or the body up to the sample's end.
+    /// The sample at `pos`, if it fits; its labels, which differ from metric to metric, need not.
+    ///
+    /// `bytes` is the body, or the body up to the sample's end.
     #[inline]
-    pub(super) fn fit(&mut self, bytes: &[u8], pos: usize) -> Option<Fitting> {
-        let mut at = pos;
-        let (mut name, mut time, mut number) = (Span::default(), None, None);
-        let (mut labels_start, mut labels_end) = (0, 0);
-        for piece in self.pieces.get(..self.count)? {
-            at = same_bytes_end(bytes, at, piece.bytes)?;
-            match piece.slot {
-                Slot::LabelValue => at = plain_text_end(bytes, at)?,
-                Slot::Name => {
-                    let end = plain_text_end(bytes, at).filter(|end| *end > at)?;
-                    name = span(at, end);
+    pub(super) fn fit(&mut self, bytes: &[u8], pos: usize, depth: usize) -> Option<Fitting> {
+        let (mut at, mut index, mut labels_start) = (pos, 0, 0);
+        let mut fitting = Fitting { is_whole: true, ..Fitting::default() };
+        while let Some(piece) = self.pieces.get(..self.count)?.get(index) {
+            match piece.end(bytes, at, &mut fitting) {
+                Some(end) => {
+                    match piece.slot {
+                        Slot::LabelsStart => labels_start = end,
+                        Slot::LabelsEnd => fitting.labels = span(labels_start, end),
+                        _ => {}
+                    }
                     at = end;
+                    index += 1;
                 }
-                Slot::TimeText => {
-                    let end = plain_text_end(bytes, at)?;
-                    time = Some(time_of_text(bytes.get(at..end)?).ok()?);
+                None if self.label_pieces.contains(&index) => {
+                    let (labels, end) = labels(bytes, labels_start, depth + 1).ok()?;
+                    fitting.labels = labels.ok()?;
                     at = end;
+                    index = self.label_pieces.end;
+                    fitting.is_whole = false;
                 }
-                Slot::TimeNumber => {
-                    let end = number_end(bytes, at).ok()?;
-                    time = Some(time_of_number(bytes, at, end).ok()?);
-                    at = end;
-                }
-                Slot::Value => {
-                    let (found, end) = value(bytes, at, 0).ok()?;
-                    number = Some(found.ok()?);
-                    at = end;
-                }
-                Slot::LabelsStart => labels_start = at,
-                Slot::LabelsEnd => labels_end = at,
+                None => return None,
             }
         }
-        let end = same_bytes_end(bytes, at, self.tail)?;
-        let labels = span(labels_start, labels_end);
-        let fitting = Fitting { name, time: time?, value: number?, labels, end };
-        self.misses = 0;
+        fitting.end = same_bytes_end(bytes, at, self.tail)?;
+        if self.count == 0 {
+            return None;
+        }
+        if fitting.is_whole {
+            self.misses = 0;
+            self.patience = self.patience.saturating_sub(1).max(PATIENCE_MIN);
+        }
         Some(fitting)
     }
 
-    /// Notes that the sample at `pos`, which the grammar has taken, did not fit; remembers its layout if that of
-    /// the samples seems to have changed.
+    /// Notes that the sample at `pos`, which is good, did not fit from beginning to end; remembers its layout if
+    /// that of the samples seems to have changed.
     ///
-    /// Two layouts by turns keep the first of them, so that every other sample fits; learning, which costs as much
-    /// as reading, becomes rare where every sample has another one.
+    /// Learning costs as much as reading. It becomes rare where every sample has another layout, and each sample
+    /// that fits makes it quicker to come again.
     pub(super) fn miss(&mut self, bytes: &[u8], pos: usize, members: &Members) {
         self.misses = self.misses.saturating_add(1);
-        if self.misses.is_power_of_two() && (self.misses > 2 || self.count == 0) {
+        if self.misses >= self.patience {
+            self.misses = 0;
+            self.patience = self.patience.saturating_mul(4).max(PATIENCE_MIN);
             self.count = 0;
             if self.learn(bytes, pos, members).is_none() {
                 self.count = 0;
@@ -129,6 +172,7 @@ impl Shape {
 
     /// Remembers the layout of the sample at `pos`; `None` where it has none that can be.
     fn learn(&mut self, bytes: &[u8], pos: usize, members: &Members) -> Option<()> {
+        self.label_pieces = 0..0;
         let mut from = pos;
         let (mut has_name, mut has_time, mut has_value, mut has_labels) =
             (false, false, false, false);
@@ -173,10 +217,15 @@ impl Shape {
             _ => return None,
         }
         self.cut(from, at, at, Slot::LabelsStart)?;
+        let first = self.count;
         let mut walk = Walk::new(at);
         loop {
             match walk.member(bytes).ok()? {
-                Step::End(end) => return self.cut(from, end, end, Slot::LabelsEnd),
+                Step::End(end) => {
+                    self.cut(from, end, end, Slot::LabelsEnd)?;
+                    self.label_pieces = first..self.count;
+                    return Some(end);
+                }
                 Step::Value((_, at)) => {
                     walk.go_on(self.learn_text(bytes, from, at, Slot::LabelValue)?);
                 }
@@ -231,7 +280,7 @@ mod tests {
         let body = format!("{first}{other}");
         let mut shape = Shape::default();
         shape.miss(body.as_bytes(), 0, &MEMBERS);
-        let fitting = shape.fit(body.as_bytes(), first.len())?;
+        let fitting = shape.fit(body.as_bytes(), first.len(), 0)?;
         let text = |span: Span| String::from_utf8(span.of(body.as_bytes()).to_vec()).unwrap();
         let behind = String::from_utf8(body.as_bytes()[fitting.end..].to_vec()).unwrap();
         let (name, labels) = (text(fitting.name), text(fitting.labels));
@@ -252,6 +301,29 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_differ_are_read_by_the_grammar_and_the_rest_fits() {
+        let first = r#"{"name":"a","labels":{"x":"1","y":"2"},"time":1,"value":1}"#;
+        for labels in [
+            "{}",
+            "null",
+            r#"{ "x":"1","y":"2"}"#,
+            r#"{"x":"1"}"#,
+            r#"{"x":"1","z":"2"}"#,
+            r#"{"x":"1","y":"2","z":"3"}"#,
+            r#"{"x":"\u0031","y":"2"}"#,
+        ] {
+            let other = first.replace(r#"{"x":"1","y":"2"}"#, labels).replace(":1}", ":2}");
+            let object = if labels == "null" { "" } else { labels };
+            let read = ("a".to_owned(), 1_000_000_000, 2.0, object.to_owned(), String::new());
+            assert_eq!(fit(first, &other), Some(read), "{labels}");
+        }
+        for labels in ["[]", "7", r#"{"x":1}"#, r#"{"x":"1""#, r#"{"x":"1",}"#] {
+            let other = first.replace(r#"{"x":"1","y":"2"}"#, labels);
+            assert_eq!(fit(first, &other), None, "{labels}");
+        }
+    }
+
+    #[test]
     fn what_differs_elsewhere_or_needs_the_grammar_does_not_fit() {
         let first = r#"{"name":"a","time":1,"value":1,"labels":{"x":"1"}}"#;
         assert!(fit(first, first).is_some());
@@ -267,9 +339,7 @@ mod tests {
             ("\"value\":1", "\"value\":null"),
             ("\"value\":1", "\"value\":1i"),
             ("\"value\":1", "\"value\":1e999"),
-            ("{\"x\"", "{\"z\""),
-            ("\"1\"}", "\"1\",\"y\":\"2\"}"),
-            ("\"1\"}", "\"\\u0031\"}"),
+            ("\"1\"}", "1}"),
             ("}}", "} }"),
             ("}}", "}"),
         ] {
@@ -305,7 +375,7 @@ mod tests {
         let mut shape = Shape::default();
         let mut fits = |sample: usize| {
             let pos = sample * turns[0].len();
-            let fits = shape.fit(body.as_bytes(), pos).is_some();
+            let fits = shape.fit(body.as_bytes(), pos, 0).is_some();
             if !fits {
                 shape.miss(body.as_bytes(), pos, &MEMBERS);
             }
