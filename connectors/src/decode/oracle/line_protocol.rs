@@ -79,14 +79,26 @@ pub(crate) fn check_promises(body: &[u8], options: &LineOptions, batch: &LineBat
     }
 }
 
-/// Number, key, fields, bits of values and nanoseconds of each line, as sent.
-fn lines<'a>(body: &'a [u8], batch: &LineBatch) -> Vec<(u32, &'a [u8], Vec<(&'a [u8], u64)>, i64)> {
+/// A line as sent.
+#[derive(Clone, Debug, PartialEq)]
+struct Line<'a> {
+    number: u32,
+    key: &'a [u8],
+    /// Fields, and the bits of their values.
+    samples: Vec<(&'a [u8], u64)>,
+    /// Nanoseconds.
+    time: i64,
+}
+
+fn lines<'a>(body: &'a [u8], batch: &LineBatch) -> Vec<Line<'a>> {
     let line = |line: usize| {
-        let rows = batch.samples_of(line);
         let sample = |row: usize| (batch.fields()[row].of(body), batch.values()[row].to_bits());
-        let key = batch.keys()[line].of(body);
-        let time = batch.times()[line].nanos();
-        (batch.line_numbers()[line], key, rows.map(sample).collect(), time)
+        Line {
+            number: batch.line_numbers()[line],
+            key: batch.keys()[line].of(body),
+            samples: batch.samples_of(line).map(sample).collect(),
+            time: batch.times()[line].nanos(),
+        }
     };
     (0..batch.lines()).map(line).collect()
 }
@@ -118,9 +130,9 @@ fn check_few(body: &[u8], whole: &LineBatch) {
     };
     decode(body, &seconds, &mut few).expect("within the limits");
     let mut expected = all;
-    expected.retain_mut(|(_, _, _, time)| {
-        let scaled = time.checked_mul(NANOS_PER_SECOND);
-        *time = scaled.unwrap_or(i64::MAX);
+    expected.retain_mut(|line| {
+        let scaled = line.time.checked_mul(NANOS_PER_SECOND);
+        line.time = scaled.unwrap_or(i64::MAX);
         scaled.is_some_and(|time| time <= TIME_MAX.nanos())
     });
     assert_eq!(lines(body, &few), expected, "{:?}", shown());
