@@ -25,17 +25,9 @@ pub(crate) struct TimeSeries {
     pub(crate) histograms: Vec<Vec<u8>>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Label {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(crate) name: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) value: Vec<u8>,
-}
-
 /// A label whose texts must be texts, every one of them where some repeat.
 #[derive(Clone, PartialEq, Message)]
-struct TextLabel {
+struct Label {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(string, tag = "2")]
@@ -154,7 +146,7 @@ fn by_prost(form: SeriesForm, body: &[u8]) -> Result<Told, prost::DecodeError> {
     if form == SeriesForm::RemoteWrite1 {
         for (number, series) in WriteRequest::decode(body)?.timeseries.iter().enumerate() {
             let labels = series.labels.iter().map(|label| {
-                let label = TextLabel::decode(&**label).ok()?;
+                let label = Label::decode(&**label).ok()?;
                 Some((label.name, label.value))
             });
             let labels = named(labels.collect()).filter(|_| series.labels.len() <= LABELS_MAX);

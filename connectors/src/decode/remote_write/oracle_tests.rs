@@ -5,11 +5,20 @@ use tidewatch_env::Rng;
 
 use crate::decode::mutation::{below, inputs, mutate, pick};
 use crate::decode::oracle::remote_write::{
-    Label, Request, Sample, TimeSeries, TimeSeries2, WriteRequest, check,
+    Request, Sample, TimeSeries, TimeSeries2, WriteRequest, check,
 };
 use crate::decode::{
     ItemReason, SeriesBatch, SeriesError, SeriesForm, SeriesOptions, decode_series,
 };
+
+/// A label of bytes that need not be texts.
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(bytes = "vec", tag = "1")]
+    name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
 
 const VALUES: [u64; 8] = [
     0,
