@@ -197,7 +197,8 @@ fn near_nanos(number: f64) -> Option<f64> {
     Some(number * unit.map_or(1.0, |(_, nanos)| *nanos))
 }
 
-/// What only we refuse: times with an exponent, times at the end of the range, and labels beyond any use.
+/// What only we refuse: times with an exponent, times at the end of the range, labels beyond any use, and labels
+/// of which one is no text, though it comes again as one.
 fn is_left_open(ours: &Result<Told, ItemReason>, theirs: &TreeSample, body: &[u8]) -> bool {
     let has_exponent =
         || body.windows(2).any(|pair| pair[0].is_ascii_digit() && b"eE".contains(&pair[1]));
@@ -206,9 +207,17 @@ fn is_left_open(ours: &Result<Told, ItemReason>, theirs: &TreeSample, body: &[u8
         (Err(ItemReason::TimeOutOfRange), Some(number)) => {
             near_nanos(number).is_none_or(|nanos| nanos.abs() > 9.2e18) || has_exponent()
         }
+        (Err(ItemReason::LabelNotText), _) => theirs.told.as_ref().map_or(true, |told| {
+            let repeats = |key: &String| body_has_twice(body, format!("{key:?}").as_bytes());
+            told.labels.keys().any(repeats) || body.contains(&b'\\')
+        }),
         (Err(ItemReason::TooManyLabels), _) => {
             body.iter().filter(|byte| **byte == b':').count() > 2 * SERIES_LABELS_MAX
         }
         _ => false,
     }
+}
+
+fn body_has_twice(body: &[u8], piece: &[u8]) -> bool {
+    memchr::memmem::find_iter(body, piece).nth(1).is_some()
 }
