@@ -1,9 +1,11 @@
 //! JSON and remote write: these decoders beside `serde_json` and `prost`, samples per second on one core.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message;
+use serde::Deserialize;
 use tidewatch_connectors::decode::remote_write::unpack;
 use tidewatch_connectors::decode::{SeriesBatch, SeriesForm, SeriesOptions, decode_series};
 
@@ -101,14 +103,48 @@ fn json(head: &str, between: &str, tail: &str, names: [&str; 3]) -> String {
         let Sample { value, timestamp } = sample(host);
         format!(
             "{{\"{name}\":\"cpu.usage_user\",\"{time}\":{timestamp},\"value\":{value},\"{labels}\":\
-             {{\"host\":\"host-{host:06}\",\"region\":\"eu-west-1\",\"service\":\"node\"}}}}"
+             {{\"cluster\":\"eu-production-1\",\"host\":\"host-{host:06}\",\"region\":\"eu-west-1\",\
+             \"service\":\"node\"}}}}"
         )
     };
     format!("{head}{}{tail}", (0..SERIES).map(one).collect::<Vec<_>>().join(between))
 }
 
+/// A batch of ten metrics by turns, of which each has labels of its own: one to ten of them.
+fn mixed_json() -> String {
+    let one = |host: usize| {
+        let labels = (0..=host % 10).map(|label| format!("\"label_{label}\":\"value-{host:05}\""));
+        let labels = labels.collect::<Vec<_>>().join(",");
+        let Sample { value, timestamp } = sample(host);
+        format!(
+            "{{\"name\":\"metric_{}\",\"timestamp\":{timestamp},\"value\":{value},\
+             \"dimensions\":{{{labels}}}}}",
+            host % 10
+        )
+    };
+    format!("{{\"metrics\":[{}]}}", (0..SERIES).map(one).collect::<Vec<_>>().join(","))
+}
+
+/// What a program would let `serde_json` fill.
+#[derive(Debug, Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    metrics: Vec<BatchSample<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "what is filled is what counts")]
+struct BatchSample<'a> {
+    name: &'a str,
+    timestamp: i64,
+    value: f64,
+    #[serde(borrow)]
+    dimensions: BTreeMap<&'a str, &'a str>,
+}
+
 fn bench(criterion: &mut Criterion) {
     let luminate = json("{\"metrics\":[", ",", "]}", ["name", "timestamp", "dimensions"]);
+    let mixed = mixed_json().into_bytes();
     let lines = json("", "\n", "\n", ["metric", "time", "labels"]);
     let bodies = [
         (SeriesForm::Luminate, luminate.clone().into_bytes()),
@@ -127,9 +163,16 @@ fn bench(criterion: &mut Criterion) {
             bencher.iter(|| decode_series(*form, black_box(body), &options, &mut batch));
         });
         match form {
-            SeriesForm::Luminate => group.bench_function("serde_json", |bencher| {
-                bencher.iter(|| serde_json::from_str::<serde_json::Value>(black_box(&luminate)));
-            }),
+            SeriesForm::Luminate => {
+                group.bench_function("tidewatch, mixed", |bencher| {
+                    bencher.iter(|| decode_series(*form, black_box(&mixed), &options, &mut batch));
+                });
+                let whole: Batch<'_> = serde_json::from_str(&luminate).expect("a batch");
+                assert_eq!(whole.metrics.len(), SERIES);
+                group.bench_function("serde_json", |bencher| {
+                    bencher.iter(|| serde_json::from_str::<Batch<'_>>(black_box(&luminate)));
+                })
+            }
             SeriesForm::JsonLines => &mut group,
             SeriesForm::RemoteWrite1 => {
                 let packed = snap::raw::Encoder::new().compress_vec(body).expect("memory");

@@ -1,56 +1,12 @@
 //! Line protocol against the crate `influxdb-line-protocol`.
 
-use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
+use influxdb_line_protocol::parse_lines;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use tidewatch_metrics::limits::EXACT_INTEGER_MAX;
 
 use super::*;
-
-/// What both parsers say about one line.
-#[derive(Debug, PartialEq)]
-struct Told {
-    measurement: String,
-    labels: Vec<(String, String)>,
-    fields: Vec<(String, u64)>,
-    time: i64,
-}
-
-fn by_the_crate(line: &ParsedLine<'_>) -> Told {
-    let tags = line.series.tag_set.iter().flatten();
-    let mut labels: Vec<_> = tags.map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    labels.sort_unstable();
-    let fields = line.field_set.iter().filter_map(|(name, value)| {
-        let value = match value {
-            FieldValue::I64(value) => *value as f64,
-            FieldValue::U64(value) => *value as f64,
-            FieldValue::F64(value) => *value,
-            FieldValue::Boolean(value) => f64::from(u8::from(*value)),
-            FieldValue::String(_) => return None,
-        };
-        Some((name.to_string(), value.to_bits()))
-    });
-    let fields = fields.collect();
-    let time = line.timestamp.unwrap_or(DEFAULT_TIME);
-    Told { measurement: line.series.measurement.to_string(), labels, fields, time }
-}
-
-fn by_us(body: &[u8], batch: &LineBatch) -> Vec<Told> {
-    let line = |line: usize| {
-        let key = series_labels(batch.keys()[line].of(body)).expect("an accepted key");
-        let field = |row: usize| {
-            let name = unescape_field(batch.fields()[row].of(body)).into_owned();
-            (name, batch.values()[row].to_bits())
-        };
-        Told {
-            measurement: key.measurement,
-            labels: key.labels,
-            fields: batch.samples_of(line).map(field).collect(),
-            time: batch.times()[line].nanos(),
-        }
-    };
-    (0..batch.lines()).map(line).collect()
-}
+use crate::decode::oracle::line_protocol::{by_the_crate, by_us, check_line};
 
 /// A name as a client sends it, not ending with a backslash.
 fn name() -> impl Strategy<Value = String> {
@@ -116,35 +72,6 @@ fn between() -> impl Strategy<Value = &'static str> {
     prop_oneof![6 => Just(""), 1 => Just("\n"), 1 => Just("# comment, a=b 1\n"), 1 => Just("\t\t")]
 }
 
-/// Whether the head of `line_protocol.rs` lists this refusal of a line that the crate accepts.
-fn is_deliberate(ours: &LineError, text: &str, line: &ParsedLine<'_>) -> bool {
-    let mut tags = line.series.tag_set.iter().flatten();
-    let comma_in_field = || line.field_set.iter().any(|(key, _)| key.contains(','));
-    let behind_the_only_field =
-        || line.field_set.len() == 1 && text.as_bytes()[..ours.at as usize].ends_with(b",");
-    match ours.reason {
-        LineReason::MissingTagValue => tags.any(|(key, _)| key.contains(',')),
-        LineReason::MissingFieldValue => comma_in_field() || behind_the_only_field(),
-        LineReason::TrailingBackslash => tags.any(|(key, _)| key.contains(',')) || comma_in_field(),
-        LineReason::DuplicateTag => {
-            let mut keys: Vec<_> = tags.map(|(key, _)| key.as_str()).collect();
-            keys.sort_unstable();
-            keys.windows(2).any(|pair| pair[0] == pair[1])
-        }
-        LineReason::IntegerTooLarge => line.field_set.iter().any(|(_, value)| match value {
-            FieldValue::I64(value) => value.unsigned_abs() > EXACT_INTEGER_MAX,
-            FieldValue::U64(value) => *value > EXACT_INTEGER_MAX,
-            _ => false,
-        }),
-        LineReason::NotFinite => {
-            let infinite = |value: &_| matches!(value, FieldValue::F64(v) if v.is_infinite());
-            line.field_set.iter().any(|(_, value)| infinite(value))
-        }
-        LineReason::TimeOutOfRange => line.timestamp == Some(i64::MIN),
-        _ => false,
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
@@ -180,20 +107,6 @@ proptest! {
             chars.splice(from..to, inserted.chars());
         }
         let line: String = chars.into_iter().collect();
-        let batch = decoded(&line);
-        let ours = batch.errors().first().first();
-        // The crate takes spaces at the end only after a time.
-        match (parse_lines(line.trim_end_matches(' ')).next(), ours) {
-            (None, ours) => prop_assert!(ours.is_none() && batch.lines_accepted() == 0),
-            (Some(Err(_)), ours) => prop_assert!(ours.is_some(), "only we accept {:?}", line),
-            (Some(Ok(theirs)), Some(ours)) => {
-                prop_assert!(is_deliberate(ours, &line, &theirs), "we refuse {:?}: {}", line, ours);
-            }
-            (Some(Ok(theirs)), None) => {
-                let mut expected = vec![by_the_crate(&theirs)];
-                expected.retain(|line| !line.fields.is_empty());
-                prop_assert_eq!(by_us(line.as_bytes(), &batch), expected);
-            }
-        }
+        check_line(&line);
     }
 }

@@ -4,56 +4,20 @@ use tidewatch_metrics::limits::METRIC_BYTES_MAX;
 
 use super::*;
 use crate::decode::line_key::{series_labels, unescape_field};
+use crate::decode::oracle::line_protocol::{DEFAULT_TIME, check_promises, options};
 
 #[path = "line_protocol_oracle_tests.rs"]
 mod oracle;
 
-const DEFAULT_TIME: i64 = 42;
-
-fn options() -> LineOptions {
-    LineOptions { default_time: EventTime::new(DEFAULT_TIME), key_seed: 7, ..Default::default() }
-}
-
 fn decoded_with(body: impl AsRef<[u8]>, options: &LineOptions) -> LineBatch {
     let mut batch = LineBatch::new();
     decode(body.as_ref(), options, &mut batch).expect("within the limits");
-    assert_invariants(body.as_ref(), options, &batch);
+    check_promises(body.as_ref(), options, &batch);
     batch
 }
 
 fn decoded(body: impl AsRef<[u8]>) -> LineBatch {
     decoded_with(body, &options())
-}
-
-/// What the documents of `LineBatch` and `LineErrors` promise, for any input.
-fn assert_invariants(body: &[u8], options: &LineOptions, batch: &LineBatch) {
-    assert_eq!(batch.keys().len(), batch.lines());
-    assert_eq!(batch.key_hashes().len(), batch.lines());
-    assert_eq!(batch.times().len(), batch.lines());
-    assert_eq!(batch.first_samples().len(), batch.lines());
-    assert_eq!(batch.line_numbers().len(), batch.lines());
-    assert_eq!(batch.fields().len(), batch.samples());
-    assert!(batch.line_numbers().is_sorted_by(|a, b| a < b));
-    assert!(batch.values().iter().all(|value| value.is_finite()));
-    assert!(batch.fields().iter().all(|field| !field.of(body).is_empty()));
-    let mut samples = 0;
-    for line in 0..batch.lines() {
-        let rows = batch.samples_of(line);
-        assert_eq!(rows.start, samples, "rows follow each other");
-        assert!(!rows.is_empty());
-        samples = rows.end;
-        let key = batch.keys()[line].of(body);
-        let hash = XxHash3_128::oneshot_with_seed(options.key_seed, key);
-        assert_eq!(batch.key_hashes()[line], hash);
-        assert!(series_labels(key).is_ok(), "{:?}", String::from_utf8_lossy(key));
-        assert!(batch.times()[line] > EventTime::MIN);
-    }
-    assert_eq!(samples, batch.samples());
-    for error in batch.errors().first() {
-        assert!(!error.original(body).is_empty(), "{error:?}");
-        assert!(error.line.start <= error.at);
-        assert!(error.to_string().contains(" at byte "));
-    }
 }
 
 /// One line in words, to compare with what is expected.
@@ -298,7 +262,7 @@ fn two_hundred_thousand_damaged_bodies_are_survived() {
         }
         let limits = LineOptions { line_bytes_max: 60 + below(40), ..options() };
         decode(&body, &limits, &mut batch).expect("few samples");
-        assert_invariants(&body, &limits, &batch);
+        check_promises(&body, &limits, &batch);
         accepted += batch.lines_accepted();
     }
     assert!(accepted > 100_000, "most damage leaves a line whole: {accepted}");

@@ -10,6 +10,8 @@ pub mod line_protocol;
 #[cfg(test)]
 pub(crate) mod mutation;
 mod number;
+#[cfg(test)]
+mod oracle;
 pub mod precision;
 pub mod remote_write;
 mod scan;

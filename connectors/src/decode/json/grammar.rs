@@ -99,7 +99,7 @@ fn hex4(bytes: &[u8], start: usize) -> Option<u32> {
 
 /// The first position from `start` that holds a quote, a backslash or a control byte; the length if none does.
 #[inline]
-fn text_stop(bytes: &[u8], start: usize) -> usize {
+pub(super) fn text_stop(bytes: &[u8], start: usize) -> usize {
     let mut pos = start;
     while let Some(chunk) = bytes.get(pos..).and_then(<[u8]>::first_chunk::<16>) {
         let mut stops = [0; 16];

@@ -15,6 +15,7 @@ mod decoder;
 mod grammar;
 mod names;
 mod scalar;
+mod shape;
 
 pub(crate) use decoder::{decode_lines, decode_luminate};
 pub use decoder::{metrics_of, samples_of};
