@@ -67,7 +67,8 @@ fn a_problem_reads_as_a_sentence() {
              write \"= ~eu\" for this very text",
             "rule \"r\": when is \"6 < value\", but must be \"value\", \"severity\", \"score\" or \
              \"rate\", then one of > >= < <= == != and a finite number, as in \"severity > 6\"; \
-             or \"absent\", alone or with > and whole seconds from 1 to 2592000",
+             or \"absent\", alone or with > and whole seconds from 1 to 2592000; or \
+             percentile(\"NAME\", Q) with the name of a [[percentiles]], then as the first ones",
         ]
     );
 }
