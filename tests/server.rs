@@ -16,6 +16,9 @@ use ureq::http::{HeaderMap, Request};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// No answer of the server takes longer.
 const ANSWER_MAX: Duration = Duration::from_secs(90);
+/// More than a few bodies of the greatest length (32 MiB), grown by doubling, and what the allocator
+/// keeps of them; a fourth of what a bomb of a gigabyte would take.
+pub(crate) const REFUSED_MIB_MAX: u64 = 256;
 
 /// The program under test.
 pub(crate) fn program() -> &'static str {
@@ -256,8 +259,17 @@ impl Server {
 
     /// Resident memory in MiB.
     pub(crate) fn rss_mib(&self) -> u64 {
+        self.status_mib("VmRSS:")
+    }
+
+    /// The most resident memory so far, in MiB: what was held for a moment shows as well.
+    pub(crate) fn peak_rss_mib(&self) -> u64 {
+        self.status_mib("VmHWM:")
+    }
+
+    fn status_mib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_024
     }
 

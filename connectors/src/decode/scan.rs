@@ -18,11 +18,17 @@ pub(crate) fn load8(bytes: &[u8], start: usize) -> Option<u64> {
 /// Interrupting are space, comma, backslash and control bytes, and `=` if `STOP_AT_EQUALS`.
 #[inline]
 pub(crate) fn name_end<const STOP_AT_EQUALS: bool>(bytes: &[u8], start: usize) -> usize {
+    first_stop(bytes, start, name_stop::<STOP_AT_EQUALS>)
+}
+
+/// The first position from `start` whose byte `stop` gives 1 for, and not 0; the length if there is none.
+#[inline(always)]
+pub(crate) fn first_stop(bytes: &[u8], start: usize, stop: impl Fn(u8) -> u8) -> usize {
     let mut pos = start;
     while let Some(chunk) = bytes.get(pos..).and_then(<[u8]>::first_chunk::<16>) {
         let mut stops = [0; 16];
-        for (stop, byte) in stops.iter_mut().zip(chunk) {
-            *stop = name_stop::<STOP_AT_EQUALS>(*byte);
+        for (flag, byte) in stops.iter_mut().zip(chunk) {
+            *flag = stop(*byte);
         }
         let stops = u128::from_le_bytes(stops);
         if stops != 0 {
@@ -31,8 +37,7 @@ pub(crate) fn name_end<const STOP_AT_EQUALS: bool>(bytes: &[u8], start: usize) -
         pos += 16;
     }
     let tail = bytes.get(pos..).unwrap_or_default();
-    let stop = tail.iter().position(|byte| name_stop::<STOP_AT_EQUALS>(*byte) != 0);
-    stop.map_or(bytes.len(), |offset| pos + offset)
+    tail.iter().position(|byte| stop(*byte) != 0).map_or(bytes.len(), |offset| pos + offset)
 }
 
 /// 1 for a byte that ends or interrupts a name, else 0.

@@ -5,7 +5,7 @@ use tidewatch_metrics::time::NANOS_PER_SECOND;
 use tidewatch_metrics::{EventTime, Severity, TransitionKind};
 
 use super::*;
-use crate::percentile::testing::{HOSTS, Shards, at, config, second_of};
+use crate::percentile::testing::{HOSTS, Shards, assert_cut_or_changed, at, config, second_of};
 use crate::testing::Rng;
 use crate::{PercentilesConfig, RuleConfig, WindowSet};
 
@@ -415,20 +415,5 @@ fn stored_windows_of_both_formats_are_read_and_those_of_later_ones_refused() {
 
 #[test]
 fn cut_or_changed_bytes_of_watches_are_refused_or_another_state() {
-    let rules = noisy_rules();
-    for cut in 0..FIXTURE_2.len() {
-        let mut fields = FieldReader::new(&FIXTURE_2[..cut]);
-        assert!(WindowSet::decode(Arc::clone(&rules), &mut fields).is_none(), "cut at {cut}");
-    }
-    for place in 0..FIXTURE_2.len() {
-        let mut changed = FIXTURE_2.to_vec();
-        changed[place] ^= 0x15;
-        let mut fields = FieldReader::new(&changed);
-        let set = WindowSet::decode(Arc::clone(&rules), &mut fields);
-        if let Some(set) = set.filter(|_| fields.end().is_some()) {
-            let mut again = FieldWriter::default();
-            set.encode(&mut again);
-            assert_eq!(again.as_bytes(), changed, "byte {place}");
-        }
-    }
+    assert_cut_or_changed(&noisy_rules(), FIXTURE_2, 0x15);
 }

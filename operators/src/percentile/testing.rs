@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 use tidewatch_metrics::{EventTime, Lsn, SeriesRef, UnixNanos};
 
@@ -34,6 +35,25 @@ pub(crate) fn at(second: i64) -> UnixNanos {
 
 pub(crate) fn second_of(time: EventTime) -> i64 {
     time.nanos() / NANOS_PER_SECOND - START_SECONDS
+}
+
+/// Cut anywhere the bytes are refused; with any byte changed they are refused, or another state's.
+pub(crate) fn assert_cut_or_changed(rules: &Arc<RuleSet>, bytes: &[u8], change: u8) {
+    for cut in 0..bytes.len() {
+        let mut fields = FieldReader::new(&bytes[..cut]);
+        assert!(WindowSet::decode(Arc::clone(rules), &mut fields).is_none(), "cut at {cut}");
+    }
+    for place in 0..bytes.len() {
+        let mut changed = bytes.to_vec();
+        changed[place] ^= change;
+        let mut fields = FieldReader::new(&changed);
+        let set = WindowSet::decode(Arc::clone(rules), &mut fields);
+        if let Some(set) = set.filter(|_| fields.end().is_some()) {
+            let mut again = FieldWriter::default();
+            set.encode(&mut again);
+            assert_eq!(again.as_bytes(), changed, "byte {place}");
+        }
+    }
 }
 
 /// Several pipelines as shards, each with its hosts, and the windows over them.

@@ -6,7 +6,9 @@ use tidewatch_metrics::sketch::RELATIVE_ERROR_MAX;
 use super::*;
 use crate::PercentilesConfig;
 use crate::percentile::ClosedWindow;
-use crate::percentile::testing::{HOSTS, Shards, at, config, rules, second_of};
+use crate::percentile::testing::{
+    HOSTS, Shards, assert_cut_or_changed, at, config, rules, second_of,
+};
 use crate::testing::{Rng, START_SECONDS};
 
 /// Start, revision and count of each window.
@@ -304,21 +306,7 @@ fn bytes_of_other_rules_and_cut_or_changed_bytes_are_refused_or_another_state() 
     shards.set.encode(&mut out);
     let bytes = out.into_bytes();
     assert!(WindowSet::decode(other, &mut FieldReader::new(&bytes)).is_none());
-    for cut in 0..bytes.len() {
-        let mut fields = FieldReader::new(&bytes[..cut]);
-        assert!(WindowSet::decode(Arc::clone(&rules), &mut fields).is_none(), "cut at {cut}");
-    }
-    for place in 0..bytes.len() {
-        let mut changed = bytes.clone();
-        changed[place] ^= 0x55;
-        let mut fields = FieldReader::new(&changed);
-        let set = WindowSet::decode(Arc::clone(&rules), &mut fields);
-        if let Some(set) = set.filter(|_| fields.end().is_some()) {
-            let mut again = FieldWriter::default();
-            set.encode(&mut again);
-            assert_eq!(again.as_bytes(), changed, "byte {place}");
-        }
-    }
+    assert_cut_or_changed(&rules, &bytes, 0x55);
 }
 
 #[test]

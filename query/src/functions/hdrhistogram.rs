@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringBuilder};
 use arrow::datatypes::{DataType, Float64Type};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -58,7 +58,7 @@ impl ScalarUDFImpl for HdrHistogram {
         let mut texts = StringBuilder::new();
         for (row, sketch) in sketches.iter().enumerate() {
             let scale = match scales {
-                Some(scales) => scales.iter().nth(row).flatten(),
+                Some(scales) => scales.is_valid(row).then(|| scales.value(row)),
                 None => Some(1.0),
             };
             match sketch.zip(scale) {

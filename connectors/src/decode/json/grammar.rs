@@ -1,6 +1,8 @@
 //! The grammar of JSON (RFC 8259), walked without building anything. The bytes are UTF-8 already.
 #![deny(clippy::indexing_slicing)]
 
+use crate::decode::scan::first_stop;
+
 /// Objects and arrays within each other; as many as the crate `serde_json` takes.
 const DEPTH_MAX: usize = 127;
 
@@ -100,20 +102,7 @@ fn hex4(bytes: &[u8], start: usize) -> Option<u32> {
 /// The first position from `start` that holds a quote, a backslash or a control byte; the length if none does.
 #[inline]
 pub(super) fn text_stop(bytes: &[u8], start: usize) -> usize {
-    let mut pos = start;
-    while let Some(chunk) = bytes.get(pos..).and_then(<[u8]>::first_chunk::<16>) {
-        let mut stops = [0; 16];
-        for (stop, byte) in stops.iter_mut().zip(chunk) {
-            *stop = is_stop(*byte);
-        }
-        let stops = u128::from_le_bytes(stops);
-        if stops != 0 {
-            return pos + (stops.trailing_zeros() / 8) as usize;
-        }
-        pos += 16;
-    }
-    let tail = bytes.get(pos..).unwrap_or_default();
-    tail.iter().position(|byte| is_stop(*byte) != 0).map_or(bytes.len(), |offset| pos + offset)
+    first_stop(bytes, start, is_stop)
 }
 
 /// 1 for a byte that ends or interrupts a string, else 0; in the manner of `scan::name_stop`.
