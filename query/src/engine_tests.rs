@@ -51,6 +51,25 @@ fn a_limit_stops_the_scan_early() {
 }
 
 #[test]
+fn one_series_of_many_needs_the_row_groups_that_have_it() {
+    let world = World::new(1);
+    for host in 0..10 {
+        let of_host = |second| row(&world, &host.to_string(), second, f64::from(host));
+        world.write(&(0..30_000).map(of_host).collect::<Vec<_>>());
+    }
+    world.flush(0);
+    let asked = Asked::new(&world);
+    for (host, scanned) in [("0", 131_072), ("4", 262_144), ("9", 300_000 - 262_144)] {
+        let sql =
+            format!("SELECT count(*) AS rows, sum(value) AS sum FROM cpu WHERE host = '{host}'");
+        let answer = asked.ask(request(&sql, Format::Csv)).unwrap();
+        let sum = 30_000.0 * host.parse::<f64>().unwrap();
+        assert_eq!(answer.body, format!("rows,sum\n30000,{sum:?}\n"), "{host}");
+        assert_eq!(answer.stats.rows_scanned, scanned, "{host}");
+    }
+}
+
+#[test]
 fn a_plan_is_shown_and_measured() {
     let world = World::new(1);
     world.write(&[row(&world, "a", 1, 1.0), row(&world, "b", 1, 1.0)]);

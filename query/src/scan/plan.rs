@@ -115,6 +115,7 @@ impl Scan {
     ) -> Result<Self, QueryError> {
         let mut planner = Planner {
             snapshot,
+            index: &request.index,
             times: request.times.clone(),
             deletes: ScanDeletes::new(snapshot, request.metrics.as_ref()),
             parts: vec![Part::default(); request.threads.max(1)],
@@ -158,6 +159,7 @@ impl Scan {
 
 struct Planner<'a> {
     snapshot: &'a Snapshot,
+    index: &'a SeriesIndex,
     predicate: Predicate,
     deletes: ScanDeletes<'a>,
     times: RangeInclusive<i64>,
@@ -252,7 +254,8 @@ impl Planner<'_> {
                 return Ok(None);
             }
         };
-        let groups = reader.row_groups(&self.predicate);
+        let mut groups = reader.row_groups(&self.predicate);
+        groups.retain(|group| self.index.asks(reader.series_range(*group)));
         let rows = groups.iter().filter_map(|group| reader.groups().get(*group));
         let rows: u64 = rows.map(|group| group.rows).sum();
         if rows > 0 {
@@ -348,7 +351,8 @@ impl Planner<'_> {
         let mut groups = Vec::new();
         for group in reader.row_groups(&self.predicate) {
             let Some(meta) = reader.groups().get(group) else { continue };
-            if hours.may_take(&(meta.time_min.nanos()..=meta.time_max.nanos())) {
+            let is_asked = self.index.asks(reader.series_range(group));
+            if is_asked && hours.may_take(&(meta.time_min.nanos()..=meta.time_max.nanos())) {
                 groups.push((group, meta.rows));
             }
         }

@@ -74,6 +74,11 @@ impl SeriesIndex {
         dense.iter().copied().filter(|place| *place != NO_SERIES).chain(sorted)
     }
 
+    /// Whether any series is asked for whose reference may lie in a range, which may be unknown.
+    pub(crate) fn asks(&self, references: Option<RangeInclusive<u32>>) -> bool {
+        references.is_none_or(|references| self.places(references).next().is_some())
+    }
+
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -102,9 +107,12 @@ mod tests {
             let ends = [0, 6, 7, 8, 7 + 3 * gap, 7 + 49 * gap, 8 + 49 * gap, u32::MAX];
             for (first, last) in ends.iter().flat_map(|first| ends.map(|last| (*first, last))) {
                 let within = (0..50).filter(|i| (first..=last).contains(&(7 + i * gap)));
-                assert!(index.places(first..=last).eq(within), "{first}..={last} at gap {gap}");
+                assert!(index.places(first..=last).eq(within.clone()), "{first}..={last} at {gap}");
+                assert_eq!(index.asks(Some(first..=last)), within.count() > 0, "{first}..={last}");
             }
         }
-        assert_eq!(SeriesIndex::new(Vec::new()).place(0), NO_SERIES);
+        let none = SeriesIndex::new(Vec::new());
+        assert_eq!(none.place(0), NO_SERIES);
+        assert!(!none.asks(Some(0..=u32::MAX)) && none.asks(None));
     }
 }
