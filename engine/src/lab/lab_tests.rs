@@ -6,7 +6,7 @@ use crate::lab::campaign::Campaign;
 /// Points that a run of the tests must reach.
 const POINTS_MIN: u64 = 20_000;
 /// Scripts; each has some hundred operations.
-const SCRIPTS: u64 = 18;
+const SCRIPTS: u64 = 14;
 
 /// Places of the engine's work at which there must be crashes.
 const PLACES: [(&str, FileOp); 49] = [
