@@ -172,6 +172,8 @@ fn a_bad_body_is_refused_in_the_words_of_its_protocol() {
     let deleted = server.try_send("DELETE", "/write", &[], b"").unwrap();
     assert_eq!((deleted.status, deleted.header("allow")), (405, "POST"));
     assert_eq!(deleted.json()["error"]["code"], "METHOD_NOT_ALLOWED");
+    let put = server.try_send("PUT", "/api/v3/query_sql", &[], b"").unwrap();
+    assert_eq!((put.status, put.header("allow")), (405, "GET,HEAD,POST"));
     assert_eq!(server.number("SELECT count(*) FROM good"), 1, "nothing of all that was stored");
 }
 

@@ -20,7 +20,7 @@ use crate::deadline::{Deadlines, Job};
 use crate::error::QueryError;
 use crate::guard::parse;
 use crate::instruments::QueryInstruments;
-use crate::limits::{QueryLimits, STACK_BYTES, TIMEOUT_MAX, TIMEOUT_MIN};
+use crate::limits::{QueryLimits, STACK_BYTES, TIMEOUT_MAX};
 use crate::memory::QueryPool;
 use crate::output::AnswerWriter;
 use crate::plan::{add_guards, answer_from_rollups, check_plan, stop_in_joins};
@@ -155,7 +155,7 @@ impl QueryEngine {
             let (running, waiting) = (limits.running_max, limits.waiting_max);
             return Err(QueryError::Busy { running, waiting });
         };
-        let timeout = request.timeout.unwrap_or(limits.timeout).clamp(TIMEOUT_MIN, TIMEOUT_MAX);
+        let timeout = request.timeout.unwrap_or(limits.timeout).min(TIMEOUT_MAX);
         let progress = Arc::new(Progress::new(limits.scan_bytes_max, limits.rollups));
         let (job, answer) = Job::new(Arc::clone(&progress), timeout);
         let _waiting = self.deadlines.wait(&job);

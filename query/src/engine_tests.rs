@@ -5,8 +5,7 @@ use futures::executor::block_on;
 use futures::future::{join_all, select};
 
 use crate::fixtures::{Arrival, Asked, SECOND, World, request};
-use crate::limits::TIMEOUT_MIN;
-use crate::{Format, QueryError, QueryErrorKind, QueryLimits};
+use crate::{Format, QueryErrorKind, QueryLimits};
 
 fn row(world: &World, host: &str, second: i64, value: f64) -> Arrival {
     let series = world.series("default", "cpu", &[("host", host)]);
@@ -228,16 +227,6 @@ fn deadlines_hold_while_all_threads_are_busy() {
     }
     let took = tidewatch_env::Clock::monotonic(&clock);
     assert!(took < Duration::from_secs(5), "{took:?}");
-}
-
-#[test]
-fn a_deadline_is_kept_within_what_can_be_held() {
-    let world = World::new(1);
-    let asked = Asked::new(&world);
-    let mut request = request(ENDLESS, Format::Json);
-    request.timeout = Some(Duration::from_millis(1));
-    let refused = asked.ask(request).unwrap_err();
-    assert!(matches!(refused, QueryError::Timeout { timeout: TIMEOUT_MIN }), "{refused:?}");
 }
 
 #[test]

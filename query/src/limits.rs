@@ -39,8 +39,6 @@ pub const MERGE_SOURCES_MAX: usize = 64;
 pub const LABELS_KEPT: usize = 256;
 /// Stack of the threads that plan and run queries. Pages that nobody touches cost nothing.
 pub const STACK_BYTES: usize = 64 << 20;
-/// Shortest deadline that a request can ask for: a busy machine may need it to plan a statement.
-pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// Longest deadline that a request can ask for.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 

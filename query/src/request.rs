@@ -64,8 +64,7 @@ pub struct QueryRequest {
     pub db: String,
     /// How the answer is written.
     pub format: Format,
-    /// The deadline; the default of the limits if `None`. Never below [`TIMEOUT_MIN`](crate::limits::TIMEOUT_MIN)
-    /// or beyond [`TIMEOUT_MAX`](crate::limits::TIMEOUT_MAX).
+    /// The deadline; the default of the limits if `None`, and never more than the greatest one.
     pub timeout: Option<Duration>,
 }
 

@@ -15,6 +15,8 @@ use super::{ApiError, App};
 
 /// A POST body: the statement and its few parameters.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Less time is not worth asking for: a busy machine may need it to plan a statement.
+const TIMEOUT_MS_MIN: u64 = 100;
 
 /// The parameters, in the query string or as JSON.
 #[derive(Debug, Default, Deserialize)]
@@ -43,13 +45,10 @@ async fn conduct(
     request: Request,
 ) -> Result<Response, ApiError> {
     let running = app.running()?;
-    let parameters = match *request.method() {
-        Method::GET => from_query(parameters)?,
-        Method::POST => from_body(parameters, request).await?,
-        _ => {
-            let status = StatusCode::METHOD_NOT_ALLOWED;
-            return Err(ApiError::new(status, "METHOD_NOT_ALLOWED", "GET and POST are answered"));
-        }
+    let parameters = if request.method() == Method::POST {
+        from_body(parameters, request).await?
+    } else {
+        from_query(parameters)?
     };
     let sql = parameters.q.ok_or_else(|| ApiError::invalid("parameter \"q\" is missing"))?;
     let format = parameters.format.as_deref().unwrap_or("json");
@@ -63,7 +62,7 @@ async fn conduct(
         sql,
         db: parameters.db.unwrap_or_else(|| "default".to_owned()),
         format,
-        timeout: parameters.timeout_ms.map(Duration::from_millis),
+        timeout: parameters.timeout_ms.map(|ms| Duration::from_millis(ms.max(TIMEOUT_MS_MIN))),
     };
     Ok(respond(running.query.execute(request).await?))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use super::lock::{Access, Guard, Shape, guard};
 use super::{
@@ -52,7 +52,9 @@ const ROUTES: &[Route] = &[
     route("/api/v1/metrics/{name}/dimensions/{key}/values", READ, Shape::Product, || {
         get(luminate::values)
     }),
-    route("/api/v3/query_sql", READ, Shape::Product, || any(query::query_sql)),
+    route("/api/v3/query_sql", READ, Shape::Product, || {
+        get(query::query_sql).post(query::query_sql)
+    }),
     route("/api/v1/tail", READ, Shape::Product, || get(tail::tail)),
     route("/metrics", READ, Shape::Product, || get(health::metrics)),
     route("/health", READ, Shape::InfluxCode, || get(influx::health)),
