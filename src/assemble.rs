@@ -1,20 +1,23 @@
 //! Puts the parts together. The only file that knows all of them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use tidewatch_connectors::kafka::{KafkaConfig, KafkaInstruments};
+use tidewatch_engine::kafka::KafkaReader;
 use tidewatch_engine::{
-    CheckpointPolicy, DataDir, Engine, EngineConfig, EngineError, EngineHome, RecoveryState,
-    ReplayPolicy, RetentionInForce, RetentionRules, Stopped,
+    CheckpointPolicy, DataDir, Engine, EngineConfig, EngineError, EngineHome, LetterReading,
+    RecoveryState, ReplayPolicy, RetentionInForce, RetentionRules, Stopped, StoredOffsets,
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_metrics::{Lsn, SeriesLimits};
 use tidewatch_query::{
-    QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow,
+    OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow,
 };
-use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot, WindowRow};
+use tidewatch_segments::{AlertRow, DeliveryRow, LettersInMemory, Snapshot, WindowRow};
 use tidewatch_wal::{SegmentState, WalSegmentInfo};
 
 use crate::config::Config;
@@ -23,6 +26,8 @@ use crate::retention::{RetentionBook, RetentionError};
 
 /// The log between two checkpoints may take this part of the disk's budget.
 const LOG_SHARE: u64 = 16;
+/// Dead letters may take this part of it.
+const LETTERS_SHARE: u64 = 16;
 /// A WAL segment, of which some are in use or readied, may take this part of it.
 const WAL_SEGMENT_SHARE: u64 = 32;
 /// The largest request fits in.
@@ -40,6 +45,11 @@ pub(crate) struct Running {
     pub(crate) bounds: Bounds,
     /// What was said of single metrics.
     pub(crate) retention: RetentionBook,
+    /// What reads messages into the log.
+    sources: OnceLock<Vec<KafkaReader>>,
+    /// How messages of each source are read, by its name.
+    readings: OnceLock<BTreeMap<String, LetterReading>>,
+    kafka: KafkaInstruments,
     registry: Registry,
 }
 
@@ -91,9 +101,50 @@ impl Running {
         let mut registry = Registry::default();
         engine.register(&mut registry);
         instruments.register(&mut registry);
+        let kafka = KafkaInstruments::default();
+        kafka.register(&mut registry);
         let source = Arc::new(EngineSource { engine: Arc::clone(&engine) });
         let query = QueryEngine::new(source, query.clone(), instruments)?;
-        Ok(Self { engine, query, bounds: Bounds::of(config), retention, registry })
+        let (bounds, sources, readings) = (Bounds::of(config), OnceLock::new(), OnceLock::new());
+        Ok(Self { engine, query, bounds, retention, sources, readings, kafka, registry })
+    }
+
+    /// Starts to read from sources.
+    ///
+    /// # Errors
+    /// Where the system has no thread for one.
+    pub(crate) fn read(&self, sources: &[KafkaConfig]) -> Result<(), StartError> {
+        let start =
+            |config: &KafkaConfig| KafkaReader::start(&self.engine, config.clone(), &self.kafka);
+        let readers: Result<Vec<_>, _> = sources.iter().map(start).collect();
+        self.sources.set(readers?).expect("sources are started once");
+        let readings = sources.iter().map(|config| {
+            let reading = LetterReading {
+                db: config.db.clone(),
+                format: config.format.clone(),
+                needs_headers: !config.header_labels.is_empty(),
+            };
+            (config.name.clone(), reading)
+        });
+        self.readings.set(readings.collect()).expect("sources are started once");
+        Ok(())
+    }
+
+    /// How messages of a source are read; `None` where none of its name is.
+    pub(crate) fn letter_reading(&self, source: &str) -> Option<LetterReading> {
+        self.readings.get()?.get(source).cloned()
+    }
+
+    /// The sources that are read.
+    pub(crate) fn readers(&self) -> &[KafkaReader] {
+        self.sources.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Stops everything: what brings samples first. Blocks.
+    pub(crate) fn stop(&self) {
+        self.readers().iter().for_each(KafkaReader::begin_stop);
+        self.readers().iter().for_each(KafkaReader::stop);
+        self.engine.stop();
     }
 
     /// The process' instruments as OpenMetrics text, after those of the door.
@@ -164,12 +215,20 @@ impl Source for StoppedSource {
         wal_rows(self.stopped.wal_segments())
     }
 
+    fn offsets(&self) -> Vec<OffsetRow> {
+        offset_rows(self.stopped.offsets())
+    }
+
     fn alerts(&self) -> Vec<AlertRow> {
         self.stopped.event_tail().alerts
     }
 
     fn deliveries(&self) -> Vec<DeliveryRow> {
         self.stopped.event_tail().deliveries
+    }
+
+    fn letters(&self, after: Lsn, upto: Lsn) -> Option<LettersInMemory> {
+        self.stopped.letters().tail(after, upto)
     }
 
     fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
@@ -190,6 +249,10 @@ impl Source for EngineSource {
         wal_rows(&self.engine.wal_segments())
     }
 
+    fn offsets(&self) -> Vec<OffsetRow> {
+        offset_rows(self.engine.offsets())
+    }
+
     fn alerts(&self) -> Vec<AlertRow> {
         self.engine.outbox().tail(Lsn::ZERO).alerts
     }
@@ -198,9 +261,24 @@ impl Source for EngineSource {
         self.engine.outbox().tail(Lsn::ZERO).deliveries
     }
 
+    fn letters(&self, after: Lsn, upto: Lsn) -> Option<LettersInMemory> {
+        self.engine.letters().tail(after, upto)
+    }
+
     fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
         self.engine.windows().tail(after, upto)
     }
+}
+
+fn offset_rows(stored: Vec<StoredOffsets>) -> Vec<OffsetRow> {
+    let rows = stored.into_iter().map(|stored| OffsetRow {
+        source: stored.partition.source().to_owned(),
+        topic: stored.partition.topic().to_owned(),
+        partition: stored.partition.partition(),
+        topic_id: stored.topic_id,
+        next_offset: stored.next_offset,
+    });
+    rows.collect()
 }
 
 fn wal_rows(segments: &[WalSegmentInfo]) -> Vec<WalSegmentRow> {
@@ -239,7 +317,11 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     let retention = RetentionRules::new(config.retention.clone(), storage.retention);
     engine.retention = Arc::new(RetentionInForce::new(retention));
     engine.disk_bytes_max = storage.disk_bytes_max;
+    engine.letters.keep_nanos = i64::try_from(config.dlq.keep.as_nanos()).unwrap_or(i64::MAX);
+    engine.letters.bytes_max = config.dlq.bytes_max;
     if storage.disk_bytes_max > 0 {
+        let letters = &mut engine.letters.bytes_max;
+        *letters = (storage.disk_bytes_max / LETTERS_SHARE).min(*letters);
         // Two checkpoints are kept, and a third one is in the making: so much of the log is on the disk.
         let log_rows = storage.disk_bytes_max / LOG_SHARE / LOG_BYTES_PER_SAMPLE;
         let rows = &mut engine.checkpoints.debt_rows;

@@ -28,17 +28,17 @@ const HOLD: &str = "mount -t tmpfs -o size=$2m tmpfs \"$1\" && head -c $3M /dev/
                     && echo $$ && read line && rm \"$1/filler\" && echo freed && read line";
 
 /// A process with a small file system, which goes with it: nobody else sees the mount.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     holder: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// What a program is started under to see it.
-    wrapper: Vec<String>,
+    pub(crate) wrapper: Vec<String>,
 }
 
 impl SmallDisk {
     /// Mounted on `dir`, as an ordinary user in a user namespace, or else as root.
-    fn new(dir: &Path) -> Option<Self> {
+    pub(crate) fn new(dir: &Path) -> Option<Self> {
         [("-rm", &["-U", "--preserve-credentials"][..]), ("-m", &[])]
             .into_iter()
             .find_map(|(spaces, enter)| Self::mount(dir, spaces, enter))
@@ -74,7 +74,7 @@ impl SmallDisk {
     }
 
     /// Most of it gets free.
-    fn free(&mut self) {
+    pub(crate) fn free(&mut self) {
         self.input.write_all(b"\n").unwrap();
         assert_eq!(self.line(), "freed\n");
     }
@@ -88,16 +88,16 @@ impl Drop for SmallDisk {
 }
 
 /// What was acknowledged.
-struct Ledger {
+pub(crate) struct Ledger {
     rng: Rng,
-    rows: u64,
+    pub(crate) rows: u64,
     sum: u64,
     /// The request that is sent until it is taken.
     next: Vec<u64>,
 }
 
 impl Ledger {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut ledger = Self { rng: Rng::from_seed(7), rows: 0, sum: 0, next: Vec::new() };
         ledger.draw();
         ledger
@@ -124,7 +124,7 @@ impl Ledger {
     }
 
     /// Sends until the answer is `status`; it may be told to wait for flushes meanwhile.
-    fn send_until(&mut self, server: &Server, status: u16) -> Answer {
+    pub(crate) fn send_until(&mut self, server: &Server, status: u16) -> Answer {
         let mut looks = 0;
         loop {
             let answer = self.send(server);

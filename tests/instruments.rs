@@ -36,12 +36,23 @@ fn the_instruments_are_those_of_the_document() {
     let config = home.file("tidewatch.toml");
     let alerts = home.file("alerts.jsonl");
     // Instruments per sink show where there is one.
-    fs::write(&config, format!("[[sink.file]]\nname = \"log\"\npath = {alerts:?}\n")).unwrap();
+    let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+    cluster.create_topic("load", 1, 1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let text = format!(
+        "[[sink.file]]\nname = \"log\"\npath = {alerts:?}\n[[source.kafka]]\nname = \"main\"\n\
+         brokers = {brokers:?}\ntopics = [\"load\"]\n"
+    );
+    fs::write(&config, text).unwrap();
     let server = Start::on(&home.data()).config(&config).up();
     // Rejections show by their reasons, once there is one.
     assert_eq!(server.post("/write", "cpu value=1\nrubbish").status, 400);
     let json = [("Content-Type", "application/json")];
     assert_eq!(server.post_with("/api/v1/write", &json, "{\"metrics\":[1]}").status, 400);
+    // Instruments of a partition show once it is read.
+    while !server.get("/metrics").body.contains("_kafka_lag_messages{") {
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
     let metrics = server.get("/metrics");
     assert_eq!(metrics.status, 200);
     assert_eq!(

@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
+mod broker;
 mod clients;
 mod commands;
+mod dead_letters;
 mod door;
 mod full_disk;
 mod idempotency;
 mod instruments;
+mod kafka;
+mod kafka_alerts;
+mod kafka_formats;
+mod kafka_tls;
 mod keys;
 mod kill9;
 mod luminate;

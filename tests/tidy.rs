@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 600;
 
 /// What each crate may use of the others (ARCHITECTURE.md): arrows point down, siblings are blind.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("metrics", &[]),
     ("env", &["metrics"]),
     ("operators", &["metrics"]),
     ("wal", &["env", "metrics"]),
-    ("connectors", &["env", "metrics"]),
-    ("sinks", &["env", "metrics"]),
+    ("kafka", &[]),
+    ("connectors", &["env", "kafka", "metrics"]),
+    ("sinks", &["env", "kafka", "metrics"]),
     ("segments", &["env", "metrics"]),
     ("query", &["env", "metrics", "operators", "segments"]),
     ("engine", &["connectors", "env", "metrics", "operators", "segments", "sinks", "wal"]),
@@ -24,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "connectors",
             "engine",
             "env",
+            "kafka",
             "metrics",
             "operators",
             "query",
@@ -81,6 +83,21 @@ fn every_crate_folder_is_known_here() {
     for member in members.split('"').skip(1).step_by(2) {
         assert!(ARROWS.iter().any(|(known, _)| *known == member), "{member} has no arrows");
     }
+}
+
+#[test]
+fn the_first_command_of_the_readme_finds_its_program() {
+    // `cargo run` takes the only program, or the one that a package names. It is asked, and not run: without the
+    // tests' features it would build everything once more.
+    let cargo = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&cargo.stdout).unwrap();
+    let packages = told["packages"].as_array().unwrap();
+    let named: Vec<_> = packages.iter().filter_map(|one| one["default_run"].as_str()).collect();
+    assert_eq!(named, ["tidewatch"]);
 }
 
 #[test]

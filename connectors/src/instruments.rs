@@ -45,7 +45,7 @@ pub struct DecodeInstruments {
     pub samples_rejected: Family<RefusalLabels, Counter>,
     /// `tidewatch_connectors_metadata_total`: metadata in remote write, which are not stored.
     pub metadata: Counter,
-    /// `tidewatch_connectors_exemplars_total`: exemplars in remote write, which are not stored.
+    /// `tidewatch_connectors_exemplars_total`: exemplars in remote write and OTLP, which are not stored.
     pub exemplars: Counter,
     /// `tidewatch_connectors_start_times_total`: start timestamps in remote write, which are not stored.
     pub start_times: Counter,
@@ -59,7 +59,7 @@ impl DecodeInstruments {
             ("samples_decoded", "Samples accepted", &self.samples_decoded),
             ("strings_dropped", "String fields not stored", &self.strings_dropped),
             ("metadata", "Metadata in remote write, not stored", &self.metadata),
-            ("exemplars", "Exemplars in remote write, not stored", &self.exemplars),
+            ("exemplars", "Exemplars in remote write and OTLP, not stored", &self.exemplars),
             ("start_times", "Start timestamps in remote write, not stored", &self.start_times),
         ];
         for (name, help, counter) in counters {

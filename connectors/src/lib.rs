@@ -5,5 +5,7 @@
 
 pub mod decode;
 pub mod instruments;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 pub use instruments::DecodeInstruments;

@@ -14,9 +14,10 @@ use crate::dispatch::Dispatch;
 use crate::idempotency::{Claim, Idempotency};
 use crate::ingest::{Ack, Done, Durability};
 use crate::instruments::CommitterInstruments;
+use crate::letters::LetterClaim;
 use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
 use crate::progress::Progress;
-use crate::record::{KIND_TICK, TickRecord};
+use crate::record::{KIND_TICK, SamplesHead, TickRecord};
 use crate::shard::ShardRows;
 use crate::sources::SourceClaim;
 use crate::turn::Turn;
@@ -44,8 +45,8 @@ pub struct Append {
     pub claim: Option<Claim>,
     /// The turn that it keeps, if it may not change places with others.
     pub turn: Option<Turn>,
-    /// The right to store messages of a source, if its samples come from one.
-    pub source: Option<Box<SourceClaim>>,
+    /// What its samples come from, if not from a request.
+    pub origin: Option<Box<Origin>>,
     /// When it is answered.
     pub durability: Durability,
     /// How it is answered.
@@ -58,6 +59,33 @@ impl fmt::Debug for Append {
             .field("kind", &self.kind)
             .field("bytes", &self.payload.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// What samples come from, if not from a request, and the right to store them.
+#[derive(Debug)]
+pub enum Origin {
+    /// Messages of a source.
+    Source(SourceClaim),
+    /// Letters.
+    Letters(LetterClaim),
+}
+
+impl Origin {
+    /// What the record of the samples begins with.
+    pub(crate) fn head(&self) -> SamplesHead<'_> {
+        match self {
+            Self::Source(claim) => SamplesHead::Source(claim.offsets(), claim.letters()),
+            Self::Letters(claim) => SamplesHead::Letters(claim.marks()),
+        }
+    }
+
+    /// The record is durable.
+    fn hold(self, lsn: Lsn) {
+        match self {
+            Self::Source(claim) => claim.hold(lsn),
+            Self::Letters(claim) => claim.hold(lsn),
+        }
     }
 }
 
@@ -124,7 +152,7 @@ impl Append {
             permit: None,
             claim: None,
             turn: None,
-            source: None,
+            origin: None,
             durability: Durability::Synced,
             done: Some(done),
         }
@@ -137,7 +165,7 @@ impl Append {
     }
 
     fn refuse(self, error: EngineError) {
-        drop((self.claim, self.source));
+        drop((self.claim, self.origin));
         if let Some(turn) = self.turn {
             turn.end();
         }
@@ -174,8 +202,8 @@ pub struct Committer<D> {
     keys: Arc<Idempotency>,
     /// Claims of the group in hand.
     claims: Vec<(Lsn, Claim)>,
-    /// Messages of sources in the group in hand.
-    sources: Vec<SourceClaim>,
+    /// Messages of sources and letters in the group in hand.
+    origins: Vec<(Lsn, Origin)>,
     /// Whether there is a tick behind them.
     ticked: bool,
 }
@@ -216,7 +244,7 @@ impl<D: Dispatch> Committer<D> {
             waiting: Vec::new(),
             keys,
             claims: Vec::new(),
-            sources: Vec::new(),
+            origins: Vec::new(),
             ticked: false,
         }
     }
@@ -370,7 +398,7 @@ impl<D: Dispatch> Committer<D> {
         if let Some(claim) = append.claim {
             self.claims.push((lsn, claim));
         }
-        self.sources.extend(append.source.map(|claim| *claim));
+        self.origins.extend(append.origin.map(|origin| (lsn, *origin)));
         if !append.parts.is_empty() {
             self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
         } else if let Some(delete) = &append.delete {
@@ -427,12 +455,14 @@ impl<D: Dispatch> Committer<D> {
         Ok(lsn)
     }
 
-    /// The group is durable: its keys stand for its records, and its messages are stored.
+    /// The group is durable: its keys stand for its records, its messages are stored, and its letters ended.
     fn hold_keys(&mut self) {
         for (lsn, claim) in self.claims.drain(..) {
             claim.hold(lsn);
         }
-        self.sources.drain(..).for_each(SourceClaim::hold);
+        for (lsn, origin) in self.origins.drain(..) {
+            origin.hold(lsn);
+        }
         // ORDER: a group's tick stands behind its records in the log.
         if std::mem::take(&mut self.ticked) {
             self.keys.tick(self.position.tick);

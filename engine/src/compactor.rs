@@ -10,8 +10,8 @@ use arrow::temporal_conversions::timestamp_ns_to_datetime;
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
 use tidewatch_segments::{
-    Compaction, CompactionInstruments, FileKind, FileMeta, Manifest, Prepared, Published,
-    Retention, SegmentsError, Task, Why, merging_bytes, quarantine,
+    Compaction, CompactionInstruments, FileKind, FileMeta, LetterLimits, Manifest, Prepared,
+    Published, Retention, SegmentsError, Task, Why, merging_bytes, quarantine,
 };
 use tracing::{error, info, warn};
 
@@ -19,6 +19,7 @@ use crate::EngineError;
 use crate::budget::{Budget, bytes_below};
 use crate::config::EngineConfig;
 use crate::deletes::Deletes;
+use crate::letters::Letters;
 use crate::progress::Progress;
 use crate::retention::{RetentionInForce, RetentionRules};
 use crate::shard::ShardShared;
@@ -35,6 +36,9 @@ pub(crate) struct Compactor {
     catalog: Arc<SeriesCatalog>,
     progress: Arc<Progress>,
     deletes: Arc<Deletes>,
+    letters: Arc<Letters>,
+    /// How much of letters is kept.
+    letter_limits: LetterLimits,
     suspects: Arc<Suspects>,
     /// Held by whoever makes the next version of the manifest.
     commits: Arc<Mutex<()>>,
@@ -112,6 +116,8 @@ impl Compactor {
             catalog: Arc::clone(&shared.catalog),
             progress: Arc::clone(&shared.progress),
             deletes: Arc::clone(&shared.deletes),
+            letters: Arc::clone(&shared.letters),
+            letter_limits: config.letters,
             suspects,
             commits,
             retention: Arc::clone(&config.retention),
@@ -124,7 +130,8 @@ impl Compactor {
 
     /// Whether the log's time has to go on for what waits here, although no samples come.
     pub(crate) fn waits_for_time(&self) -> bool {
-        self.retention.get().is_limited()
+        let has_letters = !self.published.letters().is_empty();
+        self.retention.get().is_limited() || has_letters
     }
 
     /// Takes segments out of the manifest that somebody found damaged, if they are.
@@ -223,7 +230,13 @@ impl Compactor {
 
     fn compaction<'a>(&'a self, rules: &'a RetentionRules, force: bool) -> Compaction<'a> {
         let retention: &dyn Retention = rules;
-        Compaction { retention, now: self.progress.log_time(), force, catalog: &self.catalog }
+        Compaction {
+            retention,
+            now: self.progress.log_time(),
+            force,
+            catalog: &self.catalog,
+            letters: self.letter_limits,
+        }
     }
 
     fn carry_out(
@@ -246,9 +259,19 @@ impl Compactor {
         if !self.commit(prepared)? {
             return Ok(Step::Overtaken);
         }
+        if task.why == Why::Letters {
+            self.expire_letters(&task);
+        }
         self.instruments.count(&task, (erased, bytes), took.as_secs_f64());
         tell(&task, (erased, bytes), took);
         Ok(Step::Done)
+    }
+
+    /// Files of letters, or of marks of letters that are gone, are no longer in the manifest.
+    fn expire_letters(&self, task: &Task) {
+        for file in task.inputs.iter().filter(|file| file.kind == FileKind::DeadLetters) {
+            self.letters.expire(file.last_lsn, file.rows);
+        }
     }
 
     /// `false` where the task had been overtaken.
@@ -299,6 +322,10 @@ fn tell(task: &Task, (rows_erased, bytes): (u64, u64), took: Duration) {
     let (why, files) = (task.why.name(), names.len());
     if task.why == Why::Keys {
         info!(file = names.join(" "), "idempotency keys expired");
+    } else if task.why == Why::Letters {
+        let letters: u64 = task.inputs.iter().map(|file| file.rows).sum();
+        info!(file = names.join(" "), letters, from = %day(first), to = %day(last),
+            "dead letters expired: too old, or too many");
     } else if task.why.is_drop() {
         info!(why, file = names.join(" "), rows = rows_erased, from = %day(first), to = %day(last),
             "samples dropped");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidewatch_metrics::SeriesLimits;
 use tidewatch_operators::RuleSet;
+use tidewatch_segments::LetterLimits;
 use tidewatch_sinks::SinkConfig;
 use tidewatch_wal::WalConfig;
 
@@ -79,6 +80,8 @@ pub struct EngineConfig {
     pub ingest: IngestConfig,
     /// Idempotency keys that are held.
     pub keys: KeyLimits,
+    /// How much of dead letters is kept.
+    pub letters: LetterLimits,
     /// The rules in force.
     pub rules: Arc<RuleSet>,
     /// Alerts whose event is older than this at reception are historical.
@@ -122,6 +125,7 @@ impl EngineConfig {
                 luminate_strict: false,
             },
             keys: KeyLimits::default(),
+            letters: LetterLimits::default(),
             rules: Arc::default(),
             alerts_max_age: Duration::from_hours(1),
             sinks: Vec::new(),

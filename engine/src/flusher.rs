@@ -16,6 +16,7 @@ use crate::EngineError;
 use crate::config::EngineConfig;
 use crate::dispatch::shard_of;
 use crate::idempotency::Idempotency;
+use crate::letters::Unfiled;
 use crate::limits::FROZEN_HEADS_MAX;
 use crate::shard::{Shard, ShardShared};
 
@@ -121,7 +122,7 @@ impl SegmentWriter {
         }
     }
 
-    /// Writes one frozen head, and the alerts, deliveries and keys so far, once the log has them durably.
+    /// Writes one frozen head, and the alerts, deliveries, keys and letters so far, once the log has them durably.
     ///
     /// `false` when the log did not get so far within `timeout`.
     ///
@@ -143,6 +144,7 @@ impl SegmentWriter {
         let started = self.shared.clock.monotonic();
         let keys = self.keys.tail(manifest.keys_lsn(), started);
         let windows = self.unfiled_windows(&manifest);
+        let letters = self.unfiled_letters(&manifest);
         let flushed = flush(
             &self.disk,
             &self.dir,
@@ -157,6 +159,9 @@ impl SegmentWriter {
                     last_lsn: tail.last_lsn,
                     keys: &keys,
                     windows: &windows,
+                    letters: &letters.letters,
+                    letter_marks: &letters.marks,
+                    letters_lsn: letters.lsn,
                 },
                 now: self.shared.progress.log_time(),
             },
@@ -168,24 +173,25 @@ impl SegmentWriter {
         }
         // Readers that took a snapshot before still find the rows of the last flush in memory.
         self.shared.outbox.forget(manifest.events_lsn());
-        self.filed_windows(&manifest, &flushed.manifest);
+        self.filed_waiting(&manifest, &flushed.manifest);
         self.shared.published.commit_flush(frozen.shard, &heads, flushed.manifest);
         drop(committing);
         Ok(true)
     }
 
-    /// Writes closed windows alone, where so many wait, or a checkpoint waits for them.
+    /// Writes closed windows and letters alone, where so many wait, or a checkpoint waits for windows.
     ///
     /// # Errors
     /// What the disk reports; they may be written again then.
-    pub(crate) fn file_windows(&self) -> Result<(), EngineError> {
-        if !self.shared.windows.wants_file() {
+    pub(crate) fn file_waiting(&self) -> Result<(), EngineError> {
+        if !self.shared.windows.wants_file() && !self.shared.letters.wants_file() {
             return Ok(());
         }
         let committing = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let manifest = self.shared.published.manifest();
         let windows = self.unfiled_windows(&manifest);
-        if windows.is_empty() {
+        let letters = self.unfiled_letters(&manifest);
+        if windows.is_empty() && letters.letters.is_empty() {
             return Ok(());
         }
         let started = self.shared.clock.monotonic();
@@ -197,13 +203,19 @@ impl SegmentWriter {
                 frozen: &[],
                 slots: SlotSet::default(),
                 catalog: &self.shared.catalog,
-                events: Events { windows: &windows, ..Events::default() },
+                events: Events {
+                    windows: &windows,
+                    letters: &letters.letters,
+                    letter_marks: &letters.marks,
+                    letters_lsn: letters.lsn,
+                    ..Events::default()
+                },
                 now: self.shared.progress.log_time(),
             },
         )?;
         let seconds = self.shared.clock.monotonic().saturating_sub(started).as_secs_f64();
         self.instruments.count(&flushed, seconds);
-        self.filed_windows(&manifest, &flushed.manifest);
+        self.filed_waiting(&manifest, &flushed.manifest);
         self.shared.published.commit_files(flushed.manifest);
         drop(committing);
         Ok(())
@@ -217,10 +229,19 @@ impl SegmentWriter {
         windows.expect("only what an earlier version names is forgotten")
     }
 
-    fn filed_windows(&self, before: &Manifest, now: &Manifest) {
-        // Readers that took a snapshot before still find the windows of the last file in memory.
+    /// Letters and marks that `manifest` names no file of.
+    fn unfiled_letters(&self, manifest: &Manifest) -> Unfiled {
+        // DURABILITY: as with windows.
+        let durable = self.shared.progress.durable();
+        self.shared.letters.unfiled(manifest.letters_lsn(), durable)
+    }
+
+    fn filed_waiting(&self, before: &Manifest, now: &Manifest) {
+        // Readers that took a snapshot before still find the windows and letters of the last file in memory.
         self.shared.windows.forget_up_to(before.windows_lsn());
         self.shared.windows.filed(now.windows_lsn());
+        self.shared.letters.forget_up_to(before.letters_lsn());
+        self.shared.letters.filed(now.letters_lsn());
     }
 
     /// Names deletes in the manifest, which every shard has heard of, and forgets those that have

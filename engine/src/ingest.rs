@@ -13,13 +13,12 @@ use tidewatch_metrics::{EventTime, Lsn, SampleBatch, SeriesCatalog, Slot, UnixNa
 use crate::EngineError;
 use crate::admission::{Admission, Permit};
 use crate::cardinality::Cardinality;
-use crate::committer::{Append, CommitterMessage};
+use crate::committer::{Append, CommitterMessage, Origin};
 use crate::dispatch::shard_of;
 use crate::idempotency::{Claim, StoredAnswer};
 use crate::lane::{Lane, Lanes};
 use crate::line_cache::{Registrations, Source};
 use crate::record::{SamplesHead, encode_samples};
-use crate::sources::SourceClaim;
 
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,21 +61,6 @@ pub struct LineWrite<'a> {
     pub claim: Option<Claim>,
     /// Whether good lines are stored where others are refused; else nothing is.
     pub accept_partial: bool,
-}
-
-/// Messages of a source, as one body of line protocol. It is answered when it is synced.
-#[derive(Debug)]
-pub struct SourceWrite<'a> {
-    /// The database.
-    pub db: &'a str,
-    /// The messages' lines; none is fine.
-    pub body: &'a [u8],
-    /// The unit of its times.
-    pub precision: Precision,
-    /// Covers the body.
-    pub permit: Permit,
-    /// The right to store these messages, and none of them before.
-    pub claim: SourceClaim,
 }
 
 /// What a record is appended on: what its request asked for.
@@ -154,7 +138,7 @@ pub(crate) struct Routed {
     pub(crate) parts: Vec<SampleBatch>,
     pub(crate) fresh: Registrations,
     pub(crate) received: UnixNanos,
-    pub(crate) source: Option<SourceClaim>,
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Ingest {
@@ -222,52 +206,25 @@ impl Ingest {
     /// What refuses the body as a whole; `done` is not called then.
     pub fn write_lines(&self, write: LineWrite<'_>, done: Done) -> Result<LineReport, EngineError> {
         check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
-        self.conduct(&mut self.lanes.take(), write, None, done)
-    }
-
-    /// Takes messages of a source as [`Ingest::write_lines`] takes a body, except that there is always a
-    /// record, also without any good line: it says how far the partition is stored.
-    ///
-    /// # Errors
-    /// What refuses the body as a whole; `done` is not called then, and nothing of it is stored.
-    pub fn write_source(
-        &self,
-        write: SourceWrite<'_>,
-        done: Done,
-    ) -> Result<LineReport, EngineError> {
-        check_database(write.db).map_err(|error| EngineError::Database(Box::new(error)))?;
-        let SourceWrite { db, body, precision, permit, claim } = write;
-        let durability = Durability::Synced;
-        let write = LineWrite {
-            db,
-            body,
-            precision,
-            durability,
-            permit,
-            client: None,
-            claim: None,
-            accept_partial: true,
-        };
-        self.conduct(&mut self.lanes.take(), write, Some(claim), done)
+        self.conduct(&mut self.lanes.take(), write, done)
     }
 
     fn conduct(
         &self,
         lane: &mut Lane,
         write: LineWrite<'_>,
-        source: Option<SourceClaim>,
         done: Done,
     ) -> Result<LineReport, EngineError> {
         let received = self.clock.now();
         lane.lines.clear();
-        decode(write.body, &self.options(&write, received), &mut lane.lines)
-            .map_err(EngineError::Body)?;
+        let options = self.line_options(write.db, write.precision, received);
+        decode(write.body, &options, &mut lane.lines).map_err(EngineError::Body)?;
         let mut report = self.report_lines(&lane.lines);
         let mut fresh = Registrations::new();
         if report.lines_rejected > 0 && !write.accept_partial {
             return Ok(self.refuse_all(report));
         }
-        let parts = self.route(lane, &write, &mut fresh, &mut report);
+        let parts = self.route(lane, (write.body, write.db), &mut fresh, &mut report);
         if report.lines_rejected > 0 && !write.accept_partial {
             return Ok(self.refuse_all(report));
         }
@@ -280,22 +237,26 @@ impl Ingest {
         fresh.sort_by_key(|(series, _)| *series);
         fresh.dedup_by_key(|(series, _)| *series);
         self.cardinality.observe(write.client, fresh.len(), &lane.refusals);
-        if source.is_none() && parts.iter().all(SampleBatch::is_empty) {
+        if parts.iter().all(SampleBatch::is_empty) {
             return Ok(report);
         }
         let LineWrite { durability, permit, claim, .. } = write;
         let terms = Terms { durability, permit, claim };
-        self.append(Routed { parts, fresh, received, source }, terms, &mut report, done)?;
+        self.append(Routed { parts, fresh, received, origin: None }, terms, &mut report, done)?;
         report.appended = true;
         Ok(report)
     }
 
-    fn options(&self, write: &LineWrite<'_>, received: UnixNanos) -> LineOptions {
+    pub(crate) fn line_options(
+        &self,
+        db: &str,
+        precision: Precision,
+        received: UnixNanos,
+    ) -> LineOptions {
         // The database is part of the identity, so equal lines of two databases must not meet.
-        let seed =
-            twox_hash::XxHash3_64::oneshot_with_seed(self.config.key_seed, write.db.as_bytes());
+        let seed = twox_hash::XxHash3_64::oneshot_with_seed(self.config.key_seed, db.as_bytes());
         LineOptions {
-            precision: write.precision,
+            precision,
             default_time: EventTime::new(received.nanos()),
             time_max: self
                 .config
@@ -308,22 +269,25 @@ impl Ingest {
     }
 
     /// Rows to shards, by series. A line with a series that is refused is refused as a whole.
-    fn route(
+    pub(crate) fn route(
         &self,
         lane: &mut Lane,
-        write: &LineWrite<'_>,
+        (body, db): (&[u8], &str),
         fresh: &mut Registrations,
         report: &mut LineReport,
     ) -> Vec<SampleBatch> {
         let rows = lane.lines.samples() / self.shards;
         let mut parts: Vec<SampleBatch> =
             (0..self.shards).map(|_| SampleBatch::with_capacity(rows + rows / 8 + 16)).collect();
-        let source = Source { batch: &lane.lines, body: write.body, db: write.db };
+        let source = Source { batch: &lane.lines, body, db };
+        lane.refused.clear();
         for line in 0..lane.lines.lines() {
             if let Err(error) = lane.cache.resolve(&source, line, &mut lane.targets, fresh) {
                 report.lines_accepted -= 1;
                 lane.refusals.note(&error);
-                report.refuse(lane.lines.line_numbers()[line], &error);
+                let line_number = lane.lines.line_numbers()[line];
+                lane.refused.push(line_number);
+                report.refuse(line_number, &error);
                 continue;
             }
             let time = lane.lines.times()[line];
@@ -343,7 +307,7 @@ impl Ingest {
         report: &mut LineReport,
         done: Done,
     ) -> Result<(), EngineError> {
-        let Routed { parts, fresh, received, source } = routed;
+        let Routed { parts, fresh, received, origin } = routed;
         let key = terms.claim.as_mut().map(|claim| {
             StoredAnswer::fit(report);
             claim.seal(StoredAnswer::encode(report, terms.durability))
@@ -353,9 +317,9 @@ impl Ingest {
             .map(|(series, entry)| (*series, entry.measurement_bytes, &*entry.canonical))
             .collect();
         let columns: Vec<_> = parts.iter().filter(|part| !part.is_empty()).collect();
-        let head = match (&key, &source) {
+        let head = match (&key, &origin) {
             (Some(key), _) => SamplesHead::Key(key),
-            (None, Some(claim)) => SamplesHead::Source(claim.offsets()),
+            (None, Some(origin)) => origin.head(),
             (None, None) => SamplesHead::Plain,
         };
         let kind = head.kind();
@@ -373,7 +337,7 @@ impl Ingest {
             permit: Some(Arc::new(terms.permit)),
             claim: terms.claim,
             turn: None,
-            source: source.map(Box::new),
+            origin: origin.map(Box::new),
             durability: terms.durability,
             done: (terms.durability != Durability::Accepted).then_some(done),
         };
@@ -390,7 +354,7 @@ impl Ingest {
         report
     }
 
-    fn report_lines(&self, lines: &LineBatch) -> LineReport {
+    pub(crate) fn report_lines(&self, lines: &LineBatch) -> LineReport {
         let refused = lines.errors().first().iter().map(|error| RefusedLine {
             line_number: error.line_number,
             message: error.to_string(),

@@ -76,12 +76,13 @@ impl Ingest {
         received: UnixNanos,
         done: Done,
     ) -> Result<LineReport, EngineError> {
-        let options = self.series_options(&write, received);
+        let mut options = self.series_options(write.db, write.form, received);
+        options.samples_max = options.samples_max.min(write.samples_max);
         decode_series(write.form, write.body, &options, &mut lane.series)
             .map_err(EngineError::Series)?;
         let mut report = report_items(&lane.series);
         let mut fresh = Registrations::new();
-        let parts = self.route_series(lane, &write, &mut fresh, &mut report);
+        let parts = self.route_series(lane, (write.body, write.db), &mut fresh, &mut report);
         report.refused.sort_by_key(|item| item.line_number);
         let refused = report.lines_rejected - lane.series.errors().total();
         self.instruments.observe_series(&lane.series, refused);
@@ -93,46 +94,51 @@ impl Ingest {
         }
         let SeriesWrite { durability, permit, claim, .. } = write;
         let terms = Terms { durability, permit, claim };
-        self.append(Routed { parts, fresh, received, source: None }, terms, &mut report, done)?;
+        self.append(Routed { parts, fresh, received, origin: None }, terms, &mut report, done)?;
         report.appended = true;
         Ok(report)
     }
 
-    fn series_options(&self, write: &SeriesWrite<'_>, received: UnixNanos) -> SeriesOptions {
-        let strict = self.config.luminate_strict && write.form == SeriesForm::Luminate;
+    pub(crate) fn series_options(
+        &self,
+        db: &str,
+        form: SeriesForm,
+        received: UnixNanos,
+    ) -> SeriesOptions {
+        let strict = self.config.luminate_strict && form == SeriesForm::Luminate;
         let mut ahead = self.config.future_nanos_max;
         if strict {
             ahead = Some(ahead.map_or(STRICT_FUTURE_NANOS, |nanos| nanos.min(STRICT_FUTURE_NANOS)));
         }
         let after = |nanos| EventTime::new(received.saturating_add(nanos).nanos());
         // The form and the database are part of what a key's bytes mean.
-        let seed =
-            XxHash3_64::oneshot_with_seed(self.config.key_seed, write.form.name().as_bytes());
+        let seed = XxHash3_64::oneshot_with_seed(self.config.key_seed, form.name().as_bytes());
         SeriesOptions {
             time_min: strict.then(|| after(-STRICT_PAST_NANOS)),
             time_max: ahead.map(after),
-            key_seed: XxHash3_64::oneshot_with_seed(seed, write.db.as_bytes()),
-            samples_max: write.samples_max.min(self.config.request_samples_max),
+            key_seed: XxHash3_64::oneshot_with_seed(seed, db.as_bytes()),
+            samples_max: self.config.request_samples_max,
             strict,
         }
     }
 
     /// Rows to shards, by series. An item whose series is refused is refused as a whole.
-    fn route_series(
+    pub(crate) fn route_series(
         &self,
         lane: &mut Lane,
-        write: &SeriesWrite<'_>,
+        (body, db): (&[u8], &str),
         fresh: &mut Registrations,
         report: &mut LineReport,
     ) -> Vec<SampleBatch> {
         let batch = &lane.series;
+        lane.refused.clear();
         let rows = batch.rows() / self.shards;
         let mut parts: Vec<SampleBatch> =
             (0..self.shards).map(|_| SampleBatch::with_capacity(rows + rows / 8 + 16)).collect();
         for item in 0..batch.items() {
             let key = || {
-                let names = batch.names(write.body, item).map_err(Refusal::Names)?;
-                Ok(SeriesKey::new(write.db, &names.metric, VALUE_FIELD, names.labels)?)
+                let names = batch.names(body, item).map_err(Refusal::Names)?;
+                Ok(SeriesKey::new(db, &names.metric, VALUE_FIELD, names.labels)?)
             };
             let rows = batch.rows_of(item);
             match lane.cache.resolve_series(batch.key_hashes()[item], fresh, key) {
@@ -147,6 +153,7 @@ impl Ingest {
                     if let Refusal::Series(error) = &refusal {
                         lane.refusals.note(error);
                     }
+                    lane.refused.push(batch.numbers()[item]);
                     report.refuse_item(batch.numbers()[item], &refusal, rows.len());
                 }
             }
@@ -167,10 +174,10 @@ impl LineReport {
     }
 }
 
-fn report_items(batch: &SeriesBatch) -> LineReport {
+pub(crate) fn report_items(batch: &SeriesBatch) -> LineReport {
     let refused = batch.errors().first().iter().map(|error| RefusedLine {
         line_number: error.item.saturating_add(1),
-        message: error.reason.to_string(),
+        message: batch.explain(error),
     });
     LineReport {
         lines_accepted: u64::try_from(batch.rows()).unwrap_or(u64::MAX),

@@ -291,3 +291,34 @@ impl IdempotencyInstruments {
         );
     }
 }
+
+/// What dead letters count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LetterInstruments {
+    /// `tidewatch_engine_letters_taken_total`: messages that became dead letters.
+    pub(crate) taken: Counter,
+    /// `tidewatch_engine_letters_cut_total`: letters of which only the first bytes were kept.
+    pub(crate) cut: Counter,
+    /// `tidewatch_engine_letters_replayed_total`: letters whose samples were stored.
+    pub(crate) replayed: Counter,
+    /// `tidewatch_engine_letters_dropped_total`: letters that somebody dropped.
+    pub(crate) dropped: Counter,
+    /// `tidewatch_engine_letters_expired_total`: letters that went because they were too old or too many.
+    pub(crate) expired: Counter,
+}
+
+impl LetterInstruments {
+    /// Puts the instruments into `registry`.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let counters = [
+            ("taken", "Messages that became dead letters", &self.taken),
+            ("cut", "Dead letters of which only the first bytes were kept", &self.cut),
+            ("replayed", "Dead letters whose samples were stored", &self.replayed),
+            ("dropped", "Dead letters that somebody dropped", &self.dropped),
+            ("expired", "Dead letters that went: too old or too many", &self.expired),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(format!("tidewatch_engine_letters_{name}"), help, counter.clone());
+        }
+    }
+}

@@ -18,6 +18,8 @@ pub(crate) struct Lane {
     pub(crate) cache: LineCache,
     pub(crate) targets: Vec<Target>,
     pub(crate) refusals: Refusals,
+    /// The numbers of lines, or of items, whose series were refused.
+    pub(crate) refused: Vec<u32>,
 }
 
 /// Hands lanes out. Requests beyond their number wait: more at a time would not be faster, and each
@@ -77,6 +79,7 @@ impl Lanes {
             cache: LineCache::new(Arc::clone(&self.catalog), self.cache_bytes_max),
             targets: Vec::new(),
             refusals: Refusals::default(),
+            refused: Vec::new(),
         });
         LaneInUse { lanes: self, lane: Some(lane) }
     }
@@ -98,6 +101,7 @@ impl Drop for LaneInUse<'_> {
             lane.series = SeriesBatch::new();
         }
         lane.refusals = Refusals::default();
+        lane.refused = Vec::new();
         let mut pool = self.lanes.lock();
         if std::thread::panicking() {
             // Nobody knows what it has been left with.

@@ -20,13 +20,17 @@ mod flusher;
 mod hashes;
 mod idempotency;
 pub mod ingest;
+mod ingest_messages;
 mod ingest_series;
 mod inline;
 mod instruments;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(any(test, feature = "lab"))]
 pub mod lab;
 mod lane;
 mod left_out;
+mod letters;
 pub mod limits;
 mod line_cache;
 mod locals;
@@ -60,15 +64,15 @@ pub use checkpoint::{CheckpointRecord, SlotMark, WindowsMark};
 pub use config::{CheckpointPolicy, EngineConfig, ReplayPolicy};
 pub use data_dir::DataDir;
 pub use deletes::{DeleteRecord, Deletes};
-pub use engine::{Engine, EngineHealth, EngineHome};
+pub use engine::{Engine, EngineHealth, EngineHome, SinkTrouble};
 pub use error::{EngineError, ErrorKind, chain};
 pub use idempotency::{
     Claim, Claimed, Idempotency, IdempotencyKey, KeyLimits, StoredAnswer, Wake, request_hash,
 };
-pub use ingest::{
-    Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine, SourceWrite,
-};
+pub use ingest::{Ack, Done, Durability, Ingest, IngestConfig, LineReport, LineWrite, RefusedLine};
+pub use ingest_messages::{BadMessage, OnBad, SourceReport, SourceWrite};
 pub use ingest_series::SeriesWrite;
+pub use letters::{LetterClaim, LetterFate, LetterReading, Letters, LettersTold};
 pub use outbox::{EventTail, Outbox};
 pub use recovery::RecoveryState;
 pub use retention::{RetentionInForce, RetentionRules};

@@ -15,6 +15,7 @@ use crate::deletes::Deletes;
 use crate::dispatch::shard_of;
 use crate::idempotency::Idempotency;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::letters::Letters;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::replayer::rules_of;
@@ -73,6 +74,7 @@ impl Opened {
         let (durable, lacks_series) = (durable_lsn(&manifest, &indexes), manifest.lacks_series());
         let flushed = Arc::new(*manifest.flushed());
         let filed = manifest.windows_lsn();
+        let letters = Arc::new(Letters::load(&**disk, &dir, &manifest)?);
         let deletes = Arc::new(Deletes::new(manifest.deletes_lsn()));
         let (heads, published) =
             crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
@@ -87,6 +89,7 @@ impl Opened {
             outbox: Arc::new(Outbox::new(outbox_instruments)),
             clock: Arc::clone(clock),
             deletes,
+            letters,
             flushed,
         };
         let shards = heads.into_iter().enumerate().map(|(index, head)| {

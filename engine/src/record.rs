@@ -18,7 +18,9 @@
 //! 22 checkpoint    number u64, 256 x: slot's LSN u64, state hash u64, output hash 3 x u64
 //! 23 delete        received i64, database text, metric text, from i64, to i64
 //! 24 keyed samples  db text, key text, request u128, u32 length, answer, then as 16
-//! 25 sourced samples  source text, topic text, partition u32, topic id u128, first u64, last u64, then as 16
+//! 25 sourced samples  source text, topic text, partition u32, topic id u128, first u64, last u64, then as 16,
+//!                     then letters, if there are any (see `letters`)
+//! 26 ended letters  marks (see `letters`), then as 16
 //! ```
 
 use std::sync::Arc;
@@ -29,11 +31,12 @@ use tidewatch_metrics::{
     Severity, Subject, Transition, TransitionKind, TransitionTimes, UnixNanos,
 };
 use tidewatch_operators::OutputHash;
-use tidewatch_segments::{DeliveryRow, RequestKey};
+use tidewatch_segments::{DeliveryRow, Letter, LetterMark, RequestKey};
 
 use crate::checkpoint::CheckpointRecord;
 use crate::deletes::DeleteRecord;
 use crate::idempotency::{StoredAnswer, is_key};
+use crate::letters::{put_letters, put_marks, take_letters, take_marks};
 use crate::sources::SourceOffsets;
 
 /// Samples of one request.
@@ -54,8 +57,10 @@ pub const KIND_CHECKPOINT: u8 = 22;
 pub const KIND_DELETE: u8 = 23;
 /// Samples of one request with its idempotency key.
 pub const KIND_KEYED_SAMPLES: u8 = 24;
-/// Samples of consecutive messages of a source's partition, with their offsets.
+/// Samples of consecutive messages of a source's partition, with their offsets and the bad ones among them.
 pub const KIND_SOURCED_SAMPLES: u8 = 25;
+/// Letters that have come to their end, and their samples.
+pub const KIND_ENDED_LETTERS: u8 = 26;
 
 /// Marks of a transition: it is too old to be delivered; it is of a group, and not of a series.
 const HISTORICAL: u8 = 1;
@@ -89,6 +94,10 @@ pub struct SamplesRecord {
     pub key: Option<Arc<RequestKey>>,
     /// The messages that the samples come from, if they come from a source.
     pub source: Option<SourceOffsets>,
+    /// Those of the messages of which something was refused.
+    pub letters: Vec<Letter>,
+    /// The letters that the samples come from, if they come from any, and those that were dropped.
+    pub marks: Vec<LetterMark>,
     /// When the request was received.
     pub received: UnixNanos,
     /// Series that are new to the log.
@@ -152,8 +161,10 @@ pub enum SamplesHead<'a> {
     Plain,
     /// An idempotency key.
     Key(&'a RequestKey),
-    /// Offsets of messages.
-    Source(&'a SourceOffsets),
+    /// Offsets of messages; the letters stand at the end.
+    Source(&'a SourceOffsets, &'a [Letter]),
+    /// What becomes of letters.
+    Letters(&'a [LetterMark]),
 }
 
 impl SamplesHead<'_> {
@@ -163,7 +174,8 @@ impl SamplesHead<'_> {
         match self {
             Self::Plain => KIND_SAMPLES,
             Self::Key(_) => KIND_KEYED_SAMPLES,
-            Self::Source(_) => KIND_SOURCED_SAMPLES,
+            Self::Source(..) => KIND_SOURCED_SAMPLES,
+            Self::Letters(_) => KIND_ENDED_LETTERS,
         }
     }
 }
@@ -183,7 +195,9 @@ pub fn encode_samples(
     let names: usize = registrations.iter().map(|(_, _, bytes)| bytes.len() + 16).sum();
     let keyed = match head {
         SamplesHead::Key(key) => 64 + key.db.len() + key.key.len() + key.answer.len(),
-        SamplesHead::Plain | SamplesHead::Source(_) => 0,
+        SamplesHead::Source(_, letters) => letters.iter().map(Letter::size).sum(),
+        SamplesHead::Letters(marks) => 4 + 17 * marks.len(),
+        SamplesHead::Plain => 0,
     };
     let mut out = FieldWriter::with_capacity(64 + keyed + names + rows * 24);
     match head {
@@ -194,7 +208,8 @@ pub fn encode_samples(
             out.u128(key.request);
             out.blob(&key.answer);
         }
-        SamplesHead::Source(offsets) => offsets.put(&mut out),
+        SamplesHead::Source(offsets, _) => offsets.put(&mut out),
+        SamplesHead::Letters(marks) => put_marks(&mut out, marks),
     }
     out.i64(received.nanos());
     out.count(registrations.len());
@@ -206,6 +221,9 @@ pub fn encode_samples(
     out.count(parts.len());
     for part in parts {
         put_part(&mut out, part);
+    }
+    if let SamplesHead::Source(_, letters) = head {
+        put_letters(&mut out, letters);
     }
     out.into_bytes()
 }
@@ -448,7 +466,13 @@ pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
         KIND_SOURCED_SAMPLES => {
             let source = SourceOffsets::take(&mut fields)?;
             let samples = take_samples(&mut fields)?;
-            LogRecord::Samples(SamplesRecord { source: Some(source), ..samples })
+            let letters = take_letters(&mut fields, &source)?;
+            LogRecord::Samples(SamplesRecord { source: Some(source), letters, ..samples })
+        }
+        KIND_ENDED_LETTERS => {
+            let marks = take_marks(&mut fields)?;
+            let samples = take_samples(&mut fields)?;
+            LogRecord::Samples(SamplesRecord { marks, ..samples })
         }
         KIND_START => LogRecord::Start(StartRecord::decode(&mut fields)?),
         KIND_TICK => LogRecord::Tick(TickRecord {
@@ -495,7 +519,8 @@ fn take_samples(fields: &mut FieldReader<'_>) -> Option<SamplesRecord> {
     for _ in 0..fields.count()? {
         parts.push(take_part(fields)?);
     }
-    Some(SamplesRecord { key: None, source: None, received, registrations, parts })
+    let (letters, marks) = (Vec::new(), Vec::new());
+    Some(SamplesRecord { key: None, source: None, letters, marks, received, registrations, parts })
 }
 
 fn take_part(fields: &mut FieldReader<'_>) -> Option<SampleBatch> {

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use tidewatch_segments::{LetterEnd, LetterId};
 
 fn transition(value: f64) -> Transition {
     Transition {
@@ -151,7 +152,7 @@ fn a_sourced_record_is_its_offsets_and_then_what_the_samples_are_without_them() 
     let mut part = SampleBatch::default();
     part.push(SeriesRef(1), EventTime::new(2), 0.5);
     let encode = |head: SamplesHead<'_>| encode_samples(head, UnixNanos::new(9), &[], &[&part]);
-    let bytes = encode(SamplesHead::Source(&source));
+    let bytes = encode(SamplesHead::Source(&source, &[]));
     let plain = encode(SamplesHead::Plain);
     // Records outlive a release.
     let head = b"\x01\0\0\0k\x07\0\0\0metrics\x02\x01\0\0\
@@ -167,6 +168,63 @@ fn a_sourced_record_is_its_offsets_and_then_what_the_samples_are_without_them() 
     let mut bad = bytes;
     bad[head.len() - 8] = 6;
     assert!(decode(KIND_SOURCED_SAMPLES, &bad).is_none());
+}
+
+#[test]
+fn letters_stand_behind_the_samples_of_their_messages_and_come_back_whole() {
+    let partition = crate::SourcePartition::new("k", "m", 3).unwrap();
+    let source = SourceOffsets::new(partition, 5, (7, 9)).unwrap();
+    let letter = |offset, time, key: Option<&[u8]>| Letter {
+        offset,
+        time,
+        reason: "bad".into(),
+        payload: [0xff, 0].into(),
+        key: key.map(Into::into),
+        bytes: 5,
+    };
+    let letters = [letter(7, None, Some(b"k")), letter(9, Some(EventTime::new(-2)), None)];
+    let encode = |letters: &[Letter]| {
+        encode_samples(SamplesHead::Source(&source, letters), UnixNanos::new(9), &[], &[])
+    };
+    let (bytes, without) = (encode(&letters), encode(&[]));
+    // Records outlive a release.
+    let behind = b"\x02\0\0\0\
+        \x07\0\0\0\0\0\0\0\x02\x03\0\0\0bad\x05\0\0\0\0\0\0\0\x02\0\0\0\xff\0\x01\0\0\0k\
+        \x09\0\0\0\0\0\0\0\x01\xfe\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0bad\x05\0\0\0\0\0\0\0\x02\0\0\0\xff\0";
+    assert_eq!(bytes, [&without, &behind[..]].concat());
+    let Some(LogRecord::Samples(back)) = decode(KIND_SOURCED_SAMPLES, &bytes) else { panic!() };
+    assert_eq!((back.source.as_ref(), &*back.letters), (Some(&source), &letters[..]));
+    for cut in 0..bytes.len() {
+        let is_record = decode(KIND_SOURCED_SAMPLES, &bytes[..cut]).is_some();
+        assert_eq!(is_record, cut == without.len(), "cut at {cut}");
+    }
+    let (none, twice) = ([&without, &[0; 4][..]].concat(), [7, 7].map(|at| letter(at, None, None)));
+    assert!(decode(KIND_SOURCED_SAMPLES, &none).is_none(), "a list without letters");
+    for bad in [&twice[..], &[letter(6, None, None)], &[letter(10, None, None)]] {
+        assert!(decode(KIND_SOURCED_SAMPLES, &encode(bad)).is_none(), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_becomes_of_letters_stands_before_their_samples() {
+    let mark = |lsn, offset, end| {
+        let id = LetterId { lsn: Lsn::new(lsn), offset };
+        LetterMark { id, end }
+    };
+    let marks = [mark(3, 258, LetterEnd::Replayed), mark(4, 0, LetterEnd::Dropped)];
+    let encode = |head: SamplesHead<'_>| encode_samples(head, UnixNanos::new(9), &[], &[]);
+    let bytes = encode(SamplesHead::Letters(&marks));
+    let head = b"\x02\0\0\0\x03\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x01\
+        \x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02";
+    assert_eq!(bytes, [&head[..], &encode(SamplesHead::Plain)].concat());
+    let Some(LogRecord::Samples(back)) = decode(KIND_ENDED_LETTERS, &bytes) else { panic!() };
+    assert_eq!((&*back.marks, back.received), (&marks[..], UnixNanos::new(9)));
+    for cut in 0..bytes.len() {
+        assert!(decode(KIND_ENDED_LETTERS, &bytes[..cut]).is_none(), "cut at {cut}");
+    }
+    let mut bad = bytes;
+    bad[head.len() - 1] = 3;
+    assert!(decode(KIND_ENDED_LETTERS, &bad).is_none(), "an end that nobody knows");
 }
 
 proptest! {
@@ -205,7 +263,7 @@ proptest! {
     }
 
     #[test]
-    fn foreign_payloads_never_panic(kind in 15_u8..27, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn foreign_payloads_never_panic(kind in 15_u8..28, payload in proptest::collection::vec(any::<u8>(), 0..200)) {
         drop(decode(kind, &payload));
     }
 }

@@ -16,6 +16,7 @@ use crate::dispatch::Dispatch;
 use crate::hashes::Hashes;
 use crate::idempotency::Idempotency;
 use crate::left_out::{LeftOut, UnknownSeries};
+use crate::letters::Letters;
 use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::progress::Progress;
@@ -107,6 +108,7 @@ struct Scan<'a> {
     catalog: &'a SeriesCatalog,
     keys: &'a Idempotency,
     sources: &'a Sources,
+    letters: &'a Letters,
     /// The last record whose key is in a file.
     filed: Lsn,
     position: LogPosition,
@@ -124,6 +126,7 @@ impl<'a> Scan<'a> {
             catalog: &opened.shared.catalog,
             keys: &opened.keys,
             sources: &opened.sources,
+            letters: &opened.shared.letters,
             filed,
             position: opened.base.position.1,
             sinks_since: sinks.collect(),
@@ -150,6 +153,7 @@ impl<'a> Scan<'a> {
                 let known = |series: SeriesRef| is_known(&self.known, series);
                 self.unknown.count(lsn, &samples.parts, known);
                 self.position.pass_samples(lsn, &samples, self.base);
+                self.letters.restore(lsn, &samples);
                 // The checkpoint has those of records up to its position.
                 if let Some(offsets) = samples.source.filter(|_| lsn > self.base.position.0) {
                     self.sources.hold(&offsets);

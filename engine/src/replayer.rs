@@ -67,7 +67,7 @@ impl Replayer {
         match decode(kind, payload).ok_or(bad)? {
             LogRecord::Samples(samples) => {
                 self.samples(lsn, &samples, dispatch)?;
-                Ok(None)
+                Ok(Some(LogRecord::Samples(samples)))
             }
             LogRecord::Tick(mut tick) => {
                 // What some slots had put out before is not known, or not what it was live.

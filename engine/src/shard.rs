@@ -13,6 +13,7 @@ use crate::admission::Permit;
 use crate::checkpoint::EncodedSlot;
 use crate::deletes::{DeleteRecord, Deletes};
 use crate::instruments::ShardInstruments;
+use crate::letters::Letters;
 use crate::locals::Locals;
 use crate::outbox::{Fired, Outbox};
 use crate::progress::Progress;
@@ -49,6 +50,8 @@ pub struct ShardShared {
     pub deletes: Arc<Deletes>,
     /// The windows of percentiles over all shards.
     pub windows: Arc<Windows>,
+    /// Dead letters, and what was done with any.
+    pub letters: Arc<Letters>,
     /// The last record whose rows of a slot are in segments, per slot, when the engine opened.
     pub flushed: Arc<[Lsn; SLOTS]>,
 }

@@ -17,11 +17,13 @@ use crate::dispatch::Dispatch;
 use crate::hashes::Hashes;
 use crate::inline::InlineDispatch;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::letters::Letters;
 use crate::opened::Opened;
 use crate::outbox::EventTail;
 use crate::record::LogRecord;
 use crate::replayer::Replayer;
 use crate::shard::ShardShared;
+use crate::sources::{Sources, StoredOffsets};
 use crate::windows::Windows;
 
 /// Records after which the rows so far become visible.
@@ -33,6 +35,7 @@ pub struct Stopped {
     shared: ShardShared,
     last: Lsn,
     files: Vec<WalSegmentInfo>,
+    sources: Arc<Sources>,
     _shards: InlineDispatch,
     _data_dir: DataDir,
 }
@@ -82,6 +85,12 @@ impl Stopped {
                     shared.outbox.restore_transition(last, *transition);
                 }
                 Some(LogRecord::Delivery(row)) => shared.outbox.restore_delivery(last, row),
+                Some(LogRecord::Samples(samples)) => {
+                    shared.letters.restore(last, &samples);
+                    if let Some(offsets) = &samples.source {
+                        opened.sources.hold(offsets);
+                    }
+                }
                 Some(_) | None => {}
             }
             watch(last);
@@ -94,7 +103,8 @@ impl Stopped {
         opened.check_end(last)?;
         shared.progress.set_durable(last, UnixNanos::default());
         dispatch.advance(last);
-        Ok(Self { shared, last, files, _shards: dispatch, _data_dir: data_dir })
+        let sources = opened.sources;
+        Ok(Self { shared, last, files, sources, _shards: dispatch, _data_dir: data_dir })
     }
 
     /// All rows.
@@ -102,6 +112,12 @@ impl Stopped {
     pub fn snapshot(&self) -> Option<Snapshot> {
         let visible = self.shared.progress.wait_visible(self.last, Duration::ZERO);
         visible.then(|| self.shared.published.snapshot(self.last)).flatten()
+    }
+
+    /// How far the partitions of sources are stored.
+    #[must_use]
+    pub fn offsets(&self) -> Vec<StoredOffsets> {
+        self.sources.offsets()
     }
 
     /// Merges segments, also neighbours that would wait for more. `watch` is told how many rows were
@@ -131,6 +147,12 @@ impl Stopped {
     #[must_use]
     pub fn event_tail(&self) -> EventTail {
         self.shared.outbox.tail(self.shared.published.manifest().events_lsn())
+    }
+
+    /// Dead letters that no file holds, and what was done with any.
+    #[must_use]
+    pub fn letters(&self) -> &Letters {
+        &self.shared.letters
     }
 
     /// Closed windows that no file holds.

@@ -304,8 +304,8 @@ pub(crate) fn run_flusher(flusher: &Flusher, writer: &SegmentWriter, stop: &Atom
             warn!(%error, "deletes could not be put into the manifest; trying again");
             std::thread::park_timeout(FLUSH_RETRY);
         }
-        if let Err(error) = writer.file_windows() {
-            warn!(%error, "windows of percentiles could not be put into a file; trying again");
+        if let Err(error) = writer.file_waiting() {
+            warn!(%error, "windows of percentiles or letters could not be put into a file; trying again");
             std::thread::park_timeout(FLUSH_RETRY);
         }
         let Some(frozen) = flusher.next(Duration::from_millis(100)) else { continue };

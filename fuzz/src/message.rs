@@ -3,7 +3,7 @@
 use libfuzzer_sys::fuzzer_mutate;
 
 /// Messages within each other.
-const DEPTH_MAX: u32 = 4;
+const DEPTH_MAX: u32 = 7;
 /// Fields of one message that are looked at.
 const FIELDS_MAX: usize = 64;
 

@@ -16,12 +16,13 @@ use tidewatch_metrics::{
     EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
 };
 use tidewatch_query::{
-    Format, QueryEngine, QueryError, QueryInstruments, QueryLimits, QueryRequest, Source,
-    WalSegmentRow,
+    Format, OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, QueryRequest,
+    Source, WalSegmentRow,
 };
 use tidewatch_segments::{
-    AlertRow, Compaction, DeliveryRow, Events, FileKind, Flush, Head, Manifest, Published,
-    Retention, RowColumns, SlotSet, Snapshot, WindowRow, flush,
+    AlertRow, Compaction, DeliveryRow, Events, FileKind, Flush, Head, LetterLimits,
+    LettersInMemory, Manifest, Published, Retention, RowColumns, SlotSet, Snapshot, WindowRow,
+    flush,
 };
 
 type Failure = Box<dyn Error>;
@@ -77,12 +78,20 @@ impl Source for Segments {
         Vec::new()
     }
 
+    fn offsets(&self) -> Vec<OffsetRow> {
+        Vec::new()
+    }
+
     fn alerts(&self) -> Vec<AlertRow> {
         Vec::new()
     }
 
     fn deliveries(&self) -> Vec<DeliveryRow> {
         Vec::new()
+    }
+
+    fn letters(&self, _after: Lsn, _upto: Lsn) -> Option<LettersInMemory> {
+        Some(LettersInMemory::default())
     }
 
     fn windows(&self, _after: Lsn, _upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
@@ -164,8 +173,13 @@ fn merged(
         let input = Flush { frozen: &frozen, slots, catalog, events, now: UnixNanos::default() };
         manifest = flush(disk, dir, &manifest, &input)?.manifest;
     }
-    let compaction =
-        Compaction { retention: &KeepAll, now: UnixNanos::default(), force: true, catalog };
+    let compaction = Compaction {
+        retention: &KeepAll,
+        now: UnixNanos::default(),
+        force: true,
+        catalog,
+        letters: LetterLimits::default(),
+    };
     while let Some(task) = compaction.next_task(&manifest) {
         let prepared = compaction.prepare((disk, dir), &manifest, task, &mut |_rows| true)?;
         let prepared = prepared.ok_or("nobody gives up")?;

@@ -13,15 +13,15 @@ use tidewatch_metrics::{
     Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
 };
 use tidewatch_segments::{
-    AlertRow, Compaction, Delete, DeliveryRow, Events, Flush, Head, Manifest, MetricName,
-    Published, Retention, RowColumns, SlotSet, Snapshot, WindowRow, commit_deletes, flush,
-    quarantine,
+    AlertRow, Compaction, Delete, DeliveryRow, Events, Flush, Head, Letter, LetterEnd, LetterId,
+    LetterLimits, LetterRow, LettersInMemory, Manifest, MetricName, Published, Retention,
+    RowColumns, SlotSet, Snapshot, WindowRow, commit_deletes, flush, quarantine,
 };
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    Format, QueryAnswer, QueryEngine, QueryError, QueryInstruments, QueryLimits, QueryRequest,
-    Source, WalSegmentRow,
+    Format, OffsetRow, QueryAnswer, QueryEngine, QueryError, QueryInstruments, QueryLimits,
+    QueryRequest, Source, WalSegmentRow,
 };
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
@@ -54,6 +54,7 @@ struct State {
     alerts: Vec<AlertRow>,
     deliveries: Vec<DeliveryRow>,
     windows: Vec<Arc<WindowRow>>,
+    letters: LettersInMemory,
     is_ready: bool,
     damaged: Vec<PathBuf>,
 }
@@ -93,6 +94,7 @@ impl World {
             alerts: Vec::new(),
             deliveries: Vec::new(),
             windows: Vec::new(),
+            letters: LettersInMemory::default(),
             is_ready: true,
             damaged: Vec::new(),
         });
@@ -159,11 +161,15 @@ impl World {
             let filed = self.published.manifest().windows_lsn();
             let windows = state.windows.iter().filter(|window| window.lsn > filed);
             let windows: Vec<_> = windows.cloned().collect();
+            let filed = self.published.manifest().letters_lsn();
+            let letters = state.letters.rows.iter().filter(|row| row.lsn > filed);
+            let letters: Vec<_> = letters.cloned().collect();
+            let letters_lsn = letters.last().map_or(filed, |row| row.lsn);
             let input = Flush {
                 frozen: &[Arc::clone(&frozen)],
                 slots: SlotSet::ALL,
                 catalog: &self.catalog,
-                events: Events { windows: &windows, ..events },
+                events: Events { windows: &windows, letters: &letters, letters_lsn, ..events },
                 now: UnixNanos::default(),
             };
             let manifest = self.published.manifest();
@@ -171,6 +177,32 @@ impl World {
             self.published.commit_flush(shard, &[frozen], flushed.manifest);
         }
         self.forget_deletes();
+    }
+
+    /// A record with these messages, of which something was refused.
+    pub(crate) fn keep(&self, letters: &[Letter]) -> Lsn {
+        let mut state = self.state.lock().unwrap();
+        state.lsn = state.lsn.next();
+        let lsn = state.lsn;
+        state.letters.rows.extend(letters.iter().map(|letter| {
+            Arc::new(LetterRow {
+                lsn,
+                source: "main".into(),
+                topic: "metrics".into(),
+                partition: 3,
+                topic_id: 7,
+                received: UnixNanos::new(1_700_000_000_000_000_000),
+                letter: letter.clone(),
+            })
+        }));
+        state.heads.iter_mut().for_each(|head| head.publish(lsn));
+        lsn
+    }
+
+    /// A letter has come to its end.
+    pub(crate) fn end(&self, id: LetterId, end: LetterEnd) {
+        let mut state = self.state.lock().unwrap();
+        Arc::make_mut(&mut state.letters.ends).insert(id, end);
     }
 
     /// Deletes rows that were written before.
@@ -195,7 +227,8 @@ impl World {
     /// Carries out the next task that segments wait for; false if there is none.
     pub(crate) fn compact(&self) -> bool {
         let (now, catalog) = (UnixNanos::default(), &*self.catalog);
-        let compaction = Compaction { retention: &KeepAll, now, force: true, catalog };
+        let letters = LetterLimits::default();
+        let compaction = Compaction { retention: &KeepAll, now, force: true, catalog, letters };
         let (place, manifest) = ((&self.disk, self.dir.path()), self.published.manifest());
         let Some(task) = compaction.next_task(&manifest) else { return false };
         let mut pace = |_| true;
@@ -286,12 +319,29 @@ impl Source for World {
         vec![row("wal-1.log", one, Some(Lsn::new(9))), row("wal-2.log", None, None)]
     }
 
+    fn offsets(&self) -> Vec<OffsetRow> {
+        let row = |partition, next_offset| OffsetRow {
+            source: "main".to_owned(),
+            topic: "metrics".to_owned(),
+            partition,
+            topic_id: u128::from(partition) << 100,
+            next_offset,
+        };
+        vec![row(0, 7), row(1, 1 << 40)]
+    }
+
     fn alerts(&self) -> Vec<AlertRow> {
         self.state.lock().unwrap().alerts.clone()
     }
 
     fn deliveries(&self) -> Vec<DeliveryRow> {
         self.state.lock().unwrap().deliveries.clone()
+    }
+
+    fn letters(&self, after: Lsn, upto: Lsn) -> Option<LettersInMemory> {
+        let LettersInMemory { rows, ends } = self.state.lock().unwrap().letters.clone();
+        let rows = rows.into_iter().filter(|row| after < row.lsn && row.lsn <= upto);
+        Some(LettersInMemory { rows: rows.collect(), ends })
     }
 
     fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {

@@ -28,7 +28,7 @@ pub use guard::Refusal;
 pub use instruments::QueryInstruments;
 pub use limits::QueryLimits;
 pub use request::{Format, QueryAnswer, QueryRequest, QueryStats};
-pub use source::{Source, WalSegmentRow};
+pub use source::{OffsetRow, Source, WalSegmentRow};
 pub use tables::label_columns;
 
 #[cfg(test)]
@@ -37,6 +37,8 @@ mod anomalies_tests;
 mod bounds_tests;
 #[cfg(test)]
 mod dedup_tests;
+#[cfg(test)]
+mod dlq_tests;
 #[cfg(test)]
 mod docs_tests;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_metrics::Lsn;
-use tidewatch_segments::{AlertRow, DeliveryRow, Snapshot, WindowRow};
+use tidewatch_segments::{AlertRow, DeliveryRow, LettersInMemory, Snapshot, WindowRow};
 
 use crate::QueryError;
 
@@ -25,6 +25,9 @@ pub trait Source: Send + Sync + Debug {
     /// The files of the log.
     fn wal_segments(&self) -> Vec<WalSegmentRow>;
 
+    /// How far partitions of sources are stored, in the order of their names.
+    fn offsets(&self) -> Vec<OffsetRow>;
+
     /// Transitions of alerts that no file may hold yet. A query takes them before its snapshot and
     /// leaves out those that a file of the snapshot holds.
     fn alerts(&self) -> Vec<AlertRow>;
@@ -32,9 +35,28 @@ pub trait Source: Send + Sync + Debug {
     /// Attempts to deliver that no file may hold yet, taken likewise.
     fn deliveries(&self) -> Vec<DeliveryRow>;
 
+    /// Dead letters of records behind `after`, up to `upto`, that no file holds, and what was done with any letter.
+    /// `None` where some of them are in files already that a later snapshot shows.
+    fn letters(&self, after: Lsn, upto: Lsn) -> Option<LettersInMemory>;
+
     /// Windows of percentiles that closed behind the record `after`, up to `upto`. A query takes them after its
     /// snapshot. `None` where some of them are in files already that a later snapshot shows.
     fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>>;
+}
+
+/// A row of `tidewatch.offsets`: how far one partition of a source is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetRow {
+    /// The source's configured name.
+    pub source: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: u32,
+    /// The topic's id; 0 where it is not known.
+    pub topic_id: u128,
+    /// The offset after that of the last message that is stored.
+    pub next_offset: u64,
 }
 
 /// A row of `tidewatch.wal_segments`: one file of the log.

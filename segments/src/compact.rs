@@ -16,6 +16,7 @@ use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog, SeriesRef, Slot, UnixNano
 use crate::deletes::Delete;
 use crate::error::SegmentsError;
 use crate::file_meta::{FileKind, FileMeta, FlushedSlots};
+use crate::letters::LetterLimits;
 use crate::limits::KEYS_KEPT_NANOS;
 use crate::manifest::{Edit, Manifest, data_name};
 use crate::merge::{Erase, Merge, Merged, merge};
@@ -50,6 +51,8 @@ pub enum Why {
     Disk,
     /// Idempotency keys that are not kept any more: they are dropped.
     Keys,
+    /// Dead letters that are too old or too many, or marks of such: they are dropped.
+    Letters,
 }
 
 /// Finds and carries out tasks: what they depend on beside the manifest.
@@ -63,6 +66,8 @@ pub struct Compaction<'a> {
     pub force: bool,
     /// Names of the series.
     pub catalog: &'a SeriesCatalog,
+    /// How much of dead letters is kept.
+    pub letters: LetterLimits,
 }
 
 /// A task that was carried out, but does not count yet.
@@ -90,13 +95,19 @@ impl Why {
             Self::Age => "age",
             Self::Disk => "disk",
             Self::Keys => "keys",
+            Self::Letters => "letters",
         }
     }
 
     /// Whether its segments are dropped unread.
     #[must_use]
     pub const fn is_drop(self) -> bool {
-        matches!(self, Self::Age | Self::Disk | Self::Keys)
+        matches!(self, Self::Age | Self::Disk | Self::Keys | Self::Letters)
+    }
+
+    /// Whether it is about samples, and not about what is beside them.
+    const fn is_of_samples(self) -> bool {
+        !matches!(self, Self::Keys | Self::Letters)
     }
 }
 
@@ -111,6 +122,9 @@ impl Compaction<'_> {
         };
         if let Some(file) = self.expired_keys(manifest) {
             return Some(Task { inputs: vec![file], why: Why::Keys });
+        }
+        if let Some(file) = self.expired_letters(manifest) {
+            return Some(Task { inputs: vec![file], why: Why::Letters });
         }
         one(Why::Age, &|file| is_expired(file, self.retention, self.now))
             .or_else(|| {
@@ -134,6 +148,23 @@ impl Compaction<'_> {
         files.find(|file| file.time_max.nanos() < upto).cloned()
     }
 
+    /// The oldest file of letters, where it is too old or there are too many, or a file of marks whose letters are gone.
+    fn expired_letters(&self, manifest: &Manifest) -> Option<Arc<FileMeta>> {
+        let letters = || manifest.files_of(FileKind::DeadLetters);
+        let oldest = letters().next();
+        let upto = self.now.nanos().saturating_sub(self.letters.keep_nanos);
+        let is_over = |oldest: &&Arc<FileMeta>| {
+            oldest.time_max.nanos() < upto
+                || letters().map(|file| file.bytes).sum::<u64>() > self.letters.bytes_max
+                || letters().map(|file| file.rows).sum::<u64>() > self.letters.letters_max
+        };
+        let first = oldest.map(|file| file.first_lsn);
+        // A mark stands behind its letter in the log, and both go into files in its order.
+        let is_idle = |marks: &&Arc<FileMeta>| first.is_none_or(|first| marks.last_lsn < first);
+        let mut marks = manifest.files_of(FileKind::LetterMarks);
+        oldest.filter(is_over).or_else(|| marks.find(is_idle)).cloned()
+    }
+
     /// Carries a task out, as far as that can be done beside flushes. `pace` is told how many rows
     /// were read since its last call, and gives the task up with `false`: `None` then.
     ///
@@ -149,8 +180,8 @@ impl Compaction<'_> {
         let deletes_lsn = manifest.deletes_lsn();
         let expires = retained(self.retention, self.now).is_some();
         if task.why.is_drop() {
-            let is_samples = task.why != Why::Keys;
-            let rows_erased = task.inputs.iter().map(|file| file.rows).filter(|_| is_samples).sum();
+            let rows = task.inputs.iter().map(|file| file.rows);
+            let rows_erased = rows.filter(|_| task.why.is_of_samples()).sum();
             let (merged, bytes) = (None, 0);
             return Ok(Some(Prepared { task, merged, deletes_lsn, expires, rows_erased, bytes }));
         }
@@ -247,7 +278,7 @@ impl Prepared {
             ..Edit::default()
         };
         let is_emptied = self.merged.is_none() && self.expires;
-        if self.task.why.is_drop() && self.task.why != Why::Keys || is_emptied {
+        if self.task.why.is_drop() && self.task.why.is_of_samples() || is_emptied {
             edit.dropped = last;
         }
         if let Some((sealed, meta)) = self.merged {

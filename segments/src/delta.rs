@@ -1,7 +1,7 @@
 //! One file of the manifest.
 //!
 //! ```text
-//! {"format":2,"crc32c":"8 hex digits","delta":{…}}\n      crc32c of the delta's bytes
+//! {"format":3,"crc32c":"8 hex digits","delta":{…}}\n      crc32c of the format's digits (since format 3) and the delta's bytes
 //! ```
 //!
 //! The text has one line end, at its end, and no byte 0. A file that does not end so, or that holds
@@ -18,7 +18,9 @@ use crate::error::SegmentsError;
 use crate::file_meta::{FileMeta, FlushedSlots, lsn};
 
 /// The format of deltas that this release writes.
-pub(crate) const DELTA_FORMAT: u64 = 2;
+pub(crate) const DELTA_FORMAT: u64 = 3;
+/// The first format whose checksum is of the format as well.
+const FORMAT_IN_CHECKSUM: u64 = 3;
 const HEAD: &str = "{\"format\":";
 const CRC: &str = ",\"crc32c\":\"";
 const BODY: &str = "\",\"delta\":";
@@ -58,6 +60,9 @@ pub(crate) struct Delta {
     /// Deletes of records up to this one are known.
     #[serde(default, with = "lsn")]
     pub(crate) deletes_lsn: Lsn,
+    /// Letters of records up to this one are in files, or gone.
+    #[serde(default, with = "lsn")]
+    pub(crate) letters_lsn: Lsn,
 }
 
 /// References from `start` to before `end`.
@@ -81,7 +86,7 @@ pub(crate) enum BadDelta {
 impl Delta {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let body = serde_json::to_string(self).expect("numbers and text are JSON");
-        let crc = crc32c::crc32c(body.as_bytes());
+        let crc = checksum(DELTA_FORMAT, &body);
         format!("{HEAD}{DELTA_FORMAT}{CRC}{crc:08x}{BODY}{body}{END}").into_bytes()
     }
 
@@ -94,20 +99,29 @@ impl Delta {
             .strip_prefix(HEAD)
             .and_then(|rest| rest.split_once(CRC))
             .ok_or(BadDelta::Damaged("it does not begin as a delta"))?;
-        match format.parse() {
-            Ok(1..=DELTA_FORMAT) => {}
+        let format = match format.parse() {
+            Ok(known @ 1..=DELTA_FORMAT) => known,
             Ok(newer) if newer > DELTA_FORMAT => return Err(BadDelta::Newer(newer)),
             _ => return Err(BadDelta::Damaged("its format is no number")),
-        }
+        };
         let (crc, body) = rest
             .split_once(BODY)
             .and_then(|(crc, rest)| Some((crc, rest.strip_suffix(END)?)))
             .ok_or(BadDelta::Damaged("it has no body"))?;
-        if crc != format!("{:08x}", crc32c::crc32c(body.as_bytes())) {
+        if crc != format!("{:08x}", checksum(format, body)) {
             return Err(BadDelta::Damaged("the checksum does not match"));
         }
         serde_json::from_str(body).map_err(|_json| BadDelta::Damaged("its body has a bad form"))
     }
+}
+
+/// The checksum of a delta. With the format in it, a flipped bit makes no delta of an earlier format.
+fn checksum(format: u64, body: &str) -> u32 {
+    let begun = match format {
+        0..FORMAT_IN_CHECKSUM => 0,
+        _ => crc32c::crc32c(format.to_string().as_bytes()),
+    };
+    crc32c::crc32c_append(begun, body.as_bytes())
 }
 
 impl BadDelta {
@@ -150,12 +164,25 @@ mod tests {
             dropped_lsn: Lsn::new(3),
             quarantined: Vec::new(),
             deletes_lsn: Lsn::new(8),
+            letters_lsn: Lsn::new(5),
         }
     }
 
     #[test]
     fn a_delta_comes_back() {
         assert_eq!(Delta::decode(&delta().encode()), Ok(delta()));
+    }
+
+    #[test]
+    fn a_delta_of_an_earlier_format_is_read_and_its_checksum_is_of_its_body_alone() {
+        let body = serde_json::to_string(&delta()).unwrap();
+        let body = body.replace(",\"letters_lsn\":5", "");
+        let crc = crc32c::crc32c(body.as_bytes());
+        let text = format!("{HEAD}2{CRC}{crc:08x}{BODY}{body}{END}");
+        let expected = Delta { letters_lsn: Lsn::ZERO, ..delta() };
+        assert_eq!(Delta::decode(text.as_bytes()), Ok(expected));
+        let later = text.replacen("\"format\":2", "\"format\":3", 1);
+        assert!(matches!(Delta::decode(later.as_bytes()), Err(BadDelta::Damaged(_))));
     }
 
     #[test]
@@ -179,7 +206,7 @@ mod tests {
         bytes[20] = 0;
         assert_eq!(Delta::decode(&bytes), Err(BadDelta::Torn));
         let text = String::from_utf8(delta().encode()).unwrap();
-        let newer = text.replacen("\"format\":2", "\"format\":3", 1);
-        assert_eq!(Delta::decode(newer.as_bytes()), Err(BadDelta::Newer(3)));
+        let newer = text.replacen("\"format\":3", "\"format\":4", 1);
+        assert_eq!(Delta::decode(newer.as_bytes()), Err(BadDelta::Newer(4)));
     }
 }

@@ -60,7 +60,7 @@ pub struct DeliveryRow {
     pub error: String,
 }
 
-/// A file of alerts, deliveries or windows that can be read.
+/// A file of alerts, deliveries, windows or letters that can be read.
 #[derive(Clone, Debug)]
 pub struct EventFile {
     disk: Arc<dyn Disk>,
@@ -202,6 +202,11 @@ impl EventFile {
     /// [`SegmentsError::Corrupt`], and what the disk or the format's library reports.
     pub fn read(&self) -> Result<Vec<RecordBatch>, SegmentsError> {
         read_batches(&*self.disk, &self.path, &self.meta)?.collect()
+    }
+
+    /// What it holds has not the form that it must have.
+    pub(crate) fn corrupt(&self, reason: &'static str) -> SegmentsError {
+        SegmentsError::corrupt(&self.path, 0, reason)
     }
 }
 

@@ -25,9 +25,25 @@ pub enum FileKind {
     Keys,
     /// Windows of percentiles.
     Percentiles,
+    /// Messages of which something was refused.
+    DeadLetters,
+    /// What was done with such messages.
+    LetterMarks,
 }
 
 impl FileKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Samples,
+        Self::Series,
+        Self::Alerts,
+        Self::Deliveries,
+        Self::Keys,
+        Self::Percentiles,
+        Self::DeadLetters,
+        Self::LetterMarks,
+    ];
+
     /// The name in file names and listings.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -38,6 +54,8 @@ impl FileKind {
             Self::Deliveries => "deliveries",
             Self::Keys => "keys",
             Self::Percentiles => "percentiles",
+            Self::DeadLetters => "dead_letters",
+            Self::LetterMarks => "letter_marks",
         }
     }
 }
@@ -63,10 +81,12 @@ pub struct FileMeta {
     pub late_rows: u64,
     /// Hours that hold late rows.
     pub late_hours: LateHours,
-    /// Earliest event time; of deliveries the earliest start, of keys the log's time. 0 in a file of series.
+    /// Earliest event time; of deliveries the earliest start, of keys the log's time, of letters when
+    /// they came. 0 in a file of series or of marks.
     #[serde(with = "event_time")]
     pub time_min: EventTime,
-    /// Latest event time; of deliveries the latest start, of keys the log's time. 0 in a file of series.
+    /// Latest event time; of deliveries the latest start, of keys the log's time, of letters when they
+    /// came. 0 in a file of series or of marks.
     #[serde(with = "event_time")]
     pub time_max: EventTime,
     /// The record of the earliest row.

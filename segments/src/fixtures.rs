@@ -22,7 +22,7 @@ use crate::segment::Segment;
 use crate::slot_set::SlotSet;
 use crate::snapshot::Published;
 use crate::view::{FrozenHead, HeadShared};
-use crate::{FileKind, SegmentsError, WindowRow};
+use crate::{FileKind, LetterLimits, LetterMarkRow, LetterRow, SegmentsError, WindowRow};
 
 /// Values that an encoding, a sum or a comparison is likely to get wrong: both zeros, NaNs that differ
 /// in sign, kind and payload, what is beyond all numbers and next to it, subnormal numbers, and the
@@ -193,6 +193,44 @@ impl Directory {
         self.manifest = flushed.unwrap().manifest;
     }
 
+    /// Flushes letters and marks alone, all of those of records up to `lsn`.
+    pub(crate) fn flush_letters(
+        &mut self,
+        letters: &[Arc<LetterRow>],
+        letter_marks: &[LetterMarkRow],
+        lsn: u64,
+    ) {
+        let letters_lsn = Lsn::new(lsn);
+        let input = Flush {
+            frozen: &[],
+            slots: SlotSet::ALL,
+            catalog: &self.catalog,
+            events: Events { letters, letter_marks, letters_lsn, ..Events::default() },
+            now: UnixNanos::new(1),
+        };
+        let flushed = flush(&self.shared_disk(), self.dir(), &self.manifest, &input);
+        self.manifest = flushed.unwrap().manifest;
+    }
+
+    /// Carries out the next task that letters make due, and gives what it is about.
+    pub(crate) fn expire_letters(&mut self, letters: LetterLimits, now: i64) -> Option<String> {
+        let compaction = Compaction {
+            retention: &KeepAll,
+            now: UnixNanos::new(now),
+            force: false,
+            letters,
+            catalog: &self.catalog,
+        };
+        let task = compaction.next_task(&self.manifest)?;
+        assert_eq!((task.why, task.inputs.len()), (Why::Letters, 1));
+        let file = task.inputs[0].file.clone();
+        let place = (&self.shared_disk(), self.dir());
+        let prepared = compaction.prepare(place, &self.manifest, task, &mut |_rows| true);
+        let next = prepared.unwrap().unwrap().commit(place, &self.manifest, &[]).unwrap();
+        self.manifest = next.expect("nobody overtakes");
+        Some(file)
+    }
+
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let metas = self.manifest.files_of(FileKind::Samples);
         metas.map(|meta| Segment::open(self.shared_disk(), self.dir(), Arc::clone(meta))).collect()
@@ -209,6 +247,7 @@ impl Directory {
             retention: &KeepAll,
             now: UnixNanos::new(1),
             force: true,
+            letters: LetterLimits::default(),
             catalog: &self.catalog,
         };
         let task = Task { inputs: files.to_vec(), why };

@@ -1,4 +1,4 @@
-//! Frozen rows, new series, events, keys and windows become files, and the files become a version of the manifest.
+//! Frozen rows, new series, events, keys, windows and letters become files, and the files become a version of the manifest.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use crate::error::SegmentsError;
 use crate::events::{AlertRow, DeliveryRow, write_alerts, write_deliveries};
 use crate::file_meta::{FileKind, FlushedSlots};
 use crate::keys_file::{KeyRow, write_keys};
+use crate::letter_marks::write_marks;
+use crate::letters::{LetterMarkRow, LetterRow};
+use crate::letters_file::write_letters;
 use crate::manifest::{Edit, Manifest, SeriesKnown, data_name};
 use crate::series_file::{FreshSeries, write_series};
 use crate::slot_set::SlotSet;
@@ -29,13 +32,13 @@ pub struct Flush<'a> {
     pub slots: SlotSet,
     /// Names of the series.
     pub catalog: &'a SeriesCatalog,
-    /// Alerts, deliveries, keys and windows that no file has yet.
+    /// Alerts, deliveries, keys, windows and letters that no file has yet.
     pub events: Events<'a>,
     /// The log's time.
     pub now: UnixNanos,
 }
 
-/// Alerts, deliveries, keys and windows of records up to a durable one.
+/// Alerts, deliveries, keys, windows and letters of records up to a durable one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Events<'a> {
     /// Transitions in the order of the log.
@@ -48,6 +51,12 @@ pub struct Events<'a> {
     pub keys: &'a [KeyRow],
     /// Windows in the order in which they closed, all of those of the last record among them.
     pub windows: &'a [Arc<WindowRow>],
+    /// Letters in the order of the log.
+    pub letters: &'a [Arc<LetterRow>],
+    /// What was done with letters, in the order of the log.
+    pub letter_marks: &'a [LetterMarkRow],
+    /// The last record whose letters and marks are all among them.
+    pub letters_lsn: Lsn,
 }
 
 /// What a flush did.
@@ -129,6 +138,13 @@ pub fn flush(
     if !events.windows.is_empty() {
         edit.added.push(write_windows(disk, dir, name(FileKind::Percentiles), events.windows)?);
     }
+    if !events.letters.is_empty() {
+        edit.added.push(write_letters(disk, dir, name(FileKind::DeadLetters), events.letters)?);
+    }
+    if !events.letter_marks.is_empty() {
+        edit.added.push(write_marks(disk, dir, name(FileKind::LetterMarks), events.letter_marks)?);
+    }
+    edit.letters = events.letters_lsn;
     edit.added.iter_mut().for_each(|file| file.written = flush.now);
     // DURABILITY: the files' names before the manifest that names them.
     disk.sync_dir(dir).map_err(SegmentsError::io("sync", dir))?;

@@ -16,6 +16,9 @@ pub mod head;
 pub mod instruments;
 pub mod keys_file;
 pub mod late_hours;
+pub mod letter_marks;
+pub mod letters;
+pub mod letters_file;
 pub mod limits;
 pub mod manifest;
 pub mod merge;
@@ -58,6 +61,12 @@ pub use head::{Head, RowColumns};
 pub use instruments::{CompactionInstruments, SegmentsInstruments};
 pub use keys_file::{KeyRow, RequestKey, read_keys};
 pub use late_hours::LateHours;
+pub use letter_marks::read_marks;
+pub use letters::{
+    Letter, LetterEnd, LetterId, LetterLimits, LetterMark, LetterMarkRow, LetterRow,
+    LettersInMemory,
+};
+pub use letters_file::{letter_groups, letters_batch, letters_schema, read_letters};
 pub use manifest::{Manifest, remove_orphans};
 pub use merge::{Erase, Merge, Merged, merge, merging_bytes};
 pub use output::Sealed;

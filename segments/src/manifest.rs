@@ -42,6 +42,7 @@ pub struct Manifest {
     deletes: Vec<Delete>,
     deletes_lsn: Lsn,
     dropped_lsn: Lsn,
+    letters_lsn: Lsn,
     quarantined: Vec<Arc<FileMeta>>,
 }
 
@@ -59,6 +60,8 @@ pub(crate) struct Edit {
     pub(crate) deletes_done: Vec<u64>,
     /// The greatest last record of files among `removed` whose rows had expired or had no room.
     pub(crate) dropped: Lsn,
+    /// Letters of records up to this one are in files; an earlier one than before says nothing.
+    pub(crate) letters: Lsn,
     /// Those of `removed` that are damaged.
     pub(crate) quarantined: Vec<FileMeta>,
 }
@@ -266,6 +269,7 @@ impl Manifest {
             deletes: Vec::new(),
             deletes_lsn: Lsn::ZERO,
             dropped_lsn: Lsn::ZERO,
+            letters_lsn: Lsn::ZERO,
             quarantined: Vec::new(),
         }
     }
@@ -338,6 +342,12 @@ impl Manifest {
         self.files_of(FileKind::Keys).map(|file| file.last_lsn).max().unwrap_or_default()
     }
 
+    /// Letters of records up to this one, and what was done with letters by such records, are in files, or gone.
+    #[must_use]
+    pub fn letters_lsn(&self) -> Lsn {
+        self.letters_lsn
+    }
+
     /// The last record at which a window closed that is in a file.
     #[must_use]
     pub fn windows_lsn(&self) -> Lsn {
@@ -383,6 +393,7 @@ impl Manifest {
             deletes: edit.deletes,
             deletes_done: edit.deletes_done,
             dropped_lsn: edit.dropped.max(self.dropped_lsn),
+            letters_lsn: edit.letters.max(self.letters_lsn),
             quarantined: edit.quarantined,
         };
         let mut next = self.clone();
@@ -433,6 +444,7 @@ impl Manifest {
         self.deletes.extend(delta.deletes);
         self.deletes_lsn = delta.deletes_lsn;
         self.dropped_lsn = delta.dropped_lsn;
+        self.letters_lsn = delta.letters_lsn;
         self.quarantined.extend(delta.quarantined.into_iter().map(Arc::new));
         Ok(())
     }
@@ -461,6 +473,7 @@ impl Manifest {
             deletes_done: Vec::new(),
             deletes_lsn: self.deletes_lsn,
             dropped_lsn: self.dropped_lsn,
+            letters_lsn: self.letters_lsn,
             quarantined: self.quarantined.iter().map(|file| FileMeta::clone(file)).collect(),
         }
     }
@@ -568,16 +581,8 @@ pub(crate) fn data_name(kind: FileKind, number: u64) -> String {
 
 /// Whether a file of this name may be one of ours: a path never is.
 pub(crate) fn is_data_name(name: &str) -> bool {
-    let kinds = [
-        FileKind::Samples,
-        FileKind::Series,
-        FileKind::Alerts,
-        FileKind::Deliveries,
-        FileKind::Keys,
-        FileKind::Percentiles,
-    ];
     let number = name.strip_suffix(DATA_END).and_then(|stem| {
-        let kind = kinds.iter().find(|kind| stem.starts_with(kind.name()))?;
+        let kind = FileKind::ALL.iter().find(|kind| stem.starts_with(kind.name()))?;
         stem.strip_prefix(kind.name())?.strip_prefix('-')
     });
     number.is_some_and(|n| n.len() == NUMBER_DIGITS && n.bytes().all(|b| b.is_ascii_digit()))

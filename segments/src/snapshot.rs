@@ -1,5 +1,6 @@
 //! What queries may see: one moment of heads and segments, each row exactly once.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,7 +10,7 @@ use tidewatch_metrics::{Lsn, SeriesCatalog};
 
 use crate::deletes::Delete;
 use crate::events::EventFile;
-use crate::file_meta::FileKind;
+use crate::file_meta::{FileKind, FileMeta};
 use crate::head::Head;
 use crate::manifest::Manifest;
 use crate::segment::{FooterCache, Segment};
@@ -44,16 +45,25 @@ pub struct Snapshot {
     pub deliveries: Vec<Arc<EventFile>>,
     /// Files of windows.
     pub percentiles: Vec<Arc<EventFile>>,
+    /// Files of dead letters.
+    pub letters: Vec<Arc<EventFile>>,
     /// The manifest that names the files.
     pub manifest: Arc<Manifest>,
 }
 
-/// A segment that the manifest no longer names, and who may still read it.
+/// A file that the manifest no longer names, and who may still read it.
 #[derive(Debug)]
 struct Retired {
     path: PathBuf,
     bytes: u64,
-    segment: Weak<Segment>,
+    file: Weak<dyn Any + Send + Sync>,
+}
+
+/// Files that are open already, by their names: whoever reads one holds the only door to it.
+#[derive(Debug, Default)]
+struct Open {
+    segments: BTreeMap<String, Arc<Segment>>,
+    letters: BTreeMap<String, Arc<EventFile>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +88,7 @@ struct Files {
     alerts: Arc<[Arc<EventFile>]>,
     deliveries: Arc<[Arc<EventFile>]>,
     percentiles: Arc<[Arc<EventFile>]>,
+    letters: Arc<[Arc<EventFile>]>,
     /// No snapshot can end before this: segments do not tell which row came with which record.
     samples_lsn: Lsn,
 }
@@ -100,7 +111,7 @@ impl Published {
         heads: Vec<Arc<HeadShared>>,
     ) -> Self {
         let footers = Arc::new(FooterCache::default());
-        let files = open_files(&disk, dir, manifest, &footers, &BTreeMap::new());
+        let files = open_files(&disk, dir, manifest, &footers, &Open::default());
         let shards = heads.into_iter().map(|live| ShardHeads { live, frozen: Vec::new() });
         let state = State { shards: shards.collect(), files, retired: Vec::new() };
         Self { disk, dir: dir.to_owned(), catalog, footers, state: Mutex::new(state) }
@@ -139,6 +150,7 @@ impl Published {
             alerts: files.alerts.to_vec(),
             deliveries: files.deliveries.to_vec(),
             percentiles: files.percentiles.to_vec(),
+            letters: files.letters.to_vec(),
             manifest: files.manifest,
         })
     }
@@ -202,13 +214,13 @@ impl Published {
         self.lock().show(&self.dir, files);
     }
 
-    /// Segments that no manifest names and nobody reads any more: their files may be removed.
+    /// Files that no manifest names and nobody reads any more: they may be removed.
     ///
     /// Each one is given once; what is not removed then, the next start removes.
     #[must_use]
     pub fn take_unread(&self) -> Vec<PathBuf> {
         let mut state = self.lock();
-        let unread = state.retired.extract_if(.., |retired| retired.segment.strong_count() == 0);
+        let unread = state.retired.extract_if(.., |retired| retired.file.strong_count() == 0);
         unread.map(|retired| retired.path).collect()
     }
 
@@ -219,18 +231,26 @@ impl Published {
     }
 
     fn open(&self, manifest: Manifest) -> Files {
-        let open = {
+        let (segments, letters) = {
             let state = self.lock();
-            Arc::clone(&state.files.segments)
+            (Arc::clone(&state.files.segments), Arc::clone(&state.files.letters))
         };
-        let open = open.iter().map(|segment| (segment.meta().file.clone(), Arc::clone(segment)));
-        open_files(&self.disk, &self.dir, manifest, &self.footers, &open.collect())
+        let segments = segments.iter().map(|file| (file.meta().file.clone(), Arc::clone(file)));
+        let letters = letters.iter().map(|file| (file.meta().file.clone(), Arc::clone(file)));
+        let open = Open { segments: segments.collect(), letters: letters.collect() };
+        open_files(&self.disk, &self.dir, manifest, &self.footers, &open)
     }
 
     /// The manifest whose files are shown.
     #[must_use]
     pub fn manifest(&self) -> Arc<Manifest> {
         Arc::clone(&self.lock().files.manifest)
+    }
+
+    /// The files of dead letters, in the order of the log.
+    #[must_use]
+    pub fn letters(&self) -> Arc<[Arc<EventFile>]> {
+        Arc::clone(&self.lock().files.letters)
     }
 
     /// The frozen heads of a shard that wait for their flush, earliest first.
@@ -266,21 +286,23 @@ impl State {
             self.files.manifest.quarantined().iter().map(|file| &file.file).collect();
         let kept: BTreeSet<_> = kept.union(&damaged).copied().collect();
         let gone = shown.segments.iter().filter(|segment| !kept.contains(&segment.meta().file));
-        let retired = gone.map(|segment| Retired {
-            path: dir.join(&segment.meta().file),
-            bytes: segment.meta().bytes,
-            segment: Arc::downgrade(segment),
-        });
-        self.retired.extend(retired);
-        let named: BTreeSet<_> = self.files.manifest.files().iter().map(|f| &f.file).collect();
-        let keys = shown.manifest.files_of(FileKind::Keys);
-        // Nobody reads keys but a start.
-        let unread = keys.filter(|file| !named.contains(&file.file));
-        self.retired.extend(unread.map(|file| Retired {
-            path: dir.join(&file.file),
-            bytes: file.bytes,
-            segment: Weak::new(),
+        let retired =
+            |meta: &FileMeta, file| Retired { path: dir.join(&meta.file), bytes: meta.bytes, file };
+        self.retired.extend(gone.map(|segment| {
+            let file: Weak<Segment> = Arc::downgrade(segment);
+            retired(segment.meta(), file)
         }));
+        let named: BTreeSet<_> = self.files.manifest.files().iter().map(|f| &f.file).collect();
+        let gone = shown.letters.iter().filter(|file| !named.contains(&file.meta().file));
+        self.retired.extend(gone.map(|letters| {
+            let file: Weak<EventFile> = Arc::downgrade(letters);
+            retired(letters.meta(), file)
+        }));
+        let keys = shown.manifest.files_of(FileKind::Keys);
+        let keys = keys.chain(shown.manifest.files_of(FileKind::LetterMarks));
+        // Nobody reads keys and marks but a start.
+        let unread = keys.filter(|file| !named.contains(&file.file));
+        self.retired.extend(unread.map(|file| retired(file, Weak::<Segment>::new())));
     }
 }
 
@@ -289,7 +311,7 @@ fn open_files(
     dir: &Path,
     manifest: Manifest,
     footers: &Arc<FooterCache>,
-    open: &BTreeMap<String, Arc<Segment>>,
+    open: &Open,
 ) -> Files {
     let segment = |meta: &Arc<_>| {
         let (disk, meta) = (Arc::clone(disk), Arc::clone(meta));
@@ -297,18 +319,19 @@ fn open_files(
     };
     let segments = manifest
         .files_of(FileKind::Samples)
-        .map(|meta| open.get(&meta.file).cloned().unwrap_or_else(|| segment(meta)))
+        .map(|meta| open.segments.get(&meta.file).cloned().unwrap_or_else(|| segment(meta)))
         .collect::<Arc<[_]>>();
-    let events = |kind| {
-        let files = manifest.files_of(kind);
-        files
-            .map(|meta| Arc::new(EventFile::open(Arc::clone(disk), dir, Arc::clone(meta))))
-            .collect()
-    };
+    let event_file =
+        |meta: &Arc<_>| Arc::new(EventFile::open(Arc::clone(disk), dir, Arc::clone(meta)));
+    let events = |kind| manifest.files_of(kind).map(event_file).collect();
+    let letters = manifest.files_of(FileKind::DeadLetters);
+    let letters = letters
+        .map(|meta| open.letters.get(&meta.file).cloned().unwrap_or_else(|| event_file(meta)));
     Files {
         alerts: events(FileKind::Alerts),
         deliveries: events(FileKind::Deliveries),
         percentiles: events(FileKind::Percentiles),
+        letters: letters.collect(),
         samples_lsn: segments.iter().map(|s| s.meta().last_lsn).max().unwrap_or_default(),
         segments,
         manifest: Arc::new(manifest),

@@ -13,6 +13,8 @@ use crate::error::SegmentsError;
 use crate::events::EventFile;
 use crate::file_meta::{FileKind, FileMeta, MetricName, RowGroupMeta};
 use crate::keys_file::read_keys;
+use crate::letter_marks::read_marks;
+use crate::letters_file::read_letters;
 use crate::manifest::Manifest;
 use crate::reader::{Projection, SegmentColumns, SegmentReader};
 use crate::rollup::RollupCheck;
@@ -109,6 +111,8 @@ impl Verifier<'_> {
                     self.events(meta, &path)
                 }
                 FileKind::Keys => self.keys(meta, &path),
+                FileKind::DeadLetters => self.letters(meta, &path),
+                FileKind::LetterMarks => self.marks(meta, &path),
             });
             if let Err(error) = checked {
                 self.add(&path, &error);
@@ -209,6 +213,26 @@ impl Verifier<'_> {
             rows += 1;
         })?;
         check(path, 0, are_sorted && rows == meta.rows, "its keys differ from the manifest's")
+    }
+
+    fn letters(&self, meta: &Arc<FileMeta>, path: &Path) -> Result<(), SegmentsError> {
+        let file = EventFile::open(Arc::clone(self.disk), self.dir, Arc::clone(meta));
+        let rows = read_letters(&file, |_, _| true)?;
+        let lsns = || rows.iter().map(|row| row.lsn);
+        let are_sorted = rows.is_sorted_by(|a, b| a.id() < b.id());
+        let good = are_sorted && lsns().all(|lsn| (meta.first_lsn..=meta.last_lsn).contains(&lsn));
+        let good = good && rows.len() as u64 == meta.rows;
+        check(path, 0, good, "its letters differ from the manifest's")
+    }
+
+    fn marks(&self, meta: &FileMeta, path: &Path) -> Result<(), SegmentsError> {
+        let (mut rows, mut last, mut are_sorted) = (0_u64, meta.first_lsn, true);
+        read_marks(&**self.disk, self.dir, meta, |row| {
+            are_sorted &= (last..=meta.last_lsn).contains(&row.lsn) && row.mark.id.lsn < row.lsn;
+            last = row.lsn;
+            rows += 1;
+        })?;
+        check(path, 0, are_sorted && rows == meta.rows, "its marks differ from the manifest's")
     }
 
     fn add(&mut self, path: &Path, error: &SegmentsError) {

@@ -41,6 +41,14 @@ pub fn body(transition: &Transition, public_url: Option<&str>) -> Vec<u8> {
     serde_json::to_vec(&body).expect("a body has string keys only")
 }
 
+/// A body with one member more at its end: `dedupe_key`, for receivers that do not see headers.
+pub(crate) fn with_dedupe_key(body: &[u8], transition: &Transition) -> Vec<u8> {
+    let members = body.strip_suffix(b"}").expect("a body is an object with members");
+    // Digits, a colon and a word: nothing of a dedupe key needs to be escaped.
+    let member = format!(",\"dedupe_key\":\"{}\"}}", transition.dedupe_key());
+    [members, member.as_bytes()].concat()
+}
+
 /// Where a browser finds the alert: the table of its transitions, as the server shows it.
 fn link(base: &str, transition: &Transition) -> String {
     format!(
@@ -110,6 +118,21 @@ mod tests {
             r#""received":"2014-04-01T09:05:01Z","sparkline":"▁▂█"}"#,
         );
         assert_eq!(String::from_utf8(body(&transition, None)).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_dedupe_key_is_the_last_member_behind_the_same_bytes() {
+        let transition = samples::message(7, 1).transition;
+        for url in [None, Some("https://tide.example")] {
+            let body = body(&transition, url);
+            let with_key = with_dedupe_key(&body, &transition);
+            let (members, end) = with_key.split_at(body.len() - 1);
+            assert_eq!(members, &body[..body.len() - 1]);
+            let expected = r#","dedupe_key":"00000000000000000000000000000001:firing"}"#;
+            assert_eq!(std::str::from_utf8(end).unwrap(), expected);
+            let json: serde_json::Value = serde_json::from_slice(&with_key).unwrap();
+            assert_eq!(json["dedupe_key"], transition.dedupe_key());
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use ureq::http::Uri;
 use crate::address::is_refused;
 use crate::limits::{NAME_BYTES_MAX, URL_BYTES_MAX, WEBHOOK_TIMEOUT};
 use crate::{FileSink, Secret, Sink, SinkError, StdoutSink, WebhookSink};
+#[cfg(feature = "kafka")]
+use crate::{KafkaSink, KafkaSinkConfig};
 
 /// A sink of the operator's configuration file.
 ///
@@ -39,13 +41,16 @@ pub enum SinkConfig {
         /// The key of the signature; none means unsigned.
         secret: Option<Secret>,
     },
+    /// A record in a topic per transition.
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaSinkConfig),
 }
 
 /// What is wrong with a sink's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {message}")]
 pub struct Problem {
-    /// The field: `name`, `path`, `url` or `secret_env`.
+    /// The field, as it is called in configurations, such as `name` or `url`.
     pub field: &'static str,
     /// What is wrong with it, as the rest of a sentence that begins with the field.
     pub message: String,
@@ -57,6 +62,8 @@ impl SinkConfig {
     pub fn name(&self) -> &str {
         match self {
             Self::Stdout { name } | Self::File { name, .. } | Self::Webhook { name, .. } => name,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => &config.name,
         }
     }
 
@@ -79,6 +86,8 @@ impl SinkConfig {
                 let empty = secret.as_ref().is_some_and(|secret| secret.bytes().is_empty());
                 note("secret_env", empty.then(|| "names an empty secret".to_owned()));
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => problems.extend(config.problems()),
         }
         problems
     }
@@ -99,6 +108,8 @@ impl SinkConfig {
                 let secret = secret.clone();
                 Box::new(WebhookSink::new(name, url, secret, WEBHOOK_TIMEOUT, clock))
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => Box::new(KafkaSink::new(config.clone())),
         })
     }
 }
@@ -115,6 +126,8 @@ impl fmt::Debug for SinkConfig {
                 shown.field("name", name).field("url", &redacted(url)).field("secret", secret);
                 shown.finish()
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => config.fmt(f),
         }
     }
 }

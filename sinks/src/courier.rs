@@ -68,6 +68,40 @@ struct State {
     stopping: bool,
     abandoned: bool,
     ended: bool,
+    trouble: Option<Trouble>,
+}
+
+/// Why the sink does not deliver.
+#[derive(Clone, Debug)]
+struct Trouble {
+    text: String,
+    /// A receiver has said so: that it can be reached does not mend it.
+    is_answer: bool,
+}
+
+/// Tells how a courier fares, to whoever does not own it.
+#[derive(Clone, Debug)]
+pub struct CourierWatch {
+    name: String,
+    shared: Arc<Shared>,
+}
+
+impl CourierWatch {
+    /// The sink's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why the sink does not deliver, as the last attempt or the last look has told; none where it does, or where
+    /// nothing is known. Holds no secret.
+    ///
+    /// # Panics
+    /// Never: nothing panics while it holds the queue.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.state().trouble.as_ref().map(|trouble| trouble.text.clone())
+    }
 }
 
 type Report = Box<dyn Fn(DeliveryReport) + Send>;
@@ -90,6 +124,7 @@ impl Courier {
             stopping: false,
             abandoned: false,
             ended: false,
+            trouble: None,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -102,7 +137,6 @@ impl Courier {
             public_url: config.public_url,
             shared: Arc::clone(&shared),
             report: Box::new(report),
-            failing: false,
         };
         let visible: String = name.chars().filter(|c| !c.is_control()).collect();
         let thread = thread::Builder::new()
@@ -116,6 +150,12 @@ impl Courier {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Tells how it fares, also while somebody else owns it.
+    #[must_use]
+    pub fn watch(&self) -> CourierWatch {
+        CourierWatch { name: self.name.clone(), shared: Arc::clone(&self.shared) }
     }
 
     /// Messages that wait for delivery, with the one in flight.
@@ -197,22 +237,25 @@ impl Shared {
         self.instruments.queue_messages.set(messages);
     }
 
-    /// Waits for the next message that is due; none when the courier is to stop.
-    fn next(&self) -> Option<Due> {
+    /// Waits for the next message that is due, or until it is time for a look; none when the courier is to stop.
+    fn next(&self, look: Option<Duration>) -> Option<Task> {
         let mut state = self.state();
         while !state.stopping {
             let now = self.clock.monotonic();
-            state = match state.schedule.next(now) {
+            let until = match state.schedule.next(now) {
                 Step::Attempt { message, attempt, repeat } => {
-                    return Some(Due { message, attempt, repeat });
+                    return Some(Task::Attempt(Due { message, attempt, repeat }));
                 }
-                Step::Wait { until } => {
+                _ if look.is_some_and(|at| at <= now) => return Some(Task::Look),
+                Step::Wait { until } => Some(look.map_or(until, |at| at.min(until))),
+                Step::Idle => look,
+            };
+            state = match until {
+                Some(until) => {
                     let waited = self.changed.wait_timeout(state, until.saturating_sub(now));
                     waited.expect("nobody panics while holding the queue").0
                 }
-                Step::Idle => {
-                    self.changed.wait(state).expect("nobody panics while holding the queue")
-                }
+                None => self.changed.wait(state).expect("nobody panics while holding the queue"),
             };
         }
         None
@@ -222,10 +265,21 @@ impl Shared {
     fn settle(&self, attempt: &Attempt) -> Option<Verdict> {
         let now = self.clock.monotonic();
         let mut state = self.state();
-        let verdict = state.schedule.settle(attempt.outcome, attempt.status.is_some(), now);
+        let is_answer = attempt.status.is_some();
+        let verdict = state.schedule.settle(attempt.outcome, is_answer, now);
         self.count_queue(&state);
         (!state.abandoned).then_some(verdict)
     }
+
+    /// Replaces the trouble; gives whether there was some before.
+    fn replace_trouble(&self, trouble: Option<Trouble>) -> bool {
+        std::mem::replace(&mut self.state().trouble, trouble).is_some()
+    }
+}
+
+enum Task {
+    Attempt(Due),
+    Look,
 }
 
 struct Due {
@@ -240,32 +294,64 @@ struct Round {
     public_url: Option<String>,
     shared: Arc<Shared>,
     report: Report,
-    /// The last attempt failed.
-    failing: bool,
 }
 
 impl Round {
     fn run(mut self) {
         let _end = End(Arc::clone(&self.shared));
-        while let Some(due) = self.shared.next() {
-            let started = self.shared.clock.now();
-            let attempt = self.attempt(&due.message);
-            let finished = self.shared.clock.now();
-            let Some(verdict) = self.shared.settle(&attempt) else { return };
-            self.count(&due, verdict);
-            self.log(&due, verdict, &attempt);
-            let (outcome, error) = told(verdict, attempt.error);
-            (self.report)(DeliveryReport {
-                key: due.message.transition.key,
-                kind: due.message.transition.kind,
-                sink: self.sink.name().to_owned(),
-                attempt: due.attempt,
-                outcome,
-                status: attempt.status,
-                started,
-                finished,
-                error,
-            });
+        let look_every = self.sink.look_every();
+        let mut look = look_every.map(|_| Duration::ZERO);
+        while let Some(task) = self.shared.next(look) {
+            match task {
+                Task::Look => self.look(),
+                Task::Attempt(due) if self.bring(&due) => {}
+                Task::Attempt(_) => return,
+            }
+            look = look_every.map(|every| self.shared.clock.monotonic().saturating_add(every));
+        }
+    }
+
+    /// Makes an attempt and reports it; false if nobody waits for it any more.
+    fn bring(&mut self, due: &Due) -> bool {
+        let started = self.shared.clock.now();
+        let attempt = self.attempt(&due.message);
+        let finished = self.shared.clock.now();
+        let Some(verdict) = self.shared.settle(&attempt) else { return false };
+        self.count(due, verdict);
+        self.tell(due, verdict, &attempt);
+        let (outcome, error) = told(verdict, attempt.error);
+        (self.report)(DeliveryReport {
+            key: due.message.transition.key,
+            kind: due.message.transition.kind,
+            sink: self.sink.name().to_owned(),
+            attempt: due.attempt,
+            outcome,
+            status: attempt.status,
+            started,
+            finished,
+            error,
+        });
+        true
+    }
+
+    /// Looks whether attempts would succeed. What a receiver has answered is mended by a delivery alone.
+    fn look(&mut self) {
+        let sink = &mut self.sink;
+        let looked = catch_unwind(AssertUnwindSafe(|| sink.look()));
+        let found = looked.unwrap_or_else(|panic| Some(panicked(&*panic)));
+        let (sink, trouble) = (self.sink.name(), self.shared.state().trouble.clone());
+        match (trouble, found) {
+            (Some(Trouble { is_answer: true, .. }), None) | (None, None) => {}
+            (Some(_), None) => {
+                self.shared.replace_trouble(None);
+                info!(sink, "sink can be reached again");
+            }
+            (before, Some(text)) => {
+                if before.is_none() {
+                    warn!(sink, error = text, "sink cannot be reached, and is tried again");
+                }
+                self.shared.replace_trouble(Some(Trouble { text, is_answer: false }));
+            }
         }
     }
 
@@ -274,9 +360,7 @@ impl Round {
         let body = body(&message.transition, self.public_url.as_deref());
         let sink = &mut self.sink;
         let delivered = catch_unwind(AssertUnwindSafe(|| sink.deliver(message, &body)));
-        delivered.unwrap_or_else(|panic| {
-            Attempt::unanswered(&format!("the sink panicked: {}", words(&*panic)))
-        })
+        delivered.unwrap_or_else(|panic| Attempt::unanswered(&panicked(&*panic)))
     }
 
     fn count(&self, due: &Due, verdict: Verdict) {
@@ -294,21 +378,24 @@ impl Round {
 
     /// Dead letters, and the edges between working and failing: a sink that is down for a day
     /// must not fill the log.
-    fn log(&mut self, due: &Due, verdict: Verdict, attempt: &Attempt) {
+    fn tell(&self, due: &Due, verdict: Verdict, attempt: &Attempt) {
         let (sink, error) = (self.sink.name(), attempt.error.as_str());
         let key = due.message.transition.dedupe_key();
+        let is_retry = matches!(verdict, Verdict::Retry { .. });
+        let trouble = is_retry
+            .then(|| Trouble { text: error.to_owned(), is_answer: attempt.status.is_some() });
+        let was_failing = self.shared.replace_trouble(trouble);
         match verdict {
             Verdict::DeadLetter { gave_up } => {
                 let attempts = due.attempt;
                 warn!(sink, key, attempts, gave_up, error, "alert became a dead letter");
             }
-            Verdict::Retry { .. } if !self.failing => {
+            Verdict::Retry { .. } if !was_failing => {
                 warn!(sink, key, error, "sink fails, alerts are tried again");
             }
-            Verdict::Delivered if self.failing => info!(sink, "sink delivers again"),
+            Verdict::Delivered if was_failing => info!(sink, "sink delivers again"),
             Verdict::Retry { .. } | Verdict::Delivered => {}
         }
-        self.failing = matches!(verdict, Verdict::Retry { .. });
     }
 }
 
@@ -339,12 +426,13 @@ fn told(verdict: Verdict, error: String) -> (DeliveryOutcome, String) {
     }
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let words = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(words), _) => words,
-        (None, Some(words)) => words,
+        (None, Some(words)) => words.as_str(),
         (None, None) => "without words",
-    }
+    };
+    format!("the sink panicked: {words}")
 }
 
 #[cfg(test)]

@@ -280,3 +280,85 @@ fn a_courier_whose_report_panics_takes_no_more() {
     assert_eq!(courier.try_push(samples::message(1, 11)), Err(Full));
     assert_eq!(courier.stop(PATIENCE), Stopped::Finished);
 }
+
+/// Cannot be reached, or answers with an error, or takes everything.
+#[derive(Clone, Debug, Default)]
+struct Moody(Arc<Mutex<Mood>>);
+
+#[derive(Debug, Default)]
+struct Mood {
+    down: bool,
+    status: Option<u16>,
+    looks: u32,
+}
+
+impl Moody {
+    fn mood(&self) -> MutexGuard<'_, Mood> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Sink for Moody {
+    fn name(&self) -> &str {
+        "moody"
+    }
+
+    fn deliver(&mut self, _message: &Message, _body: &[u8]) -> Attempt {
+        let Mood { down, status, .. } = *self.mood();
+        match (down, status) {
+            (true, _) => Attempt::unanswered("down"),
+            (false, None) => Attempt::delivered(None),
+            (false, status) => Attempt { status, ..Attempt::unanswered("not for you") },
+        }
+    }
+
+    fn look_every(&self) -> Option<Duration> {
+        Some(Duration::from_millis(1))
+    }
+
+    fn look(&mut self) -> Option<String> {
+        let mut mood = self.mood();
+        mood.looks += 1;
+        mood.down.then(|| "unreachable".to_owned())
+    }
+}
+
+fn wait_for(what: impl Fn() -> bool) {
+    let there = (0..10_000).any(|_| {
+        thread::park_timeout(Duration::from_millis(2));
+        what()
+    });
+    assert!(there);
+}
+
+#[test]
+fn a_look_tells_that_a_sink_cannot_be_reached_before_anything_is_to_be_delivered() {
+    let sink = Moody::default();
+    sink.mood().down = true;
+    let scene = start(Box::new(sink.clone()), hasty());
+    let watch = scene.courier.watch();
+    wait_for(|| watch.trouble().as_deref() == Some("unreachable"));
+    sink.mood().down = false;
+    wait_for(|| watch.trouble().is_none());
+    scene.push(1, 10);
+    assert_eq!(scene.row(), (10, 1, "delivered", None));
+}
+
+#[test]
+fn what_a_receiver_has_answered_is_mended_by_a_delivery_and_not_by_a_look() {
+    let sink = Moody::default();
+    sink.mood().status = Some(29);
+    let mut config = hasty();
+    config.policy.delay_min = Duration::from_millis(200);
+    config.policy.delay_max = Duration::from_millis(300);
+    let scene = start(Box::new(sink.clone()), config);
+    let watch = scene.courier.watch();
+    scene.push(1, 10);
+    assert_eq!(scene.row(), (10, 1, "retry", Some(29)));
+    let before = sink.mood().looks;
+    wait_for(|| sink.mood().looks > before + 3);
+    assert_eq!(watch.trouble().as_deref(), Some("not for you"));
+    sink.mood().status = None;
+    while scene.row().2 != "delivered" {}
+    assert_eq!(watch.trouble(), None);
+}

@@ -1,4 +1,4 @@
-//! Where alerts go: standard output, a file, a webhook.
+//! Where alerts go: standard output, a file, a webhook, a topic of Kafka.
 //!
 //! A [`Sink`] makes one attempt at delivering one [`Message`]. A [`Courier`] is a thread around a
 //! sink: it takes messages into a bounded queue, keeps them in order per series, tries again what
@@ -18,6 +18,8 @@ mod courier;
 mod error;
 mod file;
 mod instruments;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub mod limits;
 mod message;
 mod report;
@@ -29,6 +31,7 @@ mod secret;
 mod signature;
 mod sink;
 mod stdout;
+mod times;
 mod webhook;
 
 #[cfg(test)]
@@ -38,10 +41,12 @@ mod samples;
 
 pub use crate::body::body;
 pub use crate::config::{Problem, SinkConfig};
-pub use crate::courier::{Courier, CourierConfig, Stopped};
+pub use crate::courier::{Courier, CourierConfig, CourierWatch, Stopped};
 pub use crate::error::SinkError;
 pub use crate::file::FileSink;
 pub use crate::instruments::{SinkInstruments, SinkLabel};
+#[cfg(feature = "kafka")]
+pub use crate::kafka::{KafkaSink, KafkaSinkConfig};
 pub use crate::message::Message;
 pub use crate::report::{DeliveryOutcome, DeliveryReport};
 pub use crate::retry::RetryPolicy;

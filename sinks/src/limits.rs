@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: less than the 5 s after which common servers close it.
 pub const WEBHOOK_IDLE_MAX: Duration = Duration::from_secs(3);
+/// How often the brokers of a topic are asked for it while nothing is to be delivered.
+pub const KAFKA_LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Bytes read of the body of an answer.
 pub const RESPONSE_BYTES_MAX: u64 = 64 * 1_024;
 /// Bytes of the head of an answer.

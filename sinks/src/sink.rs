@@ -15,6 +15,17 @@ pub trait Sink: Send + fmt::Debug {
     ///
     /// The same `message` comes with the same `body` in every attempt.
     fn deliver(&mut self, message: &Message, body: &[u8]) -> Attempt;
+
+    /// How often it is to be looked at while nothing is due; none where a look can tell nothing.
+    fn look_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Why an attempt would fail, as far as can be told without one; none where nothing is known. Blocks for
+    /// seconds at most. Holds no secret.
+    fn look(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// How one attempt ended.

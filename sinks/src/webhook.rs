@@ -5,9 +5,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tidewatch_env::Clock;
-use tidewatch_metrics::TransitionTimes;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 use ureq::http::{Response, header};
 use ureq::unversioned::transport::DefaultConnector;
@@ -19,9 +17,9 @@ use crate::limits::{
     RESPONSE_BYTES_MAX, RESPONSE_EXCERPT_CHARS_MAX, RESPONSE_HEADER_BYTES_MAX, WEBHOOK_IDLE_MAX,
 };
 use crate::retry_after::retry_after;
-use crate::rfc3339::rfc3339;
 use crate::signature::signature;
 use crate::sink::shortened;
+use crate::times::times;
 use crate::{Attempt, Message, Outcome, Secret, Sink};
 
 /// Posts each body to an address.
@@ -133,23 +131,6 @@ fn reason(error: &ureq::Error) -> String {
         ureq::Error::Other(error) => error.to_string(),
         other => format!("no answer: {other}"),
     }
-}
-
-/// The header `Tidewatch-Times`.
-fn times(times: &TransitionTimes) -> String {
-    let times = Times {
-        durable: rfc3339(times.durable.nanos()),
-        scored: rfc3339(times.scored.nanos()),
-        fired: rfc3339(times.fired.nanos()),
-    };
-    serde_json::to_string(&times).expect("three texts are JSON")
-}
-
-#[derive(Serialize)]
-struct Times {
-    durable: String,
-    scored: String,
-    fired: String,
 }
 
 #[cfg(test)]

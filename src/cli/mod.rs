@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod delete;
 mod demo;
+mod dlq;
 mod error;
 #[cfg(test)]
 mod fake_server;
@@ -21,6 +22,7 @@ mod series;
 mod serve;
 mod service;
 mod signals;
+mod since;
 mod sql;
 mod stop;
 mod stopped;
@@ -65,6 +67,8 @@ enum Command {
     Tail(tail::TailArgs),
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     #[command(subcommand)]
     Series(series::SeriesCommand),
     Delete(delete::DeleteArgs),
@@ -121,6 +125,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Sql(args) => sql::run(args, out),
         Command::Tail(args) => tail::run(args, out),
         Command::Alerts(command) => alerts::run(command, out),
+        Command::Dlq(command) => dlq::run(command, out),
         Command::Series(command) => series::run(command, out),
         Command::Delete(args) => delete::run(args, out),
         Command::Check(args) => check::run(args, out),

@@ -129,8 +129,9 @@ async fn serve(
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
+    let door = (&config.http, &*config.sources);
     let mut service =
-        Service::start(engine, &query_limits(config), &config.http, &[config.http.listen]).await?;
+        Service::start(engine, &query_limits(config), door, &[config.http.listen]).await?;
     if let Some(report) = service.salvaged() {
         // Standard output has one line, and this is not it.
         drop(write!(std::io::stderr(), "{}{report}", report.to_json()));

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
+use tidewatch_connectors::kafka::KafkaConfig;
 use tidewatch_engine::{
     DataDir, EngineConfig, EngineError, ErrorKind, RecoveryState, SalvageReport,
 };
@@ -57,7 +58,7 @@ impl Service {
     pub(crate) async fn start(
         engine: &EngineConfig,
         query: &QueryLimits,
-        http: &HttpConfig,
+        (http, sources): (&HttpConfig, &[KafkaConfig]),
         listen: &[SocketAddr],
     ) -> Result<Self, CliError> {
         let data_dir_lock = DataDir::lock(&RealDisk, &engine.data_dir)
@@ -92,6 +93,7 @@ impl Service {
             }
         };
         app.running.set(Arc::clone(&running)).expect("the product starts once");
+        running.read(sources).map_err(|error| start_error(error, &engine.data_dir))?;
         let data_dir = engine.data_dir.clone();
         Ok(Self { running, listening, data_dir, stop, serving, failed })
     }
@@ -123,8 +125,8 @@ impl Service {
     pub(crate) async fn stop(self) {
         self.stop.send(true).ok();
         self.serving.await.ok();
-        let engine = Arc::clone(&self.running.engine);
-        tokio::task::spawn_blocking(move || engine.stop()).await.ok();
+        let running = Arc::clone(&self.running);
+        tokio::task::spawn_blocking(move || running.stop()).await.ok();
         self.listening.end();
     }
 }

@@ -13,7 +13,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// How variables of the environment that are keys begin.
 const PREFIX: &str = "TIDEWATCH__";
 /// Sections that have several entries, which only a file can tell apart.
-const LISTS: [&str; 3] = ["percentiles", "rule", "sink"];
+const LISTS: [&str; 4] = ["percentiles", "rule", "sink", "source"];
 /// Sections within others.
 const NESTED: [[&str; 2]; 1] = [["http", "tls"]];
 

@@ -14,10 +14,11 @@ use crate::config::retention::read_retention;
 use crate::config::rules::read_rules;
 use crate::config::section::{Bounds, Findings, Section, finish};
 use crate::config::settings::{
-    AlertsConfig, Auth, CheckpointConfig, CompatConfig, Config, FlushConfig, HttpConfig,
+    AlertsConfig, Auth, CheckpointConfig, CompatConfig, Config, DlqConfig, FlushConfig, HttpConfig,
     LimitsConfig, QueryConfig, ReplayConfig, StorageConfig, TlsConfig, WalConfig,
 };
 use crate::config::sinks::read_sinks;
+use crate::config::sources::read_sources;
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -53,12 +54,14 @@ fn read(mut table: Table, env: &BTreeMap<String, String>, findings: &mut Finding
         flush: read_flush(Section::of(root, "flush", findings)),
         checkpoint: read_checkpoint(Section::of(root, "checkpoint", findings)),
         replay: read_replay(Section::of(root, "replay", findings)),
+        dlq: read_dlq(Section::of(root, "dlq", findings)),
         query: read_query(Section::of(root, "query", findings)),
         alerts: read_alerts(Section::of(root, "alerts", findings)),
         compat: read_compat(Section::of(root, "compat", findings)),
         retention: read_retention(root, findings),
         rules: read_rules(root, findings),
         sinks: read_sinks(root, env, findings),
+        sources: read_sources(root, env, findings),
     };
     finish(&table, "", findings);
     config
@@ -168,6 +171,15 @@ fn read_replay(mut section: Section<'_>) -> ReplayConfig {
     section.fraction("disk_fraction", &mut replay.disk_fraction, 0.001..=0.9);
     section.finish();
     replay
+}
+
+fn read_dlq(mut section: Section<'_>) -> DlqConfig {
+    let mut dlq = DlqConfig::default();
+    section.duration("keep", &mut dlq.keep, &seconds(3_600..=36_500 * 86_400));
+    let bounds = Bounds { min: 16 * MIB, max: 16 * TIB, zero: None };
+    section.bytes("bytes_max", &mut dlq.bytes_max, &bounds);
+    section.finish();
+    dlq
 }
 
 fn read_query(mut section: Section<'_>) -> QueryConfig {

@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 
+use tidewatch_sinks::SinkConfig;
+
 use super::*;
 
+const KAFKA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/kafka.md"));
 const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md"));
 const RULES: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md"));
 
@@ -299,7 +302,7 @@ fn secrets_come_from_the_environment_and_are_never_shown() {
     let toml = "[[sink.webhook]]\nname = \"oncall\"\nurl = \"http://127.0.0.1:9000/tok1\"\n\
                 secret_env = \"HOOK_SECRET\"\n[[sink.file]]\nname = \"log\"\npath = \"a.jsonl\"\n";
     let config = load(toml, &[("HOOK_SECRET", "tok2")], &[]).expect("good sinks");
-    let names: Vec<_> = config.sinks.iter().map(tidewatch_sinks::SinkConfig::name).collect();
+    let names: Vec<_> = config.sinks.iter().map(SinkConfig::name).collect();
     assert_eq!(names, ["oncall", "log"]);
     let shown = format!("{config:?}");
     assert!(!shown.contains("tok1") && !shown.contains("tok2"), "{shown}");
@@ -331,6 +334,129 @@ fn sinks_are_checked_with_everything_else() {
     );
 }
 
+#[test]
+fn topics_for_alerts_are_checked_and_their_secrets_are_never_shown() {
+    let toml = "[[sink.kafka]]\nname = \"alerts\"\nbrokers = \"127.0.0.1:9092\"\ntopic = \"alerts\"\n\
+                options = { \"sasl.mechanism\" = \"PLAIN\" }\n\
+                options_env = { \"sasl.password\" = \"KAFKA_PASSWORD\" }\n";
+    let config = load(toml, &[("KAFKA_PASSWORD", "hunter2")], &[]).expect("a good sink");
+    let [SinkConfig::Kafka(sink)] = &config.sinks[..] else { panic!("{config:?}") };
+    assert_eq!((&*sink.topic, sink.options.len()), ("alerts", 2));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let toml = "[[sink.kafka]]\nname = \"n\"\nbrokers = \"\"\ntopic = \"a b\"\n\
+                options = { \"acks\" = \"1\" }\noptions_env = { \"b\" = \"NOBODY\" }\n\
+                [[sink.kafka]]\nname = \"m\"\n[[sink.file]]\nname = \"n\"\npath = \"x\"\n";
+    let mut found = problems(toml, &[], &[]);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "sink has two entries with the name \"n\"",
+            "sink.kafka.\"m\".brokers is missing",
+            "sink.kafka.\"m\".topic is missing",
+            "sink.kafka.\"n\".brokers must be hosts and ports with commas between",
+            "sink.kafka.\"n\".options cannot be used: librdkafka does not take the option \"acks\": is not \
+             for others to set: it keeps records from being lost, sent twice or out of their order",
+            "sink.kafka.\"n\".options_env names a variable for \"b\" that is not set",
+            "sink.kafka.\"n\".topic must have 1 to 249 letters, digits, dots, dashes and underscores",
+        ]
+    );
+}
+
+#[test]
+fn sources_are_checked_with_everything_else_and_their_secrets_are_never_shown() {
+    let toml = "[[source.kafka]]\nname = \"main\"\nbrokers = \"127.0.0.1:9092\"\ntopics = [\"a\", \"^b\"]\n\
+                start = \"2026-11-20T12:00:00Z\"\noptions = { \"fetch.queue.backoff.ms\" = \"30\" }\n\
+                options_env = { \"sasl.password\" = \"KAFKA_PASSWORD\" }\n";
+    let config = load(toml, &[("KAFKA_PASSWORD", "hunter2")], &[]).expect("a good source");
+    let [source] = &config.sources[..] else { panic!("{config:?}") };
+    let time = tidewatch_metrics::UnixNanos::new(1_795_176_000_000_000_000);
+    assert_eq!(source.start, tidewatch_connectors::kafka::Start::At(time));
+    assert_eq!((source.topics.len(), source.options.len(), &*source.db), (2, 2, "default"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let headers = |keys: &str| format!("{toml}{keys}\n");
+    let labels = |keys: &str| -> Vec<(String, String)> {
+        let config = load(&headers(keys), &[("KAFKA_PASSWORD", "hunter2")], &[]).expect("good");
+        let labels = config.sources[0].header_labels.iter();
+        labels.map(|one| (one.header.to_str().unwrap().to_owned(), one.label.clone())).collect()
+    };
+    let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+    assert_eq!(labels("labels_from_headers = [\"a\", \"b\"]"), [pair("a", "a"), pair("b", "b")]);
+    assert_eq!(labels("labels_from_headers = { x-a = \"a\" }"), [pair("x-a", "a")]);
+    for (keys, why) in [
+        (
+            "labels_from_headers = [\"a\", \"\"]",
+            "must be a list of headers, or { header = \"label\" }",
+        ),
+        (
+            "format = \"line_protocol\"\nlabels_from_headers = [\"a\"]",
+            "cannot be used with format = \"line_protocol\"",
+        ),
+    ] {
+        let found = problems(&headers(keys), &[("KAFKA_PASSWORD", "hunter2")], &[]);
+        assert_eq!(found, [format!("source.kafka.\"main\".labels_from_headers {why}")]);
+    }
+    let twice = format!("{toml}{toml}");
+    let found = problems(&twice, &[("KAFKA_PASSWORD", "hunter2")], &[]);
+    assert_eq!(found, ["source.kafka has two entries with the name \"main\""]);
+    let toml = "[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a b\"]\nformat = \"avro\"\n\
+                mode = \"group\"\nstart = \"now\"\non_bad_record = \"keep\"\noptions = { \"a\" = 1 }\n\
+                options_env = { \"b\" = \"NOBODY\" }\n[[source.kafka]]\nname = \"m\"\nbrokers = \"a:1\"\n\
+                topics = [\"a\"]\noptions = { \"fetch.min.byte\" = \"1\" }\n[[source.nats]]\n";
+    let found = problems(toml, &[], &[]);
+    let starts = [
+        "source.kafka.\"n\".topics cannot be used: \"a b\" is no name of a topic",
+        "source.kafka.\"n\".format is \"avro\", but must be \"json\", \"line_protocol\", \"remote_write\", \"number\" or \"otlp\"",
+        "source.kafka.\"n\".mode is \"group\", but must be \"exclusive\"",
+        "source.kafka.\"n\".start is \"now\", but must be \"earliest\", \"latest\" or a time",
+        "source.kafka.\"n\".on_bad_record is \"keep\", but must be \"dlq\", \"skip\" or \"stop\"",
+        "source.kafka.\"n\".options.a is 1, but must be a text in quotes",
+        "source.kafka.\"n\".options_env names a variable for \"b\" that is not set",
+        "source.kafka.\"m\".options cannot be used: librdkafka does not take the option \"fetch.min.byte\"",
+        "source.nats is not a key",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for start in starts {
+        assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
+    }
+}
+
+#[test]
+fn the_map_of_a_source_is_checked_with_everything_else() {
+    let source = "[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a\"]\n";
+    let good = "[source.kafka.map]\ntime = \"at\"\ntime_unit = \"ms\"\nmetric = { constant = \"m\" }\n\
+                value = { t = \"data.t\" }\nlabels = { host = 'meta.\"host.name\"' }\n";
+    load(&format!("{source}{good}"), &[], &[]).expect("a good map");
+    for (map, found) in [
+        (
+            "value = \"v\"",
+            "metric is missing: a path, { constant = \"name\" }, or a table of values",
+        ),
+        ("metric = \"m\"", "value is missing"),
+        ("metric = { konstant = \"m\" }\nvalue = { v = \"v\" }", "metric must be a path such as"),
+        (
+            "metric = \"m\"\nvalue = \"a..b\"",
+            "value cannot be used: \"a..b\" is no path: a name in it is empty",
+        ),
+        (
+            "metric = \"m\"\nvalue = \"v\"\nlabels = { \"\" = \"x\" }",
+            "labels cannot be used: \"\" is no name",
+        ),
+        (
+            "metric = \"m\"\nvalue = \"v\"\ntime_unit = \"h\"",
+            "time_unit is \"h\", but must be \"s\"",
+        ),
+        ("metric = \"m\"\nvalue = \"v\"\nlabel = \"x\"", "label is not a key; did you mean"),
+    ] {
+        let found_problems = problems(&format!("{source}[source.kafka.map]\n{map}\n"), &[], &[]);
+        let [problem] = &found_problems[..] else { panic!("{map}: {found_problems:?}") };
+        assert!(problem.starts_with(&format!("source.kafka.\"n\".map.{found}")), "{problem}");
+    }
+    let toml = format!("{source}format = \"number\"\n{good}");
+    let found = problems(&toml, &[], &[]);
+    assert_eq!(found, ["source.kafka.\"n\".map is for format = \"json\", not for \"number\""]);
+}
+
 /// A row of a table in the document: key, default and limits.
 fn documented() -> BTreeSet<(String, String, String)> {
     let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `"));
@@ -347,7 +473,8 @@ fn documented() -> BTreeSet<(String, String, String)> {
 
 #[test]
 fn the_document_lists_every_key_with_its_default_and_limits() {
-    let toml = "[[retention]]\n[[percentiles]]\n[[rule]]\n[[sink.webhook]]\n[[sink.file]]\n[[sink.stdout]]\n";
+    let toml = "[[retention]]\n[[percentiles]]\n[[rule]]\n[[sink.kafka]]\n[[sink.webhook]]\n[[sink.file]]\n\
+                [[sink.stdout]]\n[[source.kafka]]\n";
     let mut findings = Findings::default();
     read(toml.parse().unwrap(), &BTreeMap::new(), &mut findings);
     let known: BTreeSet<_> =
@@ -365,9 +492,9 @@ fn the_document_lists_every_key_with_its_default_and_limits() {
 fn the_documents_examples_are_good() {
     let blocks = |document: &'static str| document.split("```toml\n").skip(1);
     assert!(blocks(DOCUMENT).count() > 2 && blocks(RULES).count() > 2);
-    for block in blocks(DOCUMENT).chain(blocks(RULES)) {
+    for block in blocks(DOCUMENT).chain(blocks(RULES)).chain(blocks(KAFKA)) {
         let toml = block.split("```").next().unwrap();
-        if let Err(problems) = load(toml, &[("HOOK_SECRET", "s")], &[]) {
+        if let Err(problems) = load(toml, &[("HOOK_SECRET", "s"), ("KAFKA_PASSWORD", "s")], &[]) {
             panic!("{problems:?} in {toml}");
         }
     }

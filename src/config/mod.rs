@@ -6,6 +6,7 @@
 //! against the keys that are read here.
 
 mod hint;
+mod kafka_options;
 mod layers;
 mod load;
 mod percentiles;
@@ -15,6 +16,8 @@ mod rules;
 mod section;
 mod settings;
 mod sinks;
+mod source_map;
+mod sources;
 pub(crate) mod units;
 
 pub(crate) use problem::Problem;

@@ -107,11 +107,12 @@ impl<'a> Section<'a> {
             Some(Value::Table(table)) => table,
             Some(other) => {
                 let message = format!("is {}, but must be a section: [{name}]", shown(&other));
-                self.findings.problem(name, message);
+                self.problem(key, message);
                 Table::new()
             }
         };
-        Section { label: name.to_owned(), name, table, findings: &mut *self.findings }
+        let label = format!("{}.{key}", self.label);
+        Section { label, name, table, findings: &mut *self.findings }
     }
 
     /// Whether `key` is there and was not read yet.
@@ -271,6 +272,23 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// A text, or a table of texts in the order of its keys.
+    pub(crate) fn text_or_texts(&mut self, key: &str, limits: &str) -> Option<TextOrTexts> {
+        match self.table.get(key) {
+            Some(Value::Table(_)) => Some(TextOrTexts::Texts(self.texts(key, limits))),
+            _ => self.parsed(key, "", limits, |text| Some(text.to_owned())).map(TextOrTexts::Text),
+        }
+    }
+
+    /// A table of texts, or a list of texts each of which is its own name.
+    pub(crate) fn texts_or_list(&mut self, key: &str, limits: &str) -> Vec<(String, String)> {
+        if matches!(self.table.get(key), Some(Value::Table(_))) {
+            return self.texts(key, limits);
+        }
+        let texts = self.list(key, limits, |value| value.as_str().map(str::to_owned));
+        texts.into_iter().map(|text| (text.clone(), text)).collect()
+    }
+
     /// A list whose entries `read` understands; `limits` says what they are.
     pub(crate) fn list<T>(
         &mut self,
@@ -310,6 +328,15 @@ impl<'a> Section<'a> {
             self.findings.known.push(KnownKey { key, default, limits });
         }
     }
+}
+
+/// What may be one text or several with names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TextOrTexts {
+    /// One.
+    Text(String),
+    /// Several, each behind its name.
+    Texts(Vec<(String, String)>),
 }
 
 /// How a number may be written as a text.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidewatch_connectors::kafka::KafkaConfig;
 use tidewatch_operators::{RuleSet, Selector};
 use tidewatch_sinks::SinkConfig;
 
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) checkpoint: CheckpointConfig,
     /// `[replay]`
     pub(crate) replay: ReplayConfig,
+    /// `[dlq]`
+    pub(crate) dlq: DlqConfig,
     /// `[query]`
     pub(crate) query: QueryConfig,
     /// `[alerts]`
@@ -34,8 +37,10 @@ pub(crate) struct Config {
     pub(crate) retention: Vec<(Selector, Duration)>,
     /// `[[rule]]`
     pub(crate) rules: RuleSet,
-    /// `[[sink.webhook]]`, `[[sink.file]]` and `[[sink.stdout]]`; their names are unique.
+    /// `[[sink.kafka]]`, `[[sink.webhook]]`, `[[sink.file]]` and `[[sink.stdout]]`; their names are unique.
     pub(crate) sinks: Vec<SinkConfig>,
+    /// `[[source.kafka]]`; their names are unique.
+    pub(crate) sources: Vec<KafkaConfig>,
 }
 
 /// Where data lie.
@@ -157,6 +162,15 @@ pub(crate) struct ReplayConfig {
     pub(crate) disk_fraction: f64,
 }
 
+/// How much of dead letters is kept; beyond, the oldest go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DlqConfig {
+    /// For how long.
+    pub(crate) keep: Duration,
+    /// Bytes on the disk.
+    pub(crate) bytes_max: u64,
+}
+
 /// What one statement may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QueryConfig {
@@ -226,6 +240,12 @@ impl Default for CheckpointConfig {
 impl Default for ReplayConfig {
     fn default() -> Self {
         Self { keep: Duration::from_hours(7 * 24), disk_fraction: 0.2 }
+    }
+}
+
+impl Default for DlqConfig {
+    fn default() -> Self {
+        Self { keep: Duration::from_hours(30 * 24), bytes_max: 1 << 30 }
     }
 }
 

@@ -1,13 +1,22 @@
-//! `[[sink.webhook]]`, `[[sink.file]]`, `[[sink.stdout]]`
+//! `[[sink.kafka]]`, `[[sink.webhook]]`, `[[sink.file]]`, `[[sink.stdout]]`
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use tidewatch_sinks::{Secret, SinkConfig};
+use tidewatch_sinks::{KafkaSinkConfig, Secret, SinkConfig};
 use toml::{Table, Value};
 
+use crate::config::kafka_options::read_options;
 use crate::config::rules::label;
 use crate::config::section::{Findings, Section, entries, finish};
+
+/// The kinds, and what their lists are called.
+const KINDS: [(&str, &str); 4] = [
+    ("kafka", "sink.kafka"),
+    ("webhook", "sink.webhook"),
+    ("file", "sink.file"),
+    ("stdout", "sink.stdout"),
+];
 
 const NAME: &str = "a text that no other sink has";
 
@@ -23,15 +32,13 @@ pub(crate) fn read_sinks(
         Some(_) => {
             findings.problem(
                 "sink",
-                "must name its kind: [[sink.webhook]], [[sink.file]] or [[sink.stdout]]",
+                "must name its kind: [[sink.kafka]], [[sink.webhook]], [[sink.file]] or [[sink.stdout]]",
             );
             return Vec::new();
         }
     };
     let mut sinks = Vec::new();
-    for (kind, list) in
-        [("webhook", "sink.webhook"), ("file", "sink.file"), ("stdout", "sink.stdout")]
-    {
+    for (kind, list) in KINDS {
         let tables = entries(&mut kinds, kind, list, findings);
         for (index, table) in tables.into_iter().enumerate() {
             let label = label(list, table.get("name").and_then(Value::as_str), index);
@@ -61,6 +68,13 @@ fn read_sink(
 ) -> Option<SinkConfig> {
     let name = section.required("name", NAME);
     match kind {
+        "kafka" => {
+            let brokers = section.required("brokers", "hosts and ports with commas between");
+            let topic = section.required("topic", "the name of a topic");
+            let options = read_options(section, env);
+            let (name, brokers, topic) = (name?, brokers?, topic?);
+            Some(SinkConfig::Kafka(KafkaSinkConfig { name, brokers, topic, options }))
+        }
         "stdout" => Some(SinkConfig::Stdout { name: name? }),
         "file" => {
             let path = section.required("path", "a file, whose directory exists");

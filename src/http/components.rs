@@ -12,8 +12,9 @@ use axum::response::{IntoResponse, Response};
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidewatch_engine::EngineHealth;
+use tidewatch_engine::kafka::{KafkaReader, SourceHealth};
 use tidewatch_engine::limits::OUTBOX_MESSAGES_MAX;
+use tidewatch_engine::{EngineHealth, SinkTrouble};
 use tidewatch_query::QueryLoad;
 
 use super::App;
@@ -82,7 +83,11 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
         components.push(timed(&app, || log(&engine)));
         components.push(timed(&app, || shards(&engine)));
         components.push(timed(&app, || segments(&engine)));
-        components.push(timed(&app, || sinks(&engine)));
+        components.push(timed(&app, || sinks(&engine, &running.engine.sink_troubles())));
+        if !running.readers().is_empty() {
+            components
+                .push(timed(&app, || sources(running.readers().iter().map(KafkaReader::health))));
+        }
         components.push(timed(&app, || memory(&engine, &running.bounds)));
         components.push(timed(&app, || query(running.query.load())));
         components.push(storage(&app, running, &engine).await);
@@ -181,21 +186,46 @@ fn segments(engine: &EngineHealth) -> Finding {
     Finding { name: "segments", status, message, details }
 }
 
-fn sinks(engine: &EngineHealth) -> Finding {
+fn sinks(engine: &EngineHealth, troubles: &[SinkTrouble]) -> Finding {
     let EngineHealth { undelivered, dead_letters, .. } = *engine;
-    let (status, message) = if dead_letters > 0 {
-        let message = format!(
-            "{dead_letters} messages were given up since the start, tidewatch.deliveries has them; \
-             {undelivered} wait"
-        );
-        (Status::Degraded, message)
-    } else if undelivered > BACKLOG_MAX {
-        (Status::Degraded, format!("{undelivered} messages wait: some receiver is down or slow"))
-    } else {
-        (Status::Healthy, format!("{undelivered} messages wait"))
-    };
+    let mut told = Vec::new();
+    if dead_letters > 0 {
+        told.push(format!(
+            "{dead_letters} messages were given up since the start, tidewatch.deliveries has them"
+        ));
+    }
+    if undelivered > BACKLOG_MAX {
+        told.push("some receiver is down or slow".to_owned());
+    }
+    told.extend(troubles.iter().map(|trouble| format!("{}: {}", trouble.sink, trouble.text)));
+    let status = if told.is_empty() { Status::Healthy } else { Status::Degraded };
+    told.push(format!("{undelivered} messages wait"));
     let details = json!({ "undelivered": undelivered, "dead_letters": dead_letters });
-    Finding { name: "sinks", status, message, details }
+    Finding { name: "sinks", status, message: told.join("; "), details }
+}
+
+fn sources(sources: impl Iterator<Item = SourceHealth>) -> Finding {
+    let sources: Vec<_> = sources.collect();
+    let told = sources.iter().filter_map(|source| {
+        let trouble = source.trouble.as_ref()?;
+        Some(format!("{}: {}", source.name, trouble.text()))
+    });
+    let told: Vec<_> = told.collect();
+    let (status, message) = if told.is_empty() {
+        let partitions: usize = sources.iter().map(|source| source.partitions).sum();
+        (Status::Healthy, format!("{partitions} partitions are read"))
+    } else {
+        (Status::Degraded, told.join("; "))
+    };
+    let details = sources.iter().map(|source| {
+        let figures = json!({
+            "partitions": source.partitions, "lag_messages": source.lag_messages,
+            "gap_messages": source.gap_messages, "bad_messages": source.bad_messages,
+            "dead_letters": source.dead_letters,
+        });
+        (source.name.clone(), figures)
+    });
+    Finding { name: "sources", status, message, details: Value::Object(details.collect()) }
 }
 
 fn memory(engine: &EngineHealth, bounds: &Bounds) -> Finding {

@@ -1,3 +1,5 @@
+use tidewatch_engine::kafka::SourceTrouble;
+
 use super::*;
 
 const BOUNDS: Bounds = Bounds {
@@ -15,7 +17,7 @@ fn told(finding: &Finding) -> (Status, &str) {
 fn each_part_tells_what_is_wrong_with_it_and_nothing_else() {
     let good = EngineHealth { is_recovered: true, ..EngineHealth::default() };
     for finding in
-        [log(&good), shards(&good), segments(&good), sinks(&good), memory(&good, &BOUNDS)]
+        [log(&good), shards(&good), segments(&good), sinks(&good, &[]), memory(&good, &BOUNDS)]
     {
         assert_eq!(finding.status, Status::Healthy, "{finding:?}");
     }
@@ -29,9 +31,12 @@ fn each_part_tells_what_is_wrong_with_it_and_nothing_else() {
     assert!(damaged.message.starts_with("2 damaged") && damaged.message.contains("behind"));
     assert_eq!(damaged.status, Status::Degraded);
     let dead = EngineHealth { dead_letters: 1, ..good };
-    assert_eq!(sinks(&dead).status, Status::Degraded);
+    assert_eq!(sinks(&dead, &[]).status, Status::Degraded);
     let waiting = EngineHealth { undelivered: BACKLOG_MAX + 1, ..good };
-    assert_eq!(sinks(&waiting).status, Status::Degraded);
+    assert_eq!(sinks(&waiting, &[]).status, Status::Degraded);
+    let trouble = SinkTrouble { sink: "oncall".to_owned(), text: "no answer".to_owned() };
+    let failing = sinks(&good, &[trouble]);
+    assert_eq!(told(&failing), (Status::Degraded, "oncall: no answer; 0 messages wait"));
     let series = EngineHealth { series_bytes: 951, ..good };
     assert!(told(&memory(&series, &BOUNDS)).1.starts_with("series"));
     let requests = EngineHealth { requests_bytes: 951, series_bytes: 950, ..good };
@@ -62,4 +67,21 @@ fn a_replay_is_unhealthy_until_writes_are_taken_and_degraded_until_it_is_over() 
     assert_eq!(behind.status, Status::Degraded);
     assert_eq!(replay(recovery(true), true).status, Status::Healthy);
     assert!(Status::Healthy < Status::Degraded && Status::Degraded < Status::Unhealthy);
+}
+
+#[test]
+fn sources_are_degraded_while_one_of_them_cannot_read_and_say_which_and_why() {
+    let good = SourceHealth { name: "one".to_owned(), partitions: 8, ..SourceHealth::default() };
+    let well = sources([good.clone()].into_iter());
+    assert_eq!(told(&well), (Status::Healthy, "8 partitions are read"));
+    let trouble = Some(SourceTrouble::Brokers("nobody answers".to_owned()));
+    let bad = SourceHealth {
+        name: "two".to_owned(),
+        trouble,
+        lag_messages: 5,
+        ..SourceHealth::default()
+    };
+    let ill = sources([good, bad].into_iter());
+    assert_eq!(told(&ill), (Status::Degraded, "two: nobody answers"));
+    assert_eq!(ill.details["two"]["lag_messages"], 5);
 }

@@ -6,6 +6,7 @@ mod cardinality;
 mod change;
 mod components;
 mod connections;
+mod dlq;
 mod document;
 mod error;
 mod head_timeout;

@@ -10,8 +10,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::lock::{Access, Guard, Shape, guard};
 use super::{
-    App, admin, cardinality, components, health, influx, keys, lines, luminate, openapi, query,
-    retention, samples, tail,
+    App, admin, cardinality, components, dlq, health, influx, keys, lines, luminate, openapi,
+    query, retention, samples, tail,
 };
 use crate::keys::Scope;
 
@@ -72,6 +72,8 @@ const ROUTES: &[Route] = &[
     }),
     route("/api/v1/admin/retention/{name}", ADMIN, Shape::Product, || delete(retention::take_back)),
     route("/api/v1/admin/series/top", ADMIN, Shape::Product, || get(cardinality::top)),
+    route("/api/v1/admin/dlq/replay", ADMIN, Shape::Product, || post(dlq::replay)),
+    route("/api/v1/admin/dlq/drop", ADMIN, Shape::Product, || post(dlq::drop)),
     route("/api/v1/admin/compact", ADMIN, Shape::Product, || post(admin::compact)),
     route("/api/v1/admin/delete", ADMIN, Shape::Product, || post(admin::delete)),
     route("/api/v1/admin/metrics/{name}", ADMIN, Shape::Product, || delete(admin::delete_metric)),

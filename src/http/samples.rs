@@ -22,9 +22,8 @@ pub(crate) async fn write(
         Ok(form @ (SeriesForm::Luminate | SeriesForm::JsonLines)) => {
             json::write(&app, form, &parameters, request).await
         }
-        Ok(form @ (SeriesForm::RemoteWrite1 | SeriesForm::RemoteWrite2)) => {
-            remote_write::write(&app, form, &parameters, request).await
-        }
+        // There are two more that a Content-Type names.
+        Ok(form) => remote_write::write(&app, form, &parameters, request).await,
         Err(error) => error.into_response(),
     }
 }

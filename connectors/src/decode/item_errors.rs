@@ -59,11 +59,29 @@ pub enum ItemReason {
     StrictReservedKey,
     /// A label's value has not the form that the strict limits ask for.
     StrictValue,
+    /// A message of a partition that is no message of the protocol.
+    BadMessage,
+    /// More bytes than a message of a partition may have.
+    MessageTooLong,
+    /// More samples than a message of a partition may have.
+    TooManySamples,
+    /// A message of a partition without the key that names its metric.
+    MissingKey,
+    /// A message's key, which names its metric, is not UTF-8.
+    KeyNotUtf8,
+    /// A label's value is an object or an array.
+    LabelNotScalar,
+    /// The names of a message's series take more memory than they may.
+    NamesTooLong,
+    /// A header that becomes a label is not UTF-8.
+    HeaderNotUtf8,
+    /// A histogram whose scale or number of buckets no histogram has.
+    BadHistogram,
 }
 
 impl ItemReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 34] = [
         Self::BadJson,
         Self::NotUtf8,
         Self::NotAnObject,
@@ -89,6 +107,15 @@ impl ItemReason {
         Self::StrictKey,
         Self::StrictReservedKey,
         Self::StrictValue,
+        Self::BadMessage,
+        Self::MessageTooLong,
+        Self::TooManySamples,
+        Self::MissingKey,
+        Self::KeyNotUtf8,
+        Self::LabelNotScalar,
+        Self::NamesTooLong,
+        Self::HeaderNotUtf8,
+        Self::BadHistogram,
     ];
 
     /// The reason as one word, for counters.
@@ -120,6 +147,15 @@ impl ItemReason {
             Self::StrictKey => "strict_key",
             Self::StrictReservedKey => "strict_reserved_key",
             Self::StrictValue => "strict_value",
+            Self::BadMessage => "bad_message",
+            Self::MessageTooLong => "message_too_long",
+            Self::TooManySamples => "too_many_samples",
+            Self::MissingKey => "missing_key",
+            Self::KeyNotUtf8 => "key_not_utf8",
+            Self::LabelNotScalar => "label_not_scalar",
+            Self::NamesTooLong => "names_too_long",
+            Self::HeaderNotUtf8 => "header_not_utf8",
+            Self::BadHistogram => "bad_histogram",
         }
     }
 
@@ -154,6 +190,15 @@ impl ItemReason {
             Self::StrictValue => {
                 "dimension value must have 1 to 256 bytes without control characters"
             }
+            Self::BadMessage => "not a valid message of the protocol",
+            Self::MessageTooLong => "message is too long",
+            Self::TooManySamples => "more samples than a message may have",
+            Self::MissingKey => "message has no key, which would be its metric's name",
+            Self::KeyNotUtf8 => "key, which is the metric's name, is not valid UTF-8",
+            Self::LabelNotScalar => "value of a label is neither a text nor a number nor a boolean",
+            Self::NamesTooLong => "names of the message's series take too much memory",
+            Self::HeaderNotUtf8 => "header that becomes a label is not valid UTF-8",
+            Self::BadHistogram => "histogram has a scale or a number of buckets that none can have",
         }
     }
 }
@@ -171,15 +216,43 @@ pub struct ItemError {
     pub item: u32,
     /// Why.
     pub reason: ItemReason,
+    /// For JSON with a map: where in it the reason was seen.
+    pub(crate) node: Option<u16>,
+}
+
+/// Why an item is refused, and where in a map that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    reason: ItemReason,
+    node: Option<u16>,
+}
+
+impl From<ItemReason> for Refused {
+    fn from(reason: ItemReason) -> Self {
+        Self { reason, node: None }
+    }
+}
+
+impl ItemReason {
+    /// As it was seen at a node of a map.
+    pub(crate) fn at(self, node: usize) -> Refused {
+        Refused { reason: self, node: u16::try_from(node).ok() }
+    }
 }
 
 /// What of one body was refused.
 ///
 /// Invariant: `first` holds the first [`ITEM_ERRORS_KEPT_MAX`] entries; the counters hold all samples.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ItemErrors {
     first: Vec<ItemError>,
     counts: [u64; ItemReason::ALL.len()],
+}
+
+impl Default for ItemErrors {
+    fn default() -> Self {
+        Self { first: Vec::new(), counts: [0; ItemReason::ALL.len()] }
+    }
 }
 
 impl ItemErrors {
@@ -202,12 +275,26 @@ impl ItemErrors {
 
     /// Notes that `samples` of an item are refused.
     pub(crate) fn push(&mut self, item: u32, reason: ItemReason, samples: u64) {
+        self.note(item, reason.into(), samples);
+    }
+
+    /// Notes that an item is refused, and where in a map that was seen.
+    pub(crate) fn push_at(&mut self, item: u32, refused: Refused) {
+        self.note(item, refused, 1);
+    }
+
+    fn note(&mut self, item: u32, Refused { reason, node }: Refused, samples: u64) {
         if let Some(count) = self.counts.get_mut(reason as usize) {
             *count += samples;
         }
         if self.first.len() < ITEM_ERRORS_KEPT_MAX {
-            self.first.push(ItemError { item, reason });
+            self.first.push(ItemError { item, reason, node });
         }
+    }
+
+    /// Whether no further refusal is kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.first.len() >= ITEM_ERRORS_KEPT_MAX
     }
 
     pub(crate) fn clear(&mut self) {

@@ -16,6 +16,14 @@ pub struct Span {
 }
 
 impl Span {
+    /// The piece from `start` to `end`, of a body that was checked to be shorter than 4 GiB.
+    #[inline]
+    pub(crate) fn between(start: usize, end: usize) -> Self {
+        let position =
+            |position| u32::try_from(position).expect("a body is checked to be shorter than 4 GiB");
+        Self { start: position(start), len: position(end - start) }
+    }
+
     /// The bytes of this piece of `body`; empty where it is not a piece of it.
     #[inline]
     #[must_use]
@@ -55,6 +63,15 @@ pub(crate) struct Line {
     pub(crate) key_hash: u128,
     pub(crate) time: EventTime,
     pub(crate) line_number: u32,
+}
+
+/// How much a batch held at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineMark {
+    pub(crate) lines: usize,
+    pub(crate) samples: usize,
+    lines_accepted: u64,
+    strings_dropped: u64,
 }
 
 impl LineBatch {
@@ -185,6 +202,33 @@ impl LineBatch {
         self.times.push(line.time);
         self.first_samples.push(first_sample);
         self.line_numbers.push(line.line_number);
+    }
+
+    /// Gives the lines from the `first`-th one on another number.
+    pub(crate) fn renumber(&mut self, first: usize, line_number: u32) {
+        self.line_numbers.iter_mut().skip(first).for_each(|number| *number = line_number);
+    }
+
+    /// Takes back all lines that came after `mark` was made.
+    pub(crate) fn retract_to(&mut self, mark: LineMark) {
+        self.retract(mark.samples);
+        self.keys.truncate(mark.lines);
+        self.key_hashes.truncate(mark.lines);
+        self.times.truncate(mark.lines);
+        self.first_samples.truncate(mark.lines);
+        self.line_numbers.truncate(mark.lines);
+        self.lines_accepted = mark.lines_accepted;
+        self.strings_dropped = mark.strings_dropped;
+    }
+
+    /// What there is so far.
+    pub(crate) fn mark(&self) -> LineMark {
+        LineMark {
+            lines: self.lines(),
+            samples: self.samples(),
+            lines_accepted: self.lines_accepted,
+            strings_dropped: self.strings_dropped,
+        }
     }
 
     /// Takes back the samples of a line that is refused.

@@ -58,11 +58,13 @@ pub enum LineReason {
     TimeOutOfRange,
     /// The time is later than `LineOptions::time_max`.
     TimeInFuture,
+    /// More samples than one message may have.
+    TooManySamples,
 }
 
 impl LineReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::LineTooLong,
         Self::NotUtf8,
         Self::ControlByte,
@@ -87,6 +89,7 @@ impl LineReason {
         Self::InvalidTime,
         Self::TimeOutOfRange,
         Self::TimeInFuture,
+        Self::TooManySamples,
     ];
 
     /// The reason as one word, for counters.
@@ -117,6 +120,7 @@ impl LineReason {
             Self::InvalidTime => "invalid_time",
             Self::TimeOutOfRange => "time_out_of_range",
             Self::TimeInFuture => "time_in_future",
+            Self::TooManySamples => "too_many_samples",
         }
     }
 
@@ -148,6 +152,7 @@ impl LineReason {
             Self::InvalidTime => "invalid timestamp",
             Self::TimeOutOfRange => "timestamp beyond the range of nanoseconds",
             Self::TimeInFuture => "timestamp too far in the future",
+            Self::TooManySamples => "more samples than a message may have",
         }
     }
 }
@@ -229,6 +234,16 @@ impl LineErrors {
         if self.first.len() < LINE_ERRORS_KEPT_MAX {
             self.first.push(error);
         }
+    }
+
+    /// Gives the refusals from the `first`-th one on, which is kept word for word, another line's number.
+    pub(crate) fn renumber(&mut self, first: usize, line_number: u32) {
+        self.first.iter_mut().skip(first).for_each(|error| error.line_number = line_number);
+    }
+
+    /// Whether no further refusal is kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.first.len() >= LINE_ERRORS_KEPT_MAX
     }
 
     pub(crate) fn clear(&mut self) {

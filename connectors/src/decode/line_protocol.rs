@@ -26,6 +26,8 @@
 //! No allocation per line or sample: the columns of the batch grow once and are reused.
 #![deny(clippy::indexing_slicing)]
 
+use std::ops::Range;
+
 use memchr::{memchr, memchr_iter, memchr2};
 use tidewatch_metrics::EventTime;
 use twox_hash::XxHash3_128;
@@ -102,13 +104,59 @@ pub fn decode(body: &[u8], options: &LineOptions, out: &mut LineBatch) -> Result
         return Err(DecodeError::BodyTooLong { bytes: body.len() });
     }
     let utf8 = std::str::from_utf8(body).is_ok();
-    let mut decoder =
-        Decoder { body, options, out, utf8, line_number: 1, tag_keys: TagKeys::new() };
-    let decoded = decoder.lines();
+    let tag_keys = &mut TagKeys::new();
+    let mut decoder = Decoder { body, options, out, utf8, line_number: 1, tag_keys };
+    let decoded = decoder.lines(0);
     if decoded.is_err() {
         out.clear();
     }
     decoded
+}
+
+/// Decodes messages, each of which is a body of its own, behind what `out` holds.
+pub(crate) struct MessageLines<'a> {
+    bytes: &'a [u8],
+    utf8: bool,
+    tag_keys: TagKeys,
+    out: &'a mut LineBatch,
+}
+
+impl<'a> MessageLines<'a> {
+    /// Of messages that stand in `bytes`.
+    pub(crate) fn new(bytes: &'a [u8], out: &'a mut LineBatch) -> Self {
+        let utf8 = std::str::from_utf8(bytes).is_ok();
+        Self { bytes, utf8, tag_keys: TagKeys::new(), out }
+    }
+
+    /// What was decoded.
+    pub(crate) fn out(&self) -> &LineBatch {
+        self.out
+    }
+
+    /// Decodes the message in `range`; its lines get its `number`. With more samples than
+    /// [`LineOptions::samples_max`] it is refused as a whole.
+    pub(crate) fn message(&mut self, range: Range<usize>, number: u32, options: &LineOptions) {
+        let (mark, refused) = (self.out.mark(), self.out.errors().first().len());
+        let samples_max = mark.samples.saturating_add(options.samples_max);
+        let options = &LineOptions { samples_max, ..*options };
+        let (body, tag_keys) =
+            (self.bytes.get(..range.end).unwrap_or_default(), &mut self.tag_keys);
+        let (utf8, out) = (self.utf8, &mut *self.out);
+        let mut decoder = Decoder { body, options, out, utf8, line_number: number, tag_keys };
+        if decoder.lines(range.start).is_err() {
+            self.out.retract_to(mark);
+            self.refuse(&range, number, LineReason::TooManySamples);
+        }
+        self.out.renumber(mark.lines, number);
+        self.out.errors_mut().renumber(refused, number);
+    }
+
+    /// Refuses the message in `range` as a whole.
+    pub(crate) fn refuse(&mut self, range: &Range<usize>, number: u32, reason: LineReason) {
+        let line = position(range.start)..position(range.end);
+        let error = LineError { line_number: number, reason, at: line.start, line };
+        self.out.errors_mut().push(error);
+    }
 }
 
 struct Decoder<'a> {
@@ -118,7 +166,7 @@ struct Decoder<'a> {
     /// Whether the whole body is UTF-8, so that its lines need no check.
     utf8: bool,
     line_number: u32,
-    tag_keys: TagKeys,
+    tag_keys: &'a mut TagKeys,
 }
 
 /// The fields of a line: where they end, and what they held beside samples.
@@ -129,8 +177,9 @@ struct Fields {
 }
 
 impl Decoder<'_> {
-    fn lines(&mut self) -> Result<(), DecodeError> {
-        let mut pos = 0;
+    /// The lines from `start` on.
+    fn lines(&mut self, start: usize) -> Result<(), DecodeError> {
+        let mut pos = start;
         while let Some(start) = self.next_line(pos) {
             let first_sample = self.out.samples();
             pos = match self.line(start, first_sample) {
@@ -172,7 +221,7 @@ impl Decoder<'_> {
         // Two bytes more than the limit: a CR, and a byte that shows that the line goes on.
         let limit = start.saturating_add(self.options.line_bytes_max).saturating_add(2);
         let bytes = self.body.get(..limit).unwrap_or(self.body);
-        let key = scan_key(bytes, start, &mut self.tag_keys)?;
+        let key = scan_key(bytes, start, self.tag_keys)?;
         let fields = self.fields(bytes, start, key)?;
         let time_start = skip_spaces(bytes, fields.end);
         let (time, end) = self.time(bytes, time_start)?;

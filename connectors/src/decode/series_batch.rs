@@ -1,13 +1,24 @@
 //! What a body of samples by series says, in columns: JSON, and remote write.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tidewatch_metrics::EventTime;
+use twox_hash::XxHash3_128;
 
-use crate::decode::item_errors::{ItemErrors, ItemReason};
-use crate::decode::json;
+use crate::decode::composed;
+use crate::decode::item_errors::{ItemError, ItemErrors, ItemReason};
+use crate::decode::json::{self, JsonMap};
 use crate::decode::line_batch::Span;
+use crate::decode::message_labels;
+use crate::decode::number_message;
 use crate::decode::remote_write;
+
+/// Bytes of a key that was put together, mostly no more.
+const COMPOSED_BYTES_USUAL: usize = 256;
+
+/// Labels of a message are hashed apart; this keeps them from standing for others.
+const BESIDE_SALT: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 /// The protocols whose bodies are decoded to a [`SeriesBatch`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +32,20 @@ pub enum SeriesForm {
     RemoteWrite1,
     /// `io.prometheus.write.v2.Request`, unpacked.
     RemoteWrite2,
+    /// A number as text, named by the key of its message; only messages have this form.
+    Number,
+    /// JSON with its members where a map says; only messages have this form.
+    MappedJson,
+    /// Metrics of OpenTelemetry's protocol; only messages have this form.
+    Otlp,
 }
 
 impl SeriesForm {
+    /// Whether its bodies are UTF-8.
+    pub(crate) const fn is_text(self) -> bool {
+        matches!(self, Self::Luminate | Self::JsonLines | Self::MappedJson)
+    }
+
     /// The form as one word, for counters.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -32,6 +54,9 @@ impl SeriesForm {
             Self::JsonLines => "ndjson",
             Self::RemoteWrite1 => "remote_write",
             Self::RemoteWrite2 => "remote_write_2",
+            Self::Number => "number",
+            Self::MappedJson => "mapped_json",
+            Self::Otlp => "otlp",
         }
     }
 }
@@ -108,6 +133,12 @@ pub enum SeriesError {
         /// The limit.
         symbols_max: usize,
     },
+    /// A form that only messages of a partition have.
+    #[error("only messages of a source have the form \"{}\"", form.name())]
+    MessagesOnly {
+        /// The form.
+        form: SeriesForm,
+    },
     /// The first symbol is not the empty string.
     #[error("the first symbol must be the empty string")]
     FirstSymbol,
@@ -116,10 +147,13 @@ pub enum SeriesError {
 /// Where the names of an item's series stand in the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ItemKey {
-    /// JSON: the name without its quotes. Remote write: the whole time series.
+    /// JSON: the name without its quotes. Remote write: the whole time series. Numbers: the message's key.
+    /// JSON with a map, and OpenTelemetry: a piece of `SeriesBatch::composed`.
     pub(crate) name: Span,
     /// JSON: the object of labels with its braces, or nothing.
     pub(crate) labels: Span,
+    /// Labels that its message has, which those of the sample win over.
+    pub(crate) beside: Span,
 }
 
 /// The names of a series as sent, with escapes taken out.
@@ -157,6 +191,12 @@ pub struct SeriesBatch {
     pub(crate) symbol_hashes: Vec<u128>,
     /// Reused for keys that are not in one piece.
     pub(crate) scratch: Vec<u8>,
+    /// The keys of forms that put them together.
+    pub(crate) composed: Vec<u8>,
+    /// Reused: where an object has what a map asks for.
+    pub(crate) places: Vec<Span>,
+    /// What the nodes of errors refer to.
+    pub(crate) map: Option<Arc<JsonMap>>,
 }
 
 /// What a body of remote write has beside samples: counted, not stored.
@@ -192,6 +232,8 @@ impl SeriesBatch {
         self.symbols.clear();
         self.symbol_hashes.clear();
         self.scratch.clear();
+        self.composed.clear();
+        self.map = None;
     }
 
     /// Items with rows.
@@ -206,10 +248,11 @@ impl SeriesBatch {
         self.values.len()
     }
 
-    /// Rows and symbols that there is memory for, whatever the batch holds.
+    /// Rows and symbols that there is memory for, whatever the batch holds; keys count by their usual length.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.values.capacity().max(self.symbols.capacity())
+        let keys = self.composed.capacity() / COMPOSED_BYTES_USUAL;
+        self.values.capacity().max(self.symbols.capacity()).max(keys)
     }
 
     /// Per item: a seeded 128-bit hash of its names as sent.
@@ -259,6 +302,16 @@ impl SeriesBatch {
         &self.errors
     }
 
+    /// Why something was refused, in words for people, with the path that a map has there.
+    #[must_use]
+    pub fn explain(&self, error: &ItemError) -> String {
+        let path = error.node.zip(self.map.as_ref()).map(|(node, map)| map.path(node.into()));
+        match path.filter(|path| !path.is_empty()) {
+            Some(path) => format!("{} at {path}", error.reason),
+            None => error.reason.to_string(),
+        }
+    }
+
     /// What there was beside samples.
     #[must_use]
     pub fn extras(&self) -> &Extras {
@@ -271,6 +324,16 @@ impl SeriesBatch {
     /// Why they name no series.
     pub fn names(&self, body: &[u8], item: usize) -> Result<SeriesNames, ItemReason> {
         let key = self.keys.get(item).copied().unwrap_or_default();
+        let mut names = self.own_names(body, key)?;
+        if key.beside.len > 0 {
+            message_labels::add_labels(key.beside.of(body), &mut names)?;
+            names.check()?;
+        }
+        Ok(names)
+    }
+
+    /// Those that do not come from a message's labels.
+    fn own_names(&self, body: &[u8], key: ItemKey) -> Result<SeriesNames, ItemReason> {
         match self.form {
             SeriesForm::Luminate | SeriesForm::JsonLines => {
                 json::names(key.name.of(body), key.labels.of(body), self.strict)
@@ -278,6 +341,10 @@ impl SeriesBatch {
             SeriesForm::RemoteWrite1 => remote_write::v1::names(key.name.of(body)),
             SeriesForm::RemoteWrite2 => {
                 remote_write::v2::names(key.name.of(body), body, &self.symbols)
+            }
+            SeriesForm::Number => number_message::names(key.name.of(body)),
+            SeriesForm::MappedJson | SeriesForm::Otlp => {
+                composed::names(key.name.of(&self.composed))
             }
         }
     }
@@ -314,12 +381,57 @@ impl SeriesBatch {
         self.first_rows.push(u32::try_from(first_row).expect("a sample takes bytes of the body"));
     }
 
+    /// Gives the items from the `first`-th one on the labels of their message, which stand in `body`; `seed` is that
+    /// of the hashes.
+    ///
+    /// # Errors
+    /// [`ItemReason::HeaderNotUtf8`].
+    #[inline]
+    pub(crate) fn add_labels(
+        &mut self,
+        first: usize,
+        labels: Span,
+        (body, seed): (&[u8], u64),
+    ) -> Result<(), ItemReason> {
+        if labels.len == 0 {
+            return Ok(());
+        }
+        let bytes = labels.of(body);
+        std::str::from_utf8(bytes).map_err(|_error| ItemReason::HeaderNotUtf8)?;
+        let beside = XxHash3_128::oneshot_with_seed(seed ^ BESIDE_SALT, bytes);
+        for (key, hash) in self.keys.iter_mut().zip(&mut self.key_hashes).skip(first) {
+            key.beside = labels;
+            // A product with an odd number and a difference lose nothing of either hash.
+            *hash = hash.wrapping_mul(u128::from(BESIDE_SALT)) ^ beside;
+        }
+        Ok(())
+    }
+
+    /// Takes back the items from the `first`-th one on, whose rows are those from `first_row` on.
+    pub(crate) fn retract_items(&mut self, first: usize, first_row: usize) {
+        self.keys.truncate(first);
+        self.key_hashes.truncate(first);
+        self.numbers.truncate(first);
+        self.first_rows.truncate(first);
+        self.retract(first_row);
+    }
+
     /// Takes back the rows of an item that is refused; gives how many they were.
     pub(crate) fn retract(&mut self, first_row: usize) -> u64 {
         let rows = self.values.len() - first_row;
         self.times.truncate(first_row);
         self.values.truncate(first_row);
         u64::try_from(rows).unwrap_or(u64::MAX)
+    }
+}
+
+impl SeriesNames {
+    /// Adds a label, unless one of the first `own` labels has its key already; an empty one does not count.
+    pub(crate) fn push_weaker(&mut self, own: usize, (key, value): (String, String)) {
+        let mut stronger = self.labels.iter().take(own);
+        if !stronger.any(|(own, value)| *own == key && !value.is_empty()) {
+            self.labels.push((key, value));
+        }
     }
 }
 
@@ -358,6 +470,9 @@ pub fn decode_series(
         SeriesForm::JsonLines => json::decode_lines(body, options, out),
         SeriesForm::RemoteWrite1 => remote_write::v1::decode(body, options, out),
         SeriesForm::RemoteWrite2 => remote_write::v2::decode(body, options, out),
+        SeriesForm::Number | SeriesForm::MappedJson | SeriesForm::Otlp => {
+            Err(SeriesError::MessagesOnly { form })
+        }
     };
     if decoded.is_err() {
         out.clear();

@@ -16,6 +16,7 @@ use crate::committer::LogPosition;
 use crate::deletes::Deletes;
 use crate::idempotency::Idempotency;
 use crate::instruments::CheckpointInstruments;
+use crate::letters::Letters;
 use crate::outbox::Outbox;
 use crate::record::StartRecord;
 use crate::shard::ShardShared;
@@ -72,6 +73,7 @@ pub(crate) struct Checkpointer {
     published: Arc<Published>,
     deletes: Arc<Deletes>,
     windows: Arc<Windows>,
+    letters: Arc<Letters>,
     instruments: CheckpointInstruments,
     /// The start whose rules are in force.
     start: (Lsn, StartRecord),
@@ -145,6 +147,7 @@ impl Checkpointer {
         let sources = Arc::clone(sources);
         let (published, deletes) = (Arc::clone(&shared.published), Arc::clone(&shared.deletes));
         let windows = Arc::clone(&shared.windows);
+        let letters = Arc::clone(&shared.letters);
         let next = store.numbers()?.last().map_or(1, |last| last + 1);
         Ok(Self {
             store,
@@ -154,6 +157,7 @@ impl Checkpointer {
             published,
             deletes,
             windows,
+            letters,
             instruments,
             start,
             archiver,
@@ -227,6 +231,7 @@ impl Checkpointer {
         let events = self.outbox.first_event(manifest.events_lsn());
         // Keys that are in no file come back from the log, as events do. All up to the position are known.
         let keys = self.keys.first_after(manifest.keys_lsn());
+        let letters = self.letters.first_after(manifest.letters_lsn());
         let mut index = CheckpointIndex {
             number,
             operators: OPERATORS_VERSION,
@@ -244,7 +249,8 @@ impl Checkpointer {
         index.outbox.lsn = index.outbox.lsn.max(position.0);
         let reached = index.least_lsn().min(position.0).next();
         let pending = self.deletes.oldest();
-        index.replay_from = [events, keys, pending].into_iter().flatten().fold(reached, Lsn::min);
+        index.replay_from =
+            [events, keys, letters, pending].into_iter().flatten().fold(reached, Lsn::min);
         let index_bytes = self.store.commit(&index)?;
         self.kept.push(Kept::of(&index));
         self.instruments.count(index.replay_from, slots_bytes + index_bytes);

@@ -33,7 +33,25 @@ pub struct EngineHealth {
     pub series_bytes: u64,
 }
 
+/// Why a sink does not deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkTrouble {
+    /// The sink's name.
+    pub sink: String,
+    /// What the last attempt or the last look at it has told. Holds no secret.
+    pub text: String,
+}
+
 impl Engine {
+    /// The sinks that do not deliver, as far as is known.
+    #[must_use]
+    pub fn sink_troubles(&self) -> Vec<SinkTrouble> {
+        let troubles = self.sinks.iter().filter_map(|watch| {
+            Some(SinkTrouble { text: watch.trouble()?, sink: watch.name().to_owned() })
+        });
+        troubles.collect()
+    }
+
     /// How the engine fares. Takes no longer than a few locks that are held for moments.
     #[must_use]
     pub fn health(&self) -> EngineHealth {

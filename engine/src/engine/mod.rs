@@ -14,10 +14,10 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, b
 use tidewatch_env::{Clock, Disk};
 use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog};
 use tidewatch_segments::{
-    CompactionInstruments, MetricName, Published, SegmentsInstruments, Snapshot, TailPlace,
-    TailRows,
+    CompactionInstruments, EventFile, MetricName, Published, SegmentsInstruments, Snapshot,
+    TailPlace, TailRows,
 };
-use tidewatch_sinks::SinkInstruments;
+use tidewatch_sinks::{CourierWatch, SinkInstruments};
 use tidewatch_wal::{ArchiveInstruments, WalInstruments, WalSegmentInfo};
 use tracing::{info, warn};
 
@@ -33,6 +33,7 @@ use crate::hashes::Hashes;
 use crate::idempotency::Idempotency;
 use crate::ingest::Ingest;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::letters::Letters;
 use crate::limits::{COMMIT_QUEUE_MAX, SHARD_QUEUE_MAX};
 use crate::opened::Opened;
 use crate::outbox::Outbox;
@@ -57,7 +58,7 @@ const COMPACTOR: &str = "compactor";
 /// The thread that replays the log, and makes checkpoints afterwards.
 const REPLAY: &str = "replay";
 
-pub use health::EngineHealth;
+pub use health::{EngineHealth, SinkTrouble};
 #[cfg(any(test, feature = "lab"))]
 pub(crate) use start::delivery_row;
 
@@ -89,6 +90,7 @@ pub struct Engine {
     progress: Arc<Progress>,
     outbox: Arc<Outbox>,
     windows: Arc<Windows>,
+    letters: Arc<Letters>,
     keys: Arc<Idempotency>,
     sources: Arc<Sources>,
     hashes: Arc<Hashes>,
@@ -106,6 +108,8 @@ pub struct Engine {
     /// Ends when no more checkpoints will be made.
     checkpoints: Mutex<Option<Receiver<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// How sinks fare, in the order of the configuration.
+    sinks: Vec<CourierWatch>,
     instruments: EngineInstruments,
     home: EngineHome,
     salvaged: Option<SalvageReport>,
@@ -142,10 +146,8 @@ impl Engine {
         home.disk = Arc::new(BudgetDisk::new(home.disk, Arc::clone(&budget)));
         let instruments = EngineInstruments::default();
         let counted = (instruments.shard.clone(), instruments.outbox.clone());
-        let mut salvage = match config.salvage {
-            true => Some(Salvage::run(config, &home.disk, &*home.clock)?),
-            false => None,
-        };
+        let salvage = config.salvage.then(|| Salvage::run(config, &home.disk, &*home.clock));
+        let mut salvage = salvage.transpose()?;
         let mut opened = Opened::new(config, &home.disk, &home.clock, counted)?;
         if let Some(salvage) = &mut salvage {
             salvage.pass(&mut opened);
@@ -166,6 +168,7 @@ impl Engine {
             progress: Arc::clone(&opened.shared.progress),
             outbox: Arc::clone(&opened.shared.outbox),
             windows: Arc::clone(&opened.shared.windows),
+            letters: Arc::clone(&opened.shared.letters),
             keys: Arc::clone(&opened.keys),
             sources: Arc::clone(&opened.sources),
             hashes: Arc::new(Hashes::new(config.shards)),
@@ -182,13 +185,13 @@ impl Engine {
             closing: Arc::default(),
             checkpoints: Mutex::default(),
             threads: Mutex::default(),
+            sinks: Vec::new(),
             instruments,
             home,
             salvaged: None,
             _data_dir: data_dir,
         };
-        let shards = std::mem::take(&mut opened.shards);
-        engine.start_shards(shards, receivers, config)?;
+        engine.start_shards(std::mem::take(&mut opened.shards), receivers, config)?;
         let shares = CompactorShares {
             budget: Arc::clone(&budget),
             suspects: Arc::clone(&engine.suspects),
@@ -252,6 +255,22 @@ impl Engine {
         &self.windows
     }
 
+    /// Dead letters that no file holds, and what was done with any.
+    #[must_use]
+    pub fn letters(&self) -> &Arc<Letters> {
+        &self.letters
+    }
+
+    /// Files of dead letters.
+    pub(crate) fn letter_files(&self) -> Arc<[Arc<EventFile>]> {
+        self.published.letters()
+    }
+
+    /// Where records are handed over.
+    pub(crate) fn committer(&self) -> &Sender<CommitterMessage> {
+        &self.queue
+    }
+
     /// All series.
     #[must_use]
     pub fn catalog(&self) -> &Arc<SeriesCatalog> {
@@ -279,7 +298,7 @@ impl Engine {
     /// Whether flushes are so far behind that no samples should be taken.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.flusher.is_behind() || self.windows.is_behind()
+        self.flusher.is_behind() || self.windows.is_behind() || self.letters.is_behind()
     }
 
     /// The log's files, as they were within the last moments.
@@ -321,6 +340,7 @@ impl Engine {
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
         self.ingest.register(registry);
         self.keys.register(registry);
+        self.letters.register(registry);
         self.instruments.wal.register(registry);
         self.instruments.archive.register(registry);
         self.instruments.shard.register(registry);
@@ -470,19 +490,28 @@ impl Engine {
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+        let thread = self.thread(name, run)?;
+        self.lock_threads().push(thread);
+        Ok(())
+    }
+
+    /// A thread whose panic ends the process; the caller joins it.
+    pub(crate) fn thread(
+        &self,
+        name: &str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<JoinHandle<()>, EngineError> {
         let guard = PanicGuard { fatal: Arc::clone(&self.home.fatal), name: name.to_owned() };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let guard = guard;
             run();
             drop(guard);
         });
-        let thread = thread.map_err(|source| EngineError::Io {
+        thread.map_err(|source| EngineError::Io {
             action: "start the thread",
             path: PathBuf::from(name),
             source: Arc::new(source),
-        })?;
-        self.lock_threads().push(thread);
-        Ok(())
+        })
     }
 
     fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {

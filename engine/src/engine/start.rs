@@ -192,11 +192,12 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn start_outbox(&self, config: &EngineConfig) -> Result<(), EngineError> {
+    pub(super) fn start_outbox(&mut self, config: &EngineConfig) -> Result<(), EngineError> {
         let mut couriers = Vec::new();
         for sink in &config.sinks {
             couriers.push(self.start_courier(sink, config)?);
         }
+        self.sinks = couriers.iter().map(Courier::watch).collect();
         let (stop, clock) = (Arc::clone(&self.stop), Arc::clone(&self.home.clock));
         let notary = self.notary();
         self.spawn("outbox", move || {

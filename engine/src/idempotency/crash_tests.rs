@@ -21,12 +21,15 @@ use crate::dispatch::shard_of;
 use crate::flusher::{FrozenShard, SegmentWriter};
 use crate::hashes::Hashes;
 use crate::ingest::{Durability, Ingest, LineWrite};
+use crate::ingest_messages::SourceWrite;
 use crate::inline::InlineDispatch;
 use crate::instruments::{CheckpointInstruments, OutboxInstruments, ShardInstruments};
+use crate::letters::Letters;
 use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::record::KIND_CHECKPOINT;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::sources::Sources;
 use crate::threads::Notary;
 use crate::windows::Windows;
 
@@ -45,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) published: Arc<Published>,
     pub(crate) windows: Arc<Windows>,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) letters: Arc<Letters>,
+    pub(crate) sources: Arc<Sources>,
     notary: Notary,
     keys: Arc<Idempotency>,
 }
@@ -148,6 +153,8 @@ impl Node {
             published: Arc::clone(&shared.published),
             windows: Arc::clone(&shared.windows),
             outbox: Arc::clone(&shared.outbox),
+            letters: Arc::clone(&shared.letters),
+            sources: opened.sources,
             notary,
             keys,
         })
@@ -223,7 +230,7 @@ impl Node {
         for frozen in &frozen {
             assert!(self.writer.write(frozen, Duration::ZERO)?, "a committed row is durable");
         }
-        self.writer.file_windows()
+        self.writer.file_waiting()
     }
 
     /// A checkpoint, and what it makes superfluous is given up.
@@ -257,12 +264,21 @@ impl Node {
     }
 
     /// The first record that the log still has.
-    fn first_lsn(&self) -> Lsn {
+    pub(crate) fn first_lsn(&self) -> Lsn {
         self.committer.wal_segments().iter().map(|file| file.first_lsn).min().unwrap()
     }
 
+    /// Stores messages of a source.
+    pub(crate) fn write_messages<'a>(
+        &mut self,
+        write: impl FnOnce(&Ingest) -> SourceWrite<'a>,
+    ) -> Result<(), EngineError> {
+        self.ingest.write_source(write(&self.ingest), Box::new(drop))?;
+        self.commit()
+    }
+
     /// Records that fill a file of the log.
-    fn fill(&mut self) {
+    pub(crate) fn fill(&mut self) {
         for part in 0..12 {
             let lines = (0..4_000).map(|row| format!("fill,row={row} value={part}\n"));
             let body: String = lines.collect();

@@ -1,6 +1,6 @@
 //! Holds an engine against what clients and the receiver know, and against its own log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -152,7 +152,9 @@ impl Audit<'_> {
         }
         let messages = shown.iter().map(|row| row.sent).filter(|row| feed::has(row.series));
         let mut messages: Vec<SentRow> = messages.collect();
-        let mut expected: Vec<SentRow> = (0..next).filter_map(feed::row).collect();
+        let replayed = self.check_letters(process, next)?;
+        let is_stored = |offset: &u64| feed::is_line(*offset) || replayed.contains(offset);
+        let mut expected: Vec<SentRow> = (0..next).filter(is_stored).map(feed::row).collect();
         messages.sort_unstable();
         expected.sort_unstable();
         if messages != expected {
@@ -160,6 +162,37 @@ impl Audit<'_> {
             return ledger(format!("of {expected} messages before {next} {shown} rows are shown"));
         }
         Ok(())
+    }
+
+    /// Every message before `next` that is no line is a letter, once and whole, and every one whose replay was answered
+    /// has ended. Gives the offsets of those that are replayed.
+    fn check_letters(&self, process: &Process, next: u64) -> Result<BTreeSet<u64>, Finding> {
+        let ledger = |told: String| Finding::new(Layer::Ledger, told);
+        let letters = process.letters();
+        let letters = letters.map_err(|error| ledger(format!("letters: {error:?}")))?;
+        if self.machine.offsets_first {
+            // The planted bug reads messages as a body, and keeps none.
+            return Ok(BTreeSet::new());
+        }
+        let kept: Vec<_> = letters.iter().map(|(row, _)| row.letter.offset).collect();
+        let expected: Vec<_> = (0..next).filter(|offset| !feed::is_line(*offset)).collect();
+        if kept != expected {
+            return Err(ledger(format!("letters are kept of {kept:?}, and not of {expected:?}")));
+        }
+        for (row, _) in &letters {
+            let is_whole = *row.letter.payload == *feed::message(row.letter.offset).as_bytes();
+            if !is_whole || row.letter.reason.is_empty() {
+                return Err(ledger(format!("a letter is not what was sent: {row:?}")));
+            }
+        }
+        let ended = letters.iter().filter(|(_, end)| end.is_some());
+        let ended: BTreeSet<u64> = ended.map(|(row, _)| row.letter.offset).collect();
+        let world = self.machine.world.lock();
+        let promised = world.mended.iter().flat_map(|mended| &mended.offsets);
+        match promised.into_iter().find(|offset| !ended.contains(offset)) {
+            Some(offset) => Err(ledger(format!("letter {offset} was replayed and is open"))),
+            None => Ok(ended),
+        }
     }
 
     /// What survived is what the uninterrupted run had: every row, with its severity and flags.

@@ -16,7 +16,7 @@ use tidewatch_env::{Disk, OpenMode, SimDisk};
 use tidewatch_metrics::{SeriesCatalog, Slot};
 use tidewatch_segments::{
     EventFile, FileKind, FileMeta, Projection, Segment, SegmentColumns, SegmentsError, read_keys,
-    restore_catalog,
+    read_marks, restore_catalog,
 };
 
 use crate::checkpoint::{Checkpoint, CheckpointStore};
@@ -332,7 +332,7 @@ fn read(disk: &SimDisk, meta: &Arc<FileMeta>) -> Result<(), SegmentsError> {
             let mut groups = 0..reader.groups().len();
             groups.try_for_each(|group| reader.read(group, Projection::ALL, &mut columns).map(drop))
         }
-        FileKind::Alerts | FileKind::Deliveries | FileKind::Percentiles => {
+        FileKind::Alerts | FileKind::Deliveries | FileKind::Percentiles | FileKind::DeadLetters => {
             EventFile::open(disk, &dir, Arc::clone(meta)).read().map(drop)
         }
         FileKind::Series => {
@@ -340,6 +340,7 @@ fn read(disk: &SimDisk, meta: &Arc<FileMeta>) -> Result<(), SegmentsError> {
             restore_catalog(&*disk, &dir, &directory().manifest, &catalog).map(drop)
         }
         FileKind::Keys => read_keys(&*disk, &dir, meta, drop),
+        FileKind::LetterMarks => read_marks(&*disk, &dir, meta, drop),
     }
 }
 

@@ -91,6 +91,7 @@ impl Directory {
                 Step::Pass(time) => machine.clock.advance(*time),
                 Step::Preallocate => process.preallocate(),
                 Step::Read(count) => process.read(*count).unwrap(),
+                Step::Mend => process.mend().unwrap(),
                 Step::Jump(nanos) => machine.jump(*nanos),
                 Step::Compact => process.compact().unwrap(),
                 Step::Delete(number) => process.delete(&script.deletes[*number]).unwrap(),

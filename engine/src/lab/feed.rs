@@ -1,6 +1,5 @@
 //! A partition of messages, outside of the disk that fails: whoever reads it finds every message again.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -24,36 +23,38 @@ pub(super) fn offsets(messages: &Range<u64>) -> SourceOffsets {
     SourceOffsets::new(partition(), TOPIC_ID, offsets).expect("a batch has messages")
 }
 
-/// The lines of these messages.
-pub(super) fn body(messages: &Range<u64>) -> String {
-    let mut body = String::new();
-    for offset in messages.clone() {
-        match content(offset) {
-            Some((time, value)) => writeln!(body, "feed,part=3 value={value} {time}"),
-            None => writeln!(body, "message {offset} is no line"),
-        }
-        .expect("writing to memory does not fail");
+/// What a message says: some are no line, but a sample in JSON.
+pub(super) fn message(offset: u64) -> String {
+    let (time, value) = content(offset);
+    match is_line(offset) {
+        true => format!("feed,part=3 value={value} {time}\n"),
+        false => format!(
+            "{{\"metric\":\"feed\",\"time\":{time},\"value\":{value},\"labels\":{{\"part\":\"3\"}}}}\n"
+        ),
     }
-    body
 }
 
-/// What is stored of a message; `None` where it is no line.
-pub(super) fn row(offset: u64) -> Option<SentRow> {
+/// Whether a message is stored as it comes; others are kept as letters.
+pub(super) fn is_line(offset: u64) -> bool {
+    offset % 11 != 4
+}
+
+/// What is stored of a message once it is read as what it is.
+pub(super) fn row(offset: u64) -> SentRow {
     let labels = vec![("part".to_owned(), "3".to_owned())];
-    content(offset).map(|content| sent_row("feed", "value", labels, content))
+    sent_row("feed", "value", labels, content(offset))
 }
 
 /// Whether the rows of the series come from messages.
 pub(super) fn has(series: SeriesId) -> bool {
-    static KNOWN: OnceLock<Option<SeriesId>> = OnceLock::new();
-    *KNOWN.get_or_init(|| row(0).map(|row| row.series)) == Some(series)
+    static KNOWN: OnceLock<SeriesId> = OnceLock::new();
+    *KNOWN.get_or_init(|| row(0).series) == series
 }
 
 /// Every message has a value of its own.
-fn content(offset: u64) -> Option<(i64, f64)> {
+fn content(offset: u64) -> (i64, f64) {
     let number = i32::try_from(offset).expect("scripts are short");
-    (offset % 11 != 4)
-        .then(|| (BEGIN_NANOS + i64::from(number) * STEP, 50.0 + f64::from(number) / 1_024.0))
+    (BEGIN_NANOS + i64::from(number) * STEP, 50.0 + f64::from(number) / 1_024.0)
 }
 
 #[cfg(test)]

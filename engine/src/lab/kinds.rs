@@ -19,6 +19,8 @@ pub(super) fn kind_of(path: &Path) -> &'static str {
         ("deliveries-", "deliveries file"),
         ("keys-", "keys file"),
         ("percentiles-", "percentiles file"),
+        ("dead_letters-", "dead letters file"),
+        ("letter_marks-", "letter marks file"),
         ("0", "manifest file"),
         ("slots-", "slots file"),
         ("checkpoint-", "checkpoint file"),

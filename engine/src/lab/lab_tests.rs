@@ -9,7 +9,7 @@ const POINTS_MIN: u64 = 20_000;
 const SCRIPTS: u64 = 14;
 
 /// Places of the engine's work at which there must be crashes.
-const PLACES: [(&str, FileOp); 49] = [
+const PLACES: [(&str, FileOp); 55] = [
     ("start", ("log file", DiskOp::Sync)),
     ("start", ("log directory", DiskOp::SyncDir)),
     ("append", ("log file", DiskOp::Write)),
@@ -28,6 +28,12 @@ const PLACES: [(&str, FileOp); 49] = [
     ("flush", ("percentiles file", DiskOp::Write)),
     ("flush", ("percentiles file", DiskOp::Sync)),
     ("flush", ("percentiles file", DiskOp::Rename)),
+    ("mend", ("log file", DiskOp::Write)),
+    ("mend", ("log file", DiskOp::Sync)),
+    ("flush", ("dead letters file", DiskOp::Sync)),
+    ("flush", ("dead letters file", DiskOp::Rename)),
+    ("flush", ("letter marks file", DiskOp::Sync)),
+    ("flush", ("letter marks file", DiskOp::Rename)),
     ("flush", ("segments directory", DiskOp::SyncDir)),
     ("flush", ("manifest file", DiskOp::Create)),
     ("flush", ("manifest file", DiskOp::Write)),

@@ -169,7 +169,8 @@ impl Moment {
         if self.depth == Depth::Brief {
             again.push(audit.script.requests.len() - 1);
             let written = process.write(&requests(&again)).and_then(|()| process.read(MESSAGES));
-            written.and_then(|()| process.settle()).map_err(refused)?;
+            let mended = written.and_then(|()| process.mend());
+            mended.and_then(|()| process.settle()).map_err(refused)?;
             return audit.running(&mut process).map(drop);
         }
         let written = process.write(&requests(&again)).and_then(|()| process.read(MESSAGES));

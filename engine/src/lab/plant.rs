@@ -46,6 +46,8 @@ impl Plant {
             ("deliveries file", DiskOp::Sync),
             ("keys file", DiskOp::Sync),
             ("percentiles file", DiskOp::Sync),
+            ("dead letters file", DiskOp::Sync),
+            ("letter marks file", DiskOp::Sync),
             ("segments directory", DiskOp::SyncDir),
             ("manifest file", DiskOp::Sync),
             ("manifest directory", DiskOp::SyncDir),

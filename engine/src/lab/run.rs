@@ -107,6 +107,7 @@ impl<'a> Player<'a> {
             Step::Pass(time) => machine.clock.advance(*time),
             Step::Jump(nanos) => machine.jump(*nanos),
             Step::Read(count) => self.process().read(*count)?,
+            Step::Mend => self.process().mend()?,
             Step::Flush => self.process().flush()?,
             Step::Compact => self.process().compact()?,
             Step::Delete(number) => self.process().delete(&script.deletes[*number])?,

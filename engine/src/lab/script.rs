@@ -47,6 +47,8 @@ pub(super) enum Step {
     Write(Vec<usize>),
     /// So many messages of the partition are read.
     Read(u64),
+    /// Some of those that were kept as letters are replayed.
+    Mend,
     /// Time passes.
     Pass(Duration),
     /// The clock is set forth or back by so many nanoseconds; no time passes.
@@ -344,11 +346,13 @@ impl Writer {
         request.push(host, time, (value, load));
     }
 
-    /// One time in three, messages of the partition are read.
+    /// One time in three, messages of the partition are read, and one time in five some of the letters.
     fn read(&mut self) {
         let lot = self.feed.as_mut().map(|rng| (rng.below(3), 1 + rng.below(5)));
-        if let Some((0, count)) = lot {
-            self.step(Step::Read(count));
+        match lot {
+            Some((0, count)) => self.step(Step::Read(count)),
+            Some((1, 1..=3)) => self.step(Step::Mend),
+            Some(_) | None => {}
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct World {
     pub(super) keys: KeyLedger,
     /// Answers that the reader of the partition got.
     pub(super) fed: Vec<Fed>,
+    /// Answers that whoever had letters replayed got.
+    pub(super) mended: Vec<Mended>,
     /// Records of deletes that were answered.
     pub(super) deleted: Vec<Lsn>,
     /// What the receiver got, repeats left out.
@@ -59,6 +61,14 @@ pub(super) struct Fed {
     pub(super) next: u64,
 }
 
+/// Letters are replayed, as was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mended {
+    pub(super) lsn: Lsn,
+    /// Offsets of their messages.
+    pub(super) offsets: Vec<u64>,
+}
+
 /// An alert as its receiver knows it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Arrival {
@@ -87,7 +97,8 @@ impl World {
         let counts = |ack: &&Acked| killed || ack.level == Durability::Synced;
         let acks = self.acks.iter().filter(counts).map(|ack| ack.lsn);
         let fed = self.fed.iter().map(|fed| fed.lsn);
-        acks.chain(fed).chain(self.deleted.iter().copied()).max().unwrap_or_default()
+        let mended = self.mended.iter().map(|mended| mended.lsn);
+        acks.chain(fed).chain(mended).chain(self.deleted.iter().copied()).max().unwrap_or_default()
     }
 
     /// A recovery has shown all that was written, so from here on no crash may take it back.

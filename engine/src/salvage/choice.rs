@@ -99,7 +99,12 @@ impl Choice {
             FileKind::Alerts | FileKind::Deliveries => self.with_events(damaged, segments, start),
             // Names and keys are looked for in the log, wherever a start begins.
             // Windows come from state that is older than their file.
-            FileKind::Series | FileKind::Keys | FileKind::Percentiles => None,
+            // What is lost of letters is told; those of the log come back by themselves.
+            FileKind::Series
+            | FileKind::Keys
+            | FileKind::Percentiles
+            | FileKind::DeadLetters
+            | FileKind::LetterMarks => None,
         };
         if let Some((dropped, flushed)) = restored {
             (self.dropped, self.flushed) = (dropped, flushed);

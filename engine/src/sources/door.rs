@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidewatch_metrics::Lsn;
+use tidewatch_segments::Letter;
+
 use crate::EngineError;
+use crate::letters::KeptLetters;
 use crate::limits::SOURCE_PARTITIONS_MAX;
 use crate::sources::offsets::{SourceOffsets, SourcePartition, StoredOffsets};
 
@@ -26,6 +30,8 @@ struct State {
 pub struct SourceClaim {
     sources: Arc<Sources>,
     offsets: SourceOffsets,
+    /// Those of the messages that are kept as letters.
+    letters: Option<KeptLetters>,
 }
 
 impl Sources {
@@ -59,7 +65,7 @@ impl Sources {
         }
         state.in_hand.insert(partition.clone());
         drop(state);
-        Ok(SourceClaim { sources: Arc::clone(self), offsets })
+        Ok(SourceClaim { sources: Arc::clone(self), offsets, letters: None })
     }
 
     /// How far every partition is stored, durably, in the order of their names.
@@ -93,8 +99,26 @@ impl SourceClaim {
         &self.offsets
     }
 
+    /// Leaves out the messages behind `last`, for which there is no room in the record.
+    pub(crate) fn end_with(&mut self, last: u64) {
+        self.offsets.end_with(last);
+    }
+
+    /// Some of the messages are kept as letters.
+    pub(crate) fn keep(&mut self, letters: KeptLetters) {
+        self.letters = Some(letters);
+    }
+
+    /// Those of the messages that are kept as letters.
+    pub(crate) fn letters(&self) -> &[Letter] {
+        self.letters.as_ref().map_or(&[], |letters| &letters.kept)
+    }
+
     /// Their record is durable.
-    pub(crate) fn hold(self) {
+    pub(crate) fn hold(mut self, lsn: Lsn) {
+        if let Some(letters) = self.letters.take() {
+            letters.hold(lsn, &self.offsets);
+        }
         // ORDER: before the claim ends, or the next batch could be the same one.
         self.sources.hold(&self.offsets);
     }
@@ -118,17 +142,17 @@ mod tests {
     #[test]
     fn no_message_is_stored_twice_and_a_topic_that_is_made_anew_begins_anew() {
         let sources = Arc::new(Sources::default());
-        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold();
+        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold(Lsn::ZERO);
         for first in [0, 9] {
             let refused = sources.claim(offsets(1, 7, first, 20)).unwrap_err();
             let EngineError::OffsetsStored { next: 10, .. } = refused else {
                 panic!("{refused:?}")
             };
         }
-        sources.claim(offsets(2, 7, 0, 3)).unwrap().hold();
+        sources.claim(offsets(2, 7, 0, 3)).unwrap().hold(Lsn::ZERO);
         // Messages may be missing in between.
-        sources.claim(offsets(1, 7, 12, 12)).unwrap().hold();
-        sources.claim(offsets(1, 8, 0, 4)).unwrap().hold();
+        sources.claim(offsets(1, 7, 12, 12)).unwrap().hold(Lsn::ZERO);
+        sources.claim(offsets(1, 8, 0, 4)).unwrap().hold(Lsn::ZERO);
         let next = |stored: &StoredOffsets| (stored.topic_id, stored.next_offset);
         assert_eq!(sources.offsets().iter().map(next).collect::<Vec<_>>(), [(8, 5), (7, 4)]);
     }
@@ -141,7 +165,7 @@ mod tests {
         sources.claim(offsets(2, 7, 0, 9)).unwrap();
         drop(first);
         assert_eq!(sources.offsets(), []);
-        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold();
+        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold(Lsn::ZERO);
         sources.claim(offsets(1, 7, 10, 19)).unwrap();
     }
 
@@ -154,8 +178,8 @@ mod tests {
         let last = sources.claim(offsets(limit, 7, 0, 0)).unwrap();
         let one_more = || sources.claim(offsets(0, 7, 0, 0));
         assert!(matches!(one_more(), Err(EngineError::TooManySources { .. })), "one is in hand");
-        last.hold();
+        last.hold(Lsn::ZERO);
         assert!(matches!(one_more(), Err(EngineError::TooManySources { .. })));
-        sources.claim(offsets(1, 7, 1, 1)).unwrap().hold();
+        sources.claim(offsets(1, 7, 1, 1)).unwrap().hold(Lsn::ZERO);
     }
 }

@@ -138,6 +138,15 @@ impl SourceOffsets {
         self.last
     }
 
+    /// Leaves out the messages behind `last`.
+    ///
+    /// # Panics
+    /// If `last` is none of them.
+    pub(crate) fn end_with(&mut self, last: u64) {
+        assert!((self.first..=self.last).contains(&last), "a batch ends with one of its messages");
+        self.last = last;
+    }
+
     /// How far the partition is stored once these messages are.
     pub(crate) fn stored(&self) -> StoredOffsets {
         let (partition, topic_id) = (self.partition.clone(), self.topic_id);

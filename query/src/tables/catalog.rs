@@ -10,9 +10,11 @@ use datafusion::logical_expr::TableType;
 use crate::scan::Superseded;
 use crate::tables::anomalies::AnomaliesTable;
 use crate::tables::context::QueryContext;
+use crate::tables::dlq;
 use crate::tables::events;
 use crate::tables::files;
 use crate::tables::metric::MetricTable;
+use crate::tables::offsets;
 use crate::tables::percentiles::percentiles;
 use crate::tables::samples::SamplesTable;
 use crate::tables::series::SeriesTable;
@@ -20,11 +22,13 @@ use crate::tables::series::SeriesTable;
 /// The one catalog, and the schema of the product's own tables.
 pub(crate) const TIDEWATCH: &str = "tidewatch";
 
-const OWN_TABLES: [&str; 9] = [
+const OWN_TABLES: [&str; 11] = [
     "alerts",
     "anomalies",
     "arrivals",
     "deliveries",
+    "dlq",
+    "offsets",
     "percentiles",
     "samples",
     "segments",
@@ -136,6 +140,8 @@ impl SchemaProvider for OwnTables {
             "anomalies" => Arc::new(AnomaliesTable::new(context)),
             "arrivals" => Arc::new(SamplesTable::new(context, Superseded::Shown)),
             "deliveries" => Arc::new(events::deliveries(&context)),
+            "dlq" => Arc::new(dlq::dlq(&context)?),
+            "offsets" => offsets::offsets(&context.source.offsets())?,
             "percentiles" => Arc::new(percentiles(&context)),
             "samples" => Arc::new(SamplesTable::new(context, Superseded::Hidden)),
             "segments" => files::segments(&context)?,

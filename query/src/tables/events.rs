@@ -49,7 +49,8 @@ pub(crate) fn deliveries(context: &QueryContext) -> LeafTable {
         schema: deliveries_schema(),
         files: context.snapshot.deliveries.clone(),
         tail: deliveries_batch(&context.deliveries),
-        identity: &["key", "transition", "sink", "attempt"],
+        // Attempts are numbered from 1 again after a start.
+        identity: &["key", "transition", "sink", "attempt", "started"],
         progress: Arc::clone(&context.progress),
     })
 }

@@ -93,7 +93,8 @@ pub(crate) fn wal_segments(files: &[WalSegmentRow]) -> Result<Arc<dyn TableProvi
     )
 }
 
-fn table(schema: Schema, columns: Vec<ArrayRef>) -> Result<Arc<dyn TableProvider>> {
+/// A table of these columns.
+pub(crate) fn table(schema: Schema, columns: Vec<ArrayRef>) -> Result<Arc<dyn TableProvider>> {
     let schema = Arc::new(schema);
     let rows = RecordBatch::try_new(Arc::clone(&schema), columns)?;
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![rows]])?))

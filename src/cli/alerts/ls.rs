@@ -9,8 +9,8 @@ use crate::cli::alerts::{number, series, text};
 use crate::cli::client::ServerArgs;
 use crate::cli::error::CliError;
 use crate::cli::rows::{Asker, literal};
+use crate::cli::since::{is_since, parse_since};
 use crate::cli::wal::table;
-use crate::config::units::parse_duration;
 
 /// What the list has.
 const COLUMNS: [&str; 8] =
@@ -62,10 +62,7 @@ fn statement(args: &LsArgs) -> String {
     if let Some(rule) = &args.rule {
         chosen.push(format!("rule = {}", literal(rule)));
     }
-    if let Some(since) = args.since {
-        let seconds = since.as_secs().max(1);
-        chosen.push(format!("last_event > now() - INTERVAL '{seconds} seconds'"));
-    }
+    chosen.extend(args.since.map(|since| is_since("last_event", since)));
     let chosen = match chosen.is_empty() {
         true => String::new(),
         false => format!("WHERE {}", chosen.join(" AND ")),
@@ -97,12 +94,6 @@ fn line(alert: &Value) -> Value {
         "last event": text(alert, "last_event"),
         "severity": number(alert, "severity"),
     })
-}
-
-fn parse_since(text: &str) -> Result<Duration, String> {
-    parse_duration(text)
-        .filter(|since| !since.is_zero())
-        .ok_or_else(|| "a time has its unit, such as 90m, 24h or 7d".to_owned())
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl DemoServer {
             let any = SocketAddr::new(config.http.listen.ip(), 0);
             let listen = [config.http.listen, any];
             let query = query_limits(&config);
-            let service = Service::start(&engine, &query, &config.http, &listen).await?;
+            let service = Service::start(&engine, &query, (&config.http, &[]), &listen).await?;
             let address = service.address();
             Ok((address, tokio::spawn(attend(service, signals, stop, is_over))))
         })?;

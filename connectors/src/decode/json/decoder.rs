@@ -15,6 +15,7 @@ use crate::decode::json::names::{metric_of, unescape};
 use crate::decode::json::scalar::{time_of_number, time_of_text, value};
 use crate::decode::json::shape::{Fitting, Shape};
 use crate::decode::line_batch::Span;
+use crate::decode::precision::Precision;
 use crate::decode::series_batch::{ItemKey, SeriesBatch, SeriesError, SeriesForm, SeriesOptions};
 
 /// Names and labels are hashed apart; this keeps one from standing for the other.
@@ -23,6 +24,7 @@ const LABELS_SALT: u64 = 0x9e37_79b9_7f4a_7c15;
 const BATCH_DEPTH: usize = 2;
 
 /// The members of a sample that count, as their form names them.
+#[derive(Debug)]
 pub(super) struct Members {
     pub(super) name: &'static [u8],
     pub(super) time: &'static [u8],
@@ -30,14 +32,14 @@ pub(super) struct Members {
     pub(super) labels: &'static [u8],
 }
 
-const LUMINATE: Members =
+pub(super) const LUMINATE: Members =
     Members { name: b"name", time: b"timestamp", value: b"value", labels: b"dimensions" };
-const LINES: Members =
+pub(super) const LINES: Members =
     Members { name: b"metric", time: b"time", value: b"value", labels: b"labels" };
 
 /// A sample as it stands in the body.
-struct Sample {
-    name: Result<Span, ItemReason>,
+pub(super) struct Sample {
+    pub(super) name: Result<Span, ItemReason>,
     time: Result<EventTime, ItemReason>,
     value: Result<f64, ItemReason>,
     /// The object, or nothing.
@@ -58,7 +60,8 @@ pub(crate) fn decode_luminate(
             return skip_value(body, pos, BATCH_DEPTH);
         }
         let (sample, end) = shaped_sample(body, pos, BATCH_DEPTH, &LUMINATE, &mut shape)?;
-        take(body, position(received), sample, options, out);
+        let number = u32::try_from(received).expect("a sample takes bytes of the body");
+        take(body, number, sample, options, out);
         received += 1;
         Ok(end)
     })?;
@@ -160,8 +163,16 @@ fn each_of_batch(
     if let Err(error) = std::str::from_utf8(body) {
         return Err(SeriesError::Json { at: error.valid_up_to() });
     }
+    each_of_batch_at(body, skip_space(body, 0), each)
+}
+
+/// The same for a batch that begins at `start` and ends with `body`, which is UTF-8.
+pub(super) fn each_of_batch_at(
+    body: &[u8],
+    start: usize,
+    each: &mut dyn FnMut(usize) -> Result<usize, Syntax>,
+) -> Result<(), SeriesError> {
     let bad = |syntax: Syntax| SeriesError::Json { at: syntax.at };
-    let start = skip_space(body, 0);
     if body.get(start) != Some(&b'{') {
         let end = skip_value(body, start, 0).map_err(bad)?;
         at_end(body, end)?;
@@ -196,7 +207,7 @@ fn each_of_batch(
     }
 }
 
-fn elements(
+pub(super) fn elements(
     body: &[u8],
     bracket: usize,
     each: &mut dyn FnMut(usize) -> Result<usize, Syntax>,
@@ -232,15 +243,18 @@ fn each_line(body: &[u8], each: &mut dyn FnMut(u32, usize, &[u8])) {
 }
 
 /// The sample with which `line` must end.
-fn whole_line(line: &[u8], sample: Found<Sample>) -> Result<Result<Sample, ItemReason>, Syntax> {
+pub(super) fn whole_line(
+    line: &[u8],
+    sample: Found<Sample>,
+) -> Result<Result<Sample, ItemReason>, Syntax> {
     let (sample, end) = sample?;
     let end = skip_space(line, end);
     if end == line.len() { Ok(sample) } else { Err(Syntax { at: end }) }
 }
 
-/// As [`sample`], and quicker where the sample looks as others of the body.
+/// As [`sample`], and quicker where the sample looks as others of the body, or of the messages.
 #[inline]
-fn shaped_sample(
+pub(super) fn shaped_sample(
     bytes: &[u8],
     pos: usize,
     depth: usize,
@@ -286,7 +300,7 @@ fn sample(bytes: &[u8], pos: usize, depth: usize, members: &Members) -> Found<Sa
             found.name = name;
             end
         } else if is_named(member, bytes, members.time) {
-            let (time, end) = time(bytes, at, depth + 1)?;
+            let (time, end) = time(bytes, at, depth + 1, Precision::Auto)?;
             found.time = time;
             end
         } else if is_named(member, bytes, members.value) {
@@ -305,16 +319,16 @@ fn sample(bytes: &[u8], pos: usize, depth: usize, members: &Members) -> Found<Sa
 }
 
 #[inline]
-pub(super) fn is_named(member: Text, bytes: &[u8], name: &[u8]) -> bool {
+pub(crate) fn is_named(member: Text, bytes: &[u8], name: &[u8]) -> bool {
     let raw = member.of(bytes);
     raw == name || (member.has_escapes && unescape(raw).is_ok_and(|text| text.as_bytes() == name))
 }
 
 /// What a member's value says, and the position behind it.
-type Found<T> = Result<(Result<T, ItemReason>, usize), Syntax>;
+pub(super) type Found<T> = Result<(Result<T, ItemReason>, usize), Syntax>;
 
 #[inline]
-fn name(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
+pub(super) fn name(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
     match bytes.get(at) {
         Some(b'"') => {
             let text = text(bytes, at)?;
@@ -322,7 +336,7 @@ fn name(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
             let found = if is_empty {
                 Err(ItemReason::MissingName)
             } else {
-                Ok(span(text.start, text.end))
+                Ok(Span::between(text.start, text.end))
             };
             Ok((found, text.end + 1))
         }
@@ -332,7 +346,7 @@ fn name(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
 }
 
 #[inline]
-fn time(bytes: &[u8], at: usize, depth: usize) -> Found<EventTime> {
+pub(super) fn time(bytes: &[u8], at: usize, depth: usize, unit: Precision) -> Found<EventTime> {
     match bytes.get(at) {
         Some(b'"') => {
             let text = text(bytes, at)?;
@@ -345,7 +359,7 @@ fn time(bytes: &[u8], at: usize, depth: usize) -> Found<EventTime> {
         }
         Some(b'0'..=b'9' | b'-') => {
             let end = number_end(bytes, at)?;
-            Ok((time_of_number(bytes, at, end), end))
+            Ok((time_of_number(bytes, at, end, unit), end))
         }
         Some(b'n') => Ok((Err(ItemReason::MissingTime), skip_value(bytes, at, depth)?)),
         _ => Ok((Err(ItemReason::InvalidTime), skip_value(bytes, at, depth)?)),
@@ -363,7 +377,7 @@ pub(super) fn labels(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
     let mut are_texts = true;
     loop {
         match walk.member(bytes)? {
-            Step::End(end) if are_texts => return Ok((Ok(span(at, end)), end)),
+            Step::End(end) if are_texts => return Ok((Ok(Span::between(at, end)), end)),
             Step::End(end) => return Ok((Err(ItemReason::LabelNotText), end)),
             Step::Value((_, value)) if bytes.get(value) == Some(&b'"') => {
                 walk.go_on(text(bytes, value)?.end + 1);
@@ -378,7 +392,7 @@ pub(super) fn labels(bytes: &[u8], at: usize, depth: usize) -> Found<Span> {
 
 /// Adds the sample to the batch, or notes why it is refused.
 #[inline]
-fn take(
+pub(super) fn take(
     body: &[u8],
     number: u32,
     sample: Result<Sample, ItemReason>,
@@ -388,7 +402,7 @@ fn take(
     let checked = sample.and_then(|sample| {
         let (name, time) = (sample.name?, sample.time?);
         options.check_time(time)?;
-        Ok((ItemKey { name, labels: sample.labels? }, time, sample.value?))
+        Ok((ItemKey { name, labels: sample.labels?, ..ItemKey::default() }, time, sample.value?))
     });
     match checked {
         Ok((key, time, value)) => {
@@ -407,14 +421,4 @@ fn take(
         }
         Err(reason) => out.errors_mut().push(number, reason, 1),
     }
-}
-
-#[inline]
-pub(super) fn span(start: usize, end: usize) -> Span {
-    Span { start: position(start), len: position(end - start) }
-}
-
-#[inline]
-fn position(position: usize) -> u32 {
-    u32::try_from(position).expect("a body is checked to be shorter than 4 GiB")
 }

@@ -13,13 +13,23 @@
 
 mod decoder;
 mod grammar;
+mod map;
+mod mapped;
+mod message;
 mod names;
+mod path;
 mod scalar;
 mod shape;
 
+use decoder::is_named;
 pub(crate) use decoder::{decode_lines, decode_luminate};
 pub use decoder::{metrics_of, samples_of};
-pub(crate) use names::names;
+pub(crate) use grammar::skip_space;
+pub use map::{JsonMap, LabelPlace, MapError, MapSpec, MetricPlace, ValuePlace};
+pub(crate) use mapped::{decode_message as decode_mapped_message, labels_of_object};
+pub(crate) use message::JsonMessages;
+pub(crate) use names::{names, unescape};
+pub use path::PathError;
 
 #[cfg(test)]
 mod json_tests;

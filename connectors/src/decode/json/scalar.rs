@@ -45,7 +45,8 @@ pub(super) fn time_of_text(text: &[u8]) -> Result<EventTime, ItemReason> {
     })
 }
 
-/// The time that the number at `start..end` is: its unit is told by the magnitude of its whole part.
+/// The time that the number at `start..end` is: with [`Precision::Auto`] its unit is told by the magnitude of its
+/// whole part.
 ///
 /// A fraction is of that unit, exact and cut off at nanoseconds. Exponents are refused: nobody writes times so.
 #[inline]
@@ -53,10 +54,11 @@ pub(super) fn time_of_number(
     bytes: &[u8],
     start: usize,
     end: usize,
+    unit: Precision,
 ) -> Result<EventTime, ItemReason> {
     let whole = signed(bytes, start).ok_or(ItemReason::InvalidTime)?;
     let number = whole.value.ok_or(ItemReason::TimeOutOfRange)?;
-    let unit = Precision::Auto.of(number);
+    let unit = unit.of(number);
     let time = unit.scale(number).ok_or(ItemReason::TimeOutOfRange)?;
     if whole.end == end {
         return Ok(time);

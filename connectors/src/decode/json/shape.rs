@@ -14,10 +14,11 @@ use std::ops::Range;
 
 use tidewatch_metrics::EventTime;
 
-use crate::decode::json::decoder::{Members, is_named, labels, span};
+use crate::decode::json::decoder::{Members, is_named, labels};
 use crate::decode::json::grammar::{Step, Walk, number_end, skip_value, text, text_stop};
 use crate::decode::json::scalar::{time_of_number, time_of_text, value};
 use crate::decode::line_batch::Span;
+use crate::decode::precision::Precision;
 
 /// Slots of a layout that is remembered: name, time, value, where labels begin and end, and as many labels as most
 /// series have.
@@ -58,7 +59,7 @@ impl Piece {
             Slot::LabelValue => plain_text_end(bytes, at),
             Slot::Name => {
                 let end = plain_text_end(bytes, at).filter(|end| *end > at)?;
-                found.name = span(at, end);
+                found.name = Span::between(at, end);
                 Some(end)
             }
             Slot::TimeText => {
@@ -68,7 +69,7 @@ impl Piece {
             }
             Slot::TimeNumber => {
                 let end = number_end(bytes, at).ok()?;
-                found.time = time_of_number(bytes, at, end).ok()?;
+                found.time = time_of_number(bytes, at, end, Precision::Auto).ok()?;
                 Some(end)
             }
             Slot::Value => {
@@ -126,7 +127,7 @@ impl Shape {
                 Some(end) => {
                     match piece.slot {
                         Slot::LabelsStart => labels_start = end,
-                        Slot::LabelsEnd => fitting.labels = span(labels_start, end),
+                        Slot::LabelsEnd => fitting.labels = Span::between(labels_start, end),
                         _ => {}
                     }
                     at = end;
@@ -181,7 +182,7 @@ impl Shape {
         loop {
             let (member, at) = match walk.member(bytes).ok()? {
                 Step::End(end) => {
-                    self.tail = span(from, end);
+                    self.tail = Span::between(from, end);
                     return (has_name && has_time && has_value).then_some(());
                 }
                 Step::Value(member) => member,
@@ -247,7 +248,7 @@ impl Shape {
 
     /// Ends a piece at `start`; the next one begins at `end`, which is given back.
     fn cut(&mut self, from: &mut usize, start: usize, end: usize, slot: Slot) -> Option<usize> {
-        *self.pieces.get_mut(self.count)? = Piece { bytes: span(*from, start), slot };
+        *self.pieces.get_mut(self.count)? = Piece { bytes: Span::between(*from, start), slot };
         self.count += 1;
         *from = end;
         Some(end)

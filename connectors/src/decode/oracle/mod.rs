@@ -6,6 +6,7 @@
 pub(crate) mod csv;
 pub(crate) mod json;
 pub(crate) mod line_protocol;
+pub(crate) mod otlp;
 pub(crate) mod remote_write;
 mod series;
 mod snappy;
@@ -16,7 +17,7 @@ use crate::decode::SeriesForm;
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 7] = [
+pub(crate) const TARGETS: [Target; 8] = [
     ("csv", csv::check),
     ("json_lines", |body| {
         json::check(SeriesForm::JsonLines, body);
@@ -27,6 +28,7 @@ pub(crate) const TARGETS: [Target; 7] = [
         json::check(SeriesForm::Luminate, body);
         series::check(SeriesForm::Luminate, body);
     }),
+    ("otlp", otlp::check),
     ("remote_write_1", |body| {
         remote_write::check(SeriesForm::RemoteWrite1, body);
         series::check(SeriesForm::RemoteWrite1, body);

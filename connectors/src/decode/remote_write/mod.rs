@@ -8,13 +8,13 @@ mod sample;
 mod snappy;
 pub(crate) mod v1;
 pub(crate) mod v2;
-mod wire;
 
+pub(crate) use snappy::unpack_behind;
 pub use snappy::{SnappyError, unpack, unpacked_len};
 
 use crate::decode::item_errors::ItemReason;
-use crate::decode::remote_write::wire::Malformed;
 use crate::decode::series_batch::{SeriesError, SeriesNames};
+use crate::decode::wire::Malformed;
 
 /// The label that is the metric's name.
 const NAME_LABEL: &str = "__name__";

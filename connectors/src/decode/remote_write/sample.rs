@@ -11,8 +11,8 @@ use tidewatch_metrics::EventTime;
 
 use crate::decode::item_errors::ItemReason;
 use crate::decode::precision::Precision;
-use crate::decode::remote_write::wire::{Malformed, Value, Wire};
 use crate::decode::series_batch::{SeriesBatch, SeriesError, SeriesOptions};
+use crate::decode::wire::{Malformed, Value, Wire};
 
 /// Takes a sample of the series `number`, or notes why it is refused.
 #[inline]

@@ -2,6 +2,9 @@
 
 use snap::raw::{Decoder, decompress_len};
 
+/// Bytes that one packed byte stands for at most: three of them can be a copy of 64.
+const RATIO_MAX: usize = 22;
+
 /// A body that is not in Snappy's block format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the snappy body is damaged")]
@@ -24,6 +27,22 @@ pub fn unpacked_len(packed: &[u8]) -> Result<usize, SnappyError> {
 /// If it is damaged, or does not hold what it declares.
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, SnappyError> {
     Decoder::new().decompress_vec(packed).map_err(|source| SnappyError { source })
+}
+
+/// Unpacks `packed` behind what `out` holds; `false`, and no change, where it is not in Snappy's block format.
+///
+/// Allocates no more than packed bytes can stand for.
+pub(crate) fn unpack_behind(packed: &[u8], out: &mut Vec<u8>) -> bool {
+    let fits = |bytes: &usize| *bytes <= packed.len().saturating_mul(RATIO_MAX);
+    let Some(bytes) = decompress_len(packed).ok().filter(fits) else { return false };
+    let begin = out.len();
+    out.resize(begin + bytes, 0);
+    let place = out.get_mut(begin..).unwrap_or_default();
+    let is_whole = Decoder::new().decompress(packed, place).is_ok_and(|written| written == bytes);
+    if !is_whole {
+        out.truncate(begin);
+    }
+    is_whole
 }
 
 #[cfg(test)]

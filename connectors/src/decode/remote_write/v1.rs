@@ -11,12 +11,12 @@ use tidewatch_metrics::limits::SERIES_LABELS_MAX;
 use twox_hash::XxHash3_128;
 
 use crate::decode::item_errors::ItemReason;
-use crate::decode::line_batch::Span;
-use crate::decode::remote_write::wire::{Field, Malformed, Value, Wire};
+use crate::decode::messages::One;
 use crate::decode::remote_write::{named, sample};
 use crate::decode::series_batch::{
     ItemKey, SeriesBatch, SeriesError, SeriesForm, SeriesNames, SeriesOptions,
 };
+use crate::decode::wire::{Field, Malformed, Value, Wire};
 
 const LABEL: u64 = 1;
 const SAMPLE: u64 = 2;
@@ -37,6 +37,27 @@ pub(crate) fn decode(
             (1, Value::Bytes(start)) => {
                 series(&request, &field, start, Item { number, options }, out)?;
                 number = number.saturating_add(1);
+            }
+            (3, Value::Bytes(_)) => out.extras_mut().metadata += 1,
+            (1 | 3, _) => return Err(Malformed { at: field.at }.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A message of a partition: its series all have the message's number.
+pub(crate) fn decode_message(
+    message: &One<'_>,
+    options: &SeriesOptions,
+    out: &mut SeriesBatch,
+) -> Result<(), SeriesError> {
+    let One { bytes, start, number, .. } = *message;
+    let mut request = Wire::within(bytes, start);
+    while let Some(field) = request.next()? {
+        match (field.number, field.value) {
+            (1, Value::Bytes(start)) => {
+                series(&request, &field, start, Item { number, options }, out)?;
             }
             (3, Value::Bytes(_)) => out.extras_mut().metadata += 1,
             (1 | 3, _) => return Err(Malformed { at: field.at }.into()),
@@ -107,7 +128,7 @@ fn series(
     } else {
         XxHash3_128::oneshot_with_seed(seed, message.between(labels.start, labels.end))
     };
-    let key = ItemKey { name: whole.span(start), labels: Span::default() };
+    let key = ItemKey { name: whole.span(start), ..ItemKey::default() };
     out.push_item(item.number, key, hash, first_row);
     Ok(())
 }

@@ -14,11 +14,11 @@ use twox_hash::XxHash3_128;
 
 use crate::decode::item_errors::ItemReason;
 use crate::decode::line_batch::Span;
-use crate::decode::remote_write::wire::{Field, Malformed, Value, Wire};
 use crate::decode::remote_write::{named, sample};
 use crate::decode::series_batch::{
     ItemKey, SeriesBatch, SeriesError, SeriesForm, SeriesNames, SeriesOptions,
 };
+use crate::decode::wire::{Field, Malformed, Value, Wire};
 
 /// Symbols of one body.
 const SYMBOLS_MAX: usize = BATCH_ROWS_MAX;
@@ -140,7 +140,7 @@ fn series(
         return Ok(());
     }
     let hash = XxHash3_128::oneshot_with_seed(item.options.key_seed, &out.scratch);
-    let key = ItemKey { name: whole.span(start), labels: Span::default() };
+    let key = ItemKey { name: whole.span(start), ..ItemKey::default() };
     out.push_item(item.number, key, hash, first_row);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod config;
+mod mender;
 mod reader;
 mod upkeep;
 
@@ -210,7 +211,7 @@ impl Process {
             }
             self.frozen.pop_front();
         }
-        match self.writer.file_windows().or_else(|_first| self.writer.file_windows()) {
+        match self.writer.file_waiting().or_else(|_first| self.writer.file_waiting()) {
             Ok(()) => Ok(()),
             Err(_disk) if self.machine.world.lock().faulted => Ok(()),
             Err(error) => Err(error),

@@ -1,10 +1,13 @@
 //! The reader of a partition: it goes on where the engine says, and stores one batch at a time.
 
-use tidewatch_connectors::decode::Precision;
+use std::sync::Arc;
+
+use tidewatch_connectors::decode::{Incoming, MessageBatch, MessageForm, Messages, Precision};
 
 use super::Process;
 use crate::EngineError;
-use crate::ingest::{Done, Durability, LineWrite, SourceWrite};
+use crate::ingest::{Done, Durability, LineWrite};
+use crate::ingest_messages::{OnBad, SourceWrite};
 use crate::lab::feed;
 use crate::lab::finding::Layer;
 use crate::lab::world::Fed;
@@ -27,17 +30,28 @@ impl Process {
             let told = format!("messages {messages:?} may be stored twice at the same time");
             self.machine.world.lock().break_promise(Layer::Ledger, told);
         }
-        let body = feed::body(&messages);
+        let mut batch = MessageBatch::with_keys(MessageForm::LineProtocol);
+        for offset in messages.clone() {
+            if self.machine.offsets_first {
+                batch.pass(offset);
+            } else {
+                let payload = feed::message(offset);
+                let message = Incoming { payload: payload.as_bytes(), ..Incoming::default() };
+                batch.push(offset, message);
+            }
+        }
+        let bytes = u64::try_from(batch.bytes().len()).unwrap_or(u64::MAX);
         let write = SourceWrite {
             db: "default",
-            body: if self.machine.offsets_first { &[] } else { body.as_bytes() },
-            precision: Precision::Nanoseconds,
-            permit: self.ingest.admit(u64::try_from(body.len()).unwrap_or(u64::MAX))?,
+            messages: Messages { batch: &batch, count: batch.len() },
+            permit: self.ingest.admit(bytes)?,
             claim,
+            bad: OnBad::Keep(Arc::clone(&self.shared.letters)),
         };
         self.ingest.write_source(write, self.stored(messages.end))?;
         self.commit()?;
         if self.machine.offsets_first {
+            let body: String = messages.clone().map(feed::message).collect();
             self.write_without_offsets(body.as_bytes())?;
         }
         let fed = self.machine.world.lock().fed.last().map_or(0, |fed| fed.next);

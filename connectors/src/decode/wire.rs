@@ -47,8 +47,7 @@ impl Field {
     /// The bytes that the field holds, as a piece of the body.
     #[inline]
     pub(crate) fn span(&self, start: usize) -> Span {
-        let position = |position| u32::try_from(position).expect("a body is shorter than 4 GiB");
-        Span { start: position(start), len: position(self.end - start) }
+        Span::between(start, self.end)
     }
 }
 
@@ -56,6 +55,11 @@ impl<'a> Wire<'a> {
     /// The message that is `bytes`.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, pos: 0 }
+    }
+
+    /// The message that begins at `start` and ends with `bytes`.
+    pub(crate) fn within(bytes: &'a [u8], start: usize) -> Self {
+        Self { bytes, pos: start }
     }
 
     /// The message in the field whose bytes begin at `start`.

@@ -1,0 +1,309 @@
+//! One queue for the messages of many partitions, emptied in batches.
+//!
+//! The calls of librdkafka that `rdkafka` does not have. Invariants, which the rest of the file keeps:
+//!
+//! - `queue` and all of `topics` were made by `consumer`'s client and not destroyed; they go before the client.
+//! - Every message that librdkafka hands out is destroyed once, by [`FetchQueue::fetch`], and nothing of it
+//!   is kept beyond that.
+//! - A partition is in `started` from its start to its stop; it is started once at a time.
+//! - Only one thread uses all of it: the raw pointers see to that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::bindings as native;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaRespErr;
+use tidewatch_kafka::Context;
+
+use crate::decode::{Incoming, MessageLabels, Precision};
+use crate::kafka::client::Watermarks;
+use crate::kafka::error::KafkaError;
+use crate::kafka::headers::{self, HeaderLabel};
+
+/// Messages that are taken from the queue at once.
+const FETCH_MESSAGES_MAX: usize = 10_000;
+
+/// Something of a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetched<'a> {
+    /// The topic; empty where a trouble is with none.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: i32,
+    /// What there is.
+    pub what: What<'a>,
+}
+
+/// What there is of a partition.
+#[derive(Clone, Copy, Debug)]
+pub enum What<'a> {
+    /// A message.
+    Message {
+        /// Its offset.
+        offset: u64,
+        /// What it holds, and when it was sent, or received by the broker; `None` for a tombstone.
+        message: Option<Incoming<'a>>,
+    },
+    /// The broker does not have the offset; the partition is not read until it is started again.
+    OffsetGone,
+    /// The broker refuses, or a message cannot be unpacked; librdkafka goes on trying.
+    Trouble(&'a str),
+}
+
+/// The queue, and the partitions that fill it.
+pub(crate) struct FetchQueue {
+    queue: NonNull<native::rd_kafka_queue_t>,
+    topics: BTreeMap<String, NonNull<native::rd_kafka_topic_t>>,
+    started: BTreeSet<(String, i32)>,
+    /// Reused from batch to batch.
+    messages: Vec<*mut native::rd_kafka_message_t>,
+    header_labels: Vec<HeaderLabel>,
+    /// Reused from message to message.
+    labels: MessageLabels,
+    consumer: Arc<BaseConsumer<Context>>,
+}
+
+impl fmt::Debug for FetchQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchQueue").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+impl FetchQueue {
+    /// An empty queue.
+    #[expect(unsafe_code, reason = "rdkafka has no queue for several partitions")]
+    pub(crate) fn new(
+        consumer: Arc<BaseConsumer<Context>>,
+        header_labels: Vec<HeaderLabel>,
+    ) -> Self {
+        // SAFETY: the client lives as long as `consumer`, which is kept.
+        let queue = unsafe { native::rd_kafka_queue_new(consumer.client().native_ptr()) };
+        let queue = NonNull::new(queue).expect("librdkafka aborts where it has no memory");
+        let messages = vec![std::ptr::null_mut(); FETCH_MESSAGES_MAX];
+        Self {
+            queue,
+            topics: BTreeMap::new(),
+            started: BTreeSet::new(),
+            messages,
+            header_labels,
+            labels: MessageLabels::default(),
+            consumer,
+        }
+    }
+
+    /// Has a partition read from `offset` on. One that is read already begins anew there, and nothing of it that
+    /// was fetched before is handed out any more.
+    pub(crate) fn start(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: u64,
+    ) -> Result<(), KafkaError> {
+        self.stop(topic, partition);
+        let refused = |problem: String| KafkaError::Partition {
+            topic: topic.to_owned(),
+            partition: u32::try_from(partition).unwrap_or_default(),
+            problem,
+        };
+        let Ok(offset) = i64::try_from(offset) else {
+            return Err(refused("its offset is beyond 63 bits".to_owned()));
+        };
+        let handle = self.topic(topic)?;
+        start(handle, (partition, offset), self.queue).map_err(refused)?;
+        self.started.insert((topic.to_owned(), partition));
+        Ok(())
+    }
+
+    /// Has a partition not read any more.
+    #[expect(unsafe_code, reason = "rdkafka reads partitions for groups only")]
+    pub(crate) fn stop(&mut self, topic: &str, partition: i32) {
+        if !self.started.remove(&(topic.to_owned(), partition)) {
+            return;
+        }
+        let handle = self.topics.get(topic).expect("a started partition's topic is kept");
+        // SAFETY: the topic is not destroyed, and the partition was started.
+        let stopped = unsafe { native::rd_kafka_consume_stop(handle.as_ptr(), partition) };
+        debug_assert_eq!(stopped, 0, "a started partition can be stopped");
+    }
+
+    /// Hands out what there is, or comes within `timeout`; gives how much.
+    #[expect(unsafe_code, reason = "rdkafka has no call for a batch of messages")]
+    pub(crate) fn fetch(&mut self, timeout: Duration, each: &mut dyn FnMut(Fetched<'_>)) -> usize {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let (queue, place) = (self.queue.as_ptr(), self.messages.as_mut_ptr());
+        // SAFETY: the queue is not destroyed, and `messages` has room for so many pointers.
+        let count = unsafe {
+            native::rd_kafka_consume_batch_queue(queue, millis, place, FETCH_MESSAGES_MAX)
+        };
+        let count = usize::try_from(count).unwrap_or(0);
+        let mut topic = (std::ptr::null_mut(), "");
+        for message in self.messages.iter().take(count) {
+            let message = Owned(*message);
+            // SAFETY: librdkafka has filled in so many pointers to messages, which are destroyed only when
+            // `message` is dropped.
+            let parts = unsafe { &*message.0 };
+            if parts.rkt != topic.0 {
+                // The topics of messages are those of `topics`, whose names live as long.
+                topic = (parts.rkt, name_of(parts.rkt));
+            }
+            let mut what = what(parts);
+            if let What::Message { message: Some(message), .. } = &mut what
+                && !self.header_labels.is_empty()
+            {
+                self.labels.clear();
+                headers::add_labels(parts, &self.header_labels, &mut self.labels);
+                message.labels = Some(&self.labels);
+            }
+            each(Fetched { topic: topic.1, partition: parts.partition, what });
+        }
+        count
+    }
+
+    /// The marks of a partition as brokers told them with the last messages; `None` before the first ones.
+    #[expect(unsafe_code, reason = "rdkafka has no call for the marks that are known already")]
+    pub(crate) fn marks(&self, topic: &str, partition: i32) -> Option<Watermarks> {
+        let name = CString::new(topic).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        let client = self.consumer.client().native_ptr();
+        // SAFETY: the client lives, the name ends with a NUL, and both numbers are there to be written.
+        let asked = unsafe {
+            native::rd_kafka_get_watermark_offsets(
+                client,
+                name.as_ptr(),
+                partition,
+                &raw mut low,
+                &raw mut high,
+            )
+        };
+        let known = asked == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        let (low, high) = (u64::try_from(low).unwrap_or(0), u64::try_from(high).ok()?);
+        known.then_some(Watermarks { low, high })
+    }
+
+    #[expect(unsafe_code, reason = "rdkafka has no topics apart from messages")]
+    fn topic(&mut self, topic: &str) -> Result<NonNull<native::rd_kafka_topic_t>, KafkaError> {
+        if let Some(handle) = self.topics.get(topic) {
+            return Ok(*handle);
+        }
+        let bad = || KafkaError::TopicName { topic: topic.to_owned() };
+        let name = CString::new(topic).map_err(|_nul| bad())?;
+        let client = self.consumer.client().native_ptr();
+        // SAFETY: the client lives, the name ends with a NUL, and no configuration is given away.
+        let handle =
+            unsafe { native::rd_kafka_topic_new(client, name.as_ptr(), std::ptr::null_mut()) };
+        let handle = NonNull::new(handle).ok_or_else(bad)?;
+        self.topics.insert(topic.to_owned(), handle);
+        Ok(handle)
+    }
+}
+
+impl Drop for FetchQueue {
+    #[expect(unsafe_code, reason = "what librdkafka made it must destroy")]
+    fn drop(&mut self) {
+        for (topic, partition) in self.started.clone() {
+            self.stop(&topic, partition);
+        }
+        for handle in self.topics.values() {
+            // SAFETY: nothing reads its partitions any more, and it is not used after this.
+            unsafe { native::rd_kafka_topic_destroy(handle.as_ptr()) };
+        }
+        // SAFETY: nothing fills it any more, it is not used after this, and the client still lives.
+        unsafe { native::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+    }
+}
+
+/// A message, destroyed at the end.
+struct Owned(*mut native::rd_kafka_message_t);
+
+impl Drop for Owned {
+    #[expect(unsafe_code, reason = "what librdkafka made it must destroy")]
+    fn drop(&mut self) {
+        // SAFETY: librdkafka gave this message away, and only this owner destroys it.
+        unsafe { native::rd_kafka_message_destroy(self.0) };
+    }
+}
+
+#[expect(unsafe_code, reason = "rdkafka reads partitions for groups only")]
+fn start(
+    topic: NonNull<native::rd_kafka_topic_t>,
+    (partition, offset): (i32, i64),
+    queue: NonNull<native::rd_kafka_queue_t>,
+) -> Result<(), String> {
+    let (topic, queue) = (topic.as_ptr(), queue.as_ptr());
+    // SAFETY: neither topic nor queue is destroyed before the partition is stopped.
+    let started = unsafe { native::rd_kafka_consume_start_queue(topic, partition, offset, queue) };
+    if started == 0 {
+        return Ok(());
+    }
+    // SAFETY: reads a number of this thread.
+    let error = unsafe { native::rd_kafka_last_error() };
+    Err(rdkafka::types::RDKafkaErrorCode::from(error).to_string())
+}
+
+/// What a message of librdkafka is.
+#[expect(unsafe_code, reason = "librdkafka's messages are pointers")]
+fn what(message: &native::rd_kafka_message_t) -> What<'_> {
+    match message.err {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
+        | RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => return What::OffsetGone,
+        _ => {
+            // SAFETY: the message lives, and its text, if there is one, lives as long.
+            let text = unsafe { native::rd_kafka_message_errstr(message) };
+            return What::Trouble(text_of(text));
+        }
+    }
+    // SAFETY: librdkafka's payloads have this length, and live and stay the same as long as the message.
+    let payload = unsafe { bytes_of(message.payload, message.len) };
+    // SAFETY: as are its keys.
+    let key = unsafe { bytes_of(message.key, message.key_len) };
+    let mut kind = native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // SAFETY: the message lives, and the kind is there to be written.
+    let millis = unsafe { native::rd_kafka_message_timestamp(message, &raw mut kind) };
+    let is_known = kind != native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    // A message without a time has -1 in its place, whatever kind of times its topic has.
+    let is_known = is_known && millis >= 0;
+    let time = if is_known { Precision::Milliseconds.scale(millis) } else { None };
+    What::Message {
+        offset: u64::try_from(message.offset).unwrap_or_default(),
+        message: payload.map(|payload| Incoming { payload, key, time, labels: None }),
+    }
+}
+
+/// So many bytes at `start`; `None` where it points nowhere.
+///
+/// # Safety
+/// They are there, unchanged, for all of `'a`.
+#[expect(unsafe_code, reason = "librdkafka's bytes are pointers")]
+unsafe fn bytes_of<'a>(start: *const std::ffi::c_void, len: usize) -> Option<&'a [u8]> {
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: the caller answers for it.
+    Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) })
+}
+
+/// The name of a topic, which lives as long as it; empty for none.
+#[expect(unsafe_code, reason = "librdkafka's topics are pointers")]
+fn name_of<'a>(topic: *mut native::rd_kafka_topic_t) -> &'a str {
+    if topic.is_null() {
+        return "";
+    }
+    // SAFETY: topics of messages are those of the queue, which are destroyed with it.
+    text_of(unsafe { native::rd_kafka_topic_name(topic) })
+}
+
+/// A text of librdkafka; empty where there is none, or none in UTF-8.
+#[expect(unsafe_code, reason = "librdkafka's texts are pointers")]
+fn text_of<'a>(text: *const std::ffi::c_char) -> &'a str {
+    if text.is_null() {
+        return "";
+    }
+    // SAFETY: librdkafka's texts end with a NUL; callers see to it that they live long enough.
+    unsafe { CStr::from_ptr(text) }.to_str().unwrap_or_default()
+}
