@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tidewatch_metrics::SeriesRef;
 
 use crate::fixtures::{Arrival, Asked, SECOND, World};
 
@@ -135,6 +136,32 @@ proptest! {
             .csv("SELECT count(*) AS n, count(*) FILTER (WHERE late) AS l FROM tidewatch.samples")
             .unwrap();
         prop_assert_eq!(counts, format!("n,l\n{},{late}\n", model.len()));
+    }
+}
+
+#[test]
+fn the_last_arrival_stands_where_its_shard_is_behind_a_merge() {
+    let world = World::new(2);
+    let hosts = ["a", "b"].map(|host| world.series("default", "cpu", &[("host", host)]));
+    let write = |series: SeriesRef, value: f64| {
+        world.write(&[Arrival { series, time: 0, value, severity: 1.0 }]);
+    };
+    let [shard, other] = hosts.map(|series| series.index() % 2);
+    write(hosts[0], 1.0);
+    world.flush(shard);
+    write(hosts[0], 2.0);
+    world.freeze(shard);
+    // Rows of a later record are merged before those of the frozen head are in any file.
+    write(hosts[1], 3.0);
+    world.flush(other);
+    let sql = "SELECT sum(value) AS v, count(*) AS n FROM cpu";
+    for step in 0..3 {
+        match step {
+            0 => assert!(world.compact(), "both files are one now"),
+            1 => world.flush(shard),
+            _ => assert!(world.compact()),
+        }
+        assert_eq!(Asked::new(&world).csv(sql).unwrap(), "v,n\n5.0,2\n", "step {step}");
     }
 }
 

@@ -28,7 +28,9 @@ const DATA_END: &str = ".parquet";
 
 /// One version of the manifest. It never changes; [`flush`](crate::flush()) makes the next one.
 ///
-/// Invariant: files are in the order of their last record, then of their names.
+/// Invariant: of two files with rows of one slot, the one with the later rows stands later. A flush goes to the
+/// end, and a merge takes the place of its inputs, which are neighbours. Their last records give no such order:
+/// a merge of two shards ends where the faster one does, and the slower one flushes older records afterwards.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     number: u64,
@@ -417,19 +419,21 @@ impl Manifest {
         if delta.full {
             *self = Self { chain_start: self.chain_start, ..Self::empty() };
         }
+        let mut at = None;
         for removed in &delta.removed {
             let place = self.files.iter().position(|file| file.file == *removed);
             let place = place.ok_or_else(|| {
                 SegmentsError::corrupt(&path(), 0, "it removes a file that is not there")
             })?;
             self.files.remove(place);
+            at = Some(place);
         }
         if delta.added.iter().any(|file| !is_data_name(&file.file)) {
             return Err(SegmentsError::corrupt(&path(), 0, "it names a file outside"));
         }
         self.number = delta.number;
-        self.files.extend(delta.added.into_iter().map(Arc::new));
-        self.files.sort_by(|a, b| (a.last_lsn, &a.file).cmp(&(b.last_lsn, &b.file)));
+        let at = at.unwrap_or(self.files.len());
+        self.files.splice(at..at, delta.added.into_iter().map(Arc::new));
         for flushed in &delta.flushed {
             for slot in flushed.slots.iter() {
                 // After slots have moved between shards, a shard's flush during replay may be

@@ -186,6 +186,33 @@ fn what_is_flushed_of_a_slot_never_goes_back() {
 }
 
 #[test]
+fn a_merge_takes_the_place_of_its_inputs_whatever_records_were_flushed_since() {
+    let disk = SimDisk::new(11);
+    let mut manifest = chain(&disk, 2);
+    // Of a shard that is behind: the record of the second file is later.
+    let behind = FileMeta { last_lsn: Lsn::new(1), ..file(3) };
+    let merged = FileMeta { last_lsn: Lsn::new(2), ..file(5) };
+    let removed = [1, 2].map(|number| file(number).file).to_vec();
+    let edits = [
+        Edit { added: vec![behind], ..edit(3) },
+        edit(4),
+        Edit { added: vec![merged], removed, ..edit(5) },
+    ];
+    for edit in edits {
+        manifest = manifest.commit(&disk, Path::new(DIR), edit).unwrap();
+    }
+    let names = [5, 3, 4].map(|number| file(number).file);
+    assert!(manifest.files().iter().map(|file| &file.file).eq(&names));
+    assert_same(&Manifest::open(&disk, Path::new(DIR)).unwrap(), &manifest);
+    while !manifest.number().is_multiple_of(DELTAS_PER_FULL) {
+        let nothing = Edit { added: Vec::new(), ..edit(manifest.number() + 1) };
+        manifest = manifest.commit(&disk, Path::new(DIR), nothing).unwrap();
+    }
+    assert_eq!(manifest.chain_start, manifest.number());
+    assert_same(&Manifest::open(&disk, Path::new(DIR)).unwrap(), &manifest);
+}
+
+#[test]
 fn a_second_writer_is_refused() {
     let disk = SimDisk::new(8);
     let before = chain(&disk, 3);
