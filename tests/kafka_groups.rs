@@ -22,12 +22,12 @@ struct Instance {
 }
 
 impl Instance {
-    fn new(broker: &Broker, more: &str) -> Self {
+    /// It is missed so long after it was killed.
+    fn new(broker: &Broker, session_ms: u32) -> Self {
         let home = Home::new();
-        // Members that are killed are missed soon.
         let keys = format!(
             "topics = [\"load\"]\nmode = \"group\"\ngroup = \"tides\"\noptions = {{ \
-             \"session.timeout.ms\" = \"3000\", \"heartbeat.interval.ms\" = \"500\"{more} }}"
+             \"session.timeout.ms\" = \"{session_ms}\", \"heartbeat.interval.ms\" = \"500\" }}"
         );
         let config = source(&home, &broker.address(), &keys);
         Self { home, config, server: None }
@@ -100,7 +100,7 @@ fn orderly_rebalances_lose_nothing_and_store_nothing_twice() {
     let Some(broker) = Broker::up(&home.file("broker")) else { return };
     broker.create("load", PARTITIONS, &[]);
     let producer = broker.producer();
-    let (mut one, mut other) = (Instance::new(&broker, ""), Instance::new(&broker, ""));
+    let (mut one, mut other) = (Instance::new(&broker, 60_000), Instance::new(&broker, 60_000));
     one.start();
     other.start();
     let mut messages = 0;
@@ -122,8 +122,8 @@ fn orderly_rebalances_lose_nothing_and_store_nothing_twice() {
     wait(one.server(), "everything", || {
         both.iter().map(|one| arrivals(one.server())).sum::<u64>() >= messages
     });
-    assert_eq!(stored_by(&both), sent(messages));
     assert_eq!(stored_twice(&one, &other), [] as [Value; 0]);
+    assert_eq!(stored_by(&both), sent(messages));
     let rebalances = counter(one.server(), "rebalances_total");
     assert!(rebalances > 0, "the counter counts");
     assert_eq!(both.map(|one| counter(one.server(), "gaps_total")), [0, 0]);
@@ -138,7 +138,7 @@ fn what_a_killed_member_had_is_stored_by_another_and_ranges_tell_what_is_there_t
     let Some(broker) = Broker::up(&home.file("broker")) else { return };
     broker.create("load", PARTITIONS, &[]);
     let producer = broker.producer();
-    let (mut one, mut other) = (Instance::new(&broker, ""), Instance::new(&broker, ""));
+    let (mut one, mut other) = (Instance::new(&broker, 3_000), Instance::new(&broker, 3_000));
     one.start();
     other.start();
     let mut rng = Rng::from_seed(7);

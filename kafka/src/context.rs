@@ -17,6 +17,7 @@ pub struct Context {
     trouble: Mutex<Option<String>>,
     rebalances: Mutex<VecDeque<Rebalance>>,
     is_leaving: AtomicBool,
+    is_commit_lost: AtomicBool,
 }
 
 /// What the group's coordinator wants of a member. It is answered with an incremental assign or unassign.
@@ -48,6 +49,11 @@ impl Context {
     /// The next rebalance, if there is one.
     pub fn next_rebalance(&self) -> Option<Rebalance> {
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Whether the group has refused offsets since this was asked last, as it does while partitions change hands.
+    pub fn is_commit_lost(&self) -> bool {
+        self.is_commit_lost.swap(false, Ordering::AcqRel)
     }
 
     /// From now on nobody asks for rebalances: partitions are given up as soon as they are asked back.
@@ -101,8 +107,8 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
-            // The next one tells the same and more.
             tracing::debug!(%error, "offsets were not committed");
+            self.is_commit_lost.store(true, Ordering::Release);
         }
     }
 }

@@ -94,6 +94,12 @@ impl KafkaClient {
         self.consumer().commit(&list, mode).map_err(refused("a place for offsets"))
     }
 
+    /// Whether the group has refused offsets since this was asked last: they are to be told again.
+    #[must_use]
+    pub fn is_commit_lost(&self) -> bool {
+        self.consumer().context().is_commit_lost()
+    }
+
     /// Why this member is none any more, and will never be again.
     #[must_use]
     pub fn expulsion(&self) -> Option<String> {

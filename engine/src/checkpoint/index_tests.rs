@@ -100,5 +100,5 @@ fn an_index_of_a_later_format_is_told() {
     bytes[8] = 6;
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(5)));
+    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(6)));
 }

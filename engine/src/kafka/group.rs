@@ -18,6 +18,10 @@ use crate::sources::SourcePartition;
 
 /// The group is told this often how far partitions are stored.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
+/// Before a partition is given up, its offset is told for so long until it is taken.
+const LAST_COMMIT_MAX: Duration = Duration::from_secs(5);
+/// And this often.
+const COMMIT_AGAIN: Duration = Duration::from_millis(50);
 /// At a stop, the last records get so much time for their outcomes.
 const LAST_MAX: Duration = Duration::from_secs(10);
 /// A member that was expelled joins again after this.
@@ -153,10 +157,12 @@ impl Reader {
         false
     }
 
-    /// Tells the group how far those partitions are stored that it has not been told yet.
+    /// Tells the group how far partitions are stored, where it may not know yet. Each time it may refuse, as it does
+    /// while other partitions change hands; the last time before one is given up that is tried again.
     fn commit(&mut self, of: impl Fn(&State) -> bool, is_last: bool) {
+        let all = is_last || self.client.is_commit_lost();
         let is_due = |one: &Partition| {
-            let is_later = one.committed.is_some_and(|told| told < one.stored);
+            let is_later = one.committed.is_some_and(|told| all || told < one.stored);
             is_later && one.is_ours() && of(&one.state)
         };
         let due = self.partitions.iter().filter(|one| is_due(one));
@@ -165,9 +171,14 @@ impl Reader {
         if offsets.is_empty() {
             return;
         }
-        if let Err(error) = self.client.commit(&offsets, is_last) {
-            let (source, error) = (&self.config.name, chain(&error));
+        let until = self.now() + if is_last { LAST_COMMIT_MAX } else { Duration::ZERO };
+        while let Err(error) = self.client.commit(&offsets, is_last) {
+            if self.now() < until {
+                std::thread::park_timeout(COMMIT_AGAIN);
+                continue;
+            }
             if is_last {
+                let (source, error) = (&self.config.name, chain(&error));
                 warn!(%source, error, "the group was not told what is stored: others store some of it again");
             }
             return;
