@@ -1,6 +1,7 @@
 //! Kafka in, with a real broker: everything that was sent is stored, once, whatever is killed; and the faults
 //! that only a mock of a broker can have at the right moment.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tidewatch_env::Rng;
 
 use crate::broker::{Broker, flush, producer, send};
 use crate::full_disk::{Ledger, SmallDisk};
+use crate::kafka_alerts::read;
 use crate::server::{Home, Server, Start, tell};
 
 const PARTITIONS: i32 = 8;
@@ -118,6 +120,31 @@ fn next_offsets(server: &Server) -> Vec<u64> {
     rows.iter().map(|row| row["next_offset"].as_u64().unwrap()).collect()
 }
 
+/// A rule on one series, and a topic for its alerts.
+fn with_alerts(home: &Home, broker: &Broker, alerts: &str) -> PathBuf {
+    broker.create(alerts, 1, &[]);
+    let keys = format!(
+        "topics = [\"load\"]\n[[rule]]\nname = \"high\"\nmatch = {{ metric = \"load\", series = \"s7\" }}\n\
+         when = \"value > 900\"\n[[sink.kafka]]\nname = \"alerts\"\nbrokers = \"{}\"\ntopic = \"{alerts}\"\n\
+         [alerts]\nmax_age = \"36500d\"",
+        broker.address()
+    );
+    source(home, &broker.address(), &keys)
+}
+
+/// The dedupe keys of all alerts of a server, once they are all in their topic.
+fn alert_keys(server: &Server, broker: &Broker, alerts: &str) -> BTreeSet<String> {
+    wait(server, "all alerts", || {
+        server.number("SELECT count(*) FROM tidewatch.alerts WHERE transition <> 'pending'")
+            == server.number(
+                "SELECT count(DISTINCT key || transition) FROM tidewatch.deliveries \
+                 WHERE outcome = 'delivered'",
+            )
+    });
+    let records = read(&broker.address(), alerts, 1);
+    records.iter().map(|record| record.headers["idempotency-key"].clone()).collect()
+}
+
 #[test]
 fn everything_that_was_sent_is_stored_once_through_kills_of_both_sides() {
     let home = Home::new();
@@ -128,7 +155,7 @@ fn everything_that_was_sent_is_stored_once_through_kills_of_both_sides() {
     tell(&format!("kafka: {messages} messages, {kills} kills, SEED={seed}"));
     let mut rng = Rng::from_seed(seed);
     broker.create("load", PARTITIONS, &[]);
-    let config = source(&home, &broker.address(), "topics = [\"load\"]");
+    let config = with_alerts(&home, &broker, "alerts");
     // Checkpoints and flushes all the time: offsets come from them as well as from the log.
     let start = Start::on(&home.data())
         .config(&config)
@@ -162,6 +189,14 @@ fn everything_that_was_sent_is_stored_once_through_kills_of_both_sides() {
     assert_eq!(next_offsets(&server).iter().sum::<u64>(), messages);
     assert_eq!(counter(&server, "gaps_total"), 0);
     wait(&server, "no lag", || health(&server)["details"]["main"]["lag_messages"] == 0);
+    // Whoever reads the same and is not disturbed alerts the same.
+    let calm = Home::new();
+    let undisturbed = Start::on(&calm.data()).config(&with_alerts(&calm, &broker, "calm")).up();
+    wait_for(&undisturbed, messages);
+    let keys = alert_keys(&undisturbed, &broker, "calm");
+    assert!(keys.len() > 100, "{} alerts", keys.len());
+    assert_eq!(alert_keys(&server, &broker, "alerts"), keys);
+    assert_eq!(undisturbed.stop(), 0);
     assert_eq!(server.stop(), 0);
     // An orderly stop loses nothing, and the next start reads nothing twice.
     let server = start.up();
