@@ -8,8 +8,13 @@
 
 mod discovery;
 mod health;
+mod lag;
+mod pace;
 mod partition;
 mod reader;
+mod seen;
 
-pub use health::{SourceHealth, SourceTrouble};
+pub use health::{
+    PartitionCounts, PartitionHealth, PartitionState, SourceHealth, SourceState, SourceTrouble,
+};
 pub use reader::KafkaReader;

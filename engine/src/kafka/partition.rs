@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::decode::{Incoming, MessageBatch};
+use tidewatch_metrics::EventTime;
 
 use crate::EngineError;
+use crate::kafka::seen::Seen;
 use crate::limits::SOURCE_RECORD_BYTES_MAX;
 use crate::sources::{SourceOffsets, SourcePartition};
 
@@ -27,6 +29,8 @@ pub(crate) struct Partition {
     pub(crate) state: State,
     /// Whether it came after the source: it has nothing that is older.
     pub(crate) joins_late: bool,
+    /// For those who look on.
+    pub(crate) seen: Seen,
 }
 
 /// Whether a partition is read.
@@ -56,6 +60,9 @@ pub(crate) struct OnItsWay {
     pub(crate) samples: u64,
     pub(crate) bad: u64,
     pub(crate) tombstones: u64,
+    /// When its first and its last message were sent, if they say so.
+    pub(crate) oldest: Option<EventTime>,
+    pub(crate) newest: Option<EventTime>,
 }
 
 impl Partition {
@@ -71,6 +78,7 @@ impl Partition {
             on_its_way: None,
             state: State::Lost,
             joins_late: false,
+            seen: Seen::default(),
         }
     }
 
@@ -123,6 +131,12 @@ impl Partition {
     pub(crate) fn forget(&mut self) {
         self.gathered.clear();
         self.tombstones = 0;
+    }
+
+    /// When the oldest message was sent that has come and is not stored, if it says so.
+    pub(crate) fn oldest_in_hand(&self) -> Option<EventTime> {
+        let on_its_way = self.on_its_way.and_then(|record| record.oldest);
+        on_its_way.or_else(|| self.gathered.time_of(0))
     }
 
     /// Messages that are not stored yet.

@@ -18,6 +18,7 @@ use crate::Ack;
 use crate::error::ErrorKind;
 use crate::ingest_messages::{OnBad, SourceReport, SourceWrite};
 use crate::kafka::health::{SourceHealth, SourceTrouble};
+use crate::kafka::pace::Pace;
 use crate::kafka::partition::{OnItsWay, Partition, State};
 use crate::limits::{GATHERED_BYTES_MAX, SOURCE_PARTITIONS_MAX};
 use crate::{Engine, EngineError, chain};
@@ -70,6 +71,7 @@ pub(super) struct Reader {
     /// The partition that is found first, so that none waits for ever behind those that cannot be found.
     pub(super) find_first: usize,
     pub(super) gap_messages: u64,
+    pub(super) pace: Pace,
     bad_messages: u64,
     /// Those of them that are kept.
     dead_letters: u64,
@@ -186,6 +188,7 @@ impl Reader {
             has_looked: false,
             find_first: 0,
             gap_messages: 0,
+            pace: Pace::default(),
             bad_messages: 0,
             dead_letters: 0,
             outcomes: bounded(SOURCE_PARTITIONS_MAX),
@@ -354,6 +357,8 @@ impl Reader {
         }
         let Some((_, last)) = partition.gathered.offsets_of(report.messages) else { return };
         let bytes = partition.gathered.payload_bytes_of(report.messages);
+        let oldest = partition.gathered.time_of(0);
+        let newest = partition.gathered.time_of(report.messages.saturating_sub(1));
         partition.gathered.drop_first(report.messages);
         let tombstones = std::mem::take(&mut partition.tombstones);
         let messages = u64::try_from(report.messages).unwrap_or(u64::MAX);
@@ -364,6 +369,8 @@ impl Reader {
             samples: report.samples,
             bad: u64::try_from(report.bad.len()).unwrap_or(u64::MAX),
             tombstones,
+            oldest,
+            newest,
         });
         let is_due = self.times.bad_told.is_none_or(|told| now >= told + BAD_TOLD_EVERY);
         if let Some((bad, offset)) = bad.filter(|_| is_due) {
@@ -403,6 +410,7 @@ impl Reader {
         match outcome.result {
             Ok(_) => {
                 partition.stored = record.next;
+                partition.seen.stored(&record);
                 let label = &self.label;
                 self.instruments.messages.get_or_create(label).inc_by(record.messages);
                 self.instruments.bytes.get_or_create(label).inc_by(record.bytes);
@@ -476,21 +484,22 @@ impl Reader {
             self.instruments.lag.get_or_create(&labels).set(lag);
         }
         let trouble = self.trouble();
-        let mut health = lock(&self.health);
-        let is_cut_off = |trouble: &Option<_>| matches!(trouble, Some(SourceTrouble::Brokers(_)));
+        let mut health = lock(&self.health).clone();
+        let is_cut_off = |trouble: &Option<_>| {
+            matches!(trouble, Some(SourceTrouble::Brokers(_) | SourceTrouble::Missing(_)))
+        };
         match (is_cut_off(&health.trouble), &trouble) {
-            (false, Some(SourceTrouble::Brokers(why))) => {
+            (false, Some(SourceTrouble::Brokers(why) | SourceTrouble::Missing(why))) => {
                 warn!(source = %self.config.name, "cannot read, and goes on trying: {why}");
             }
             (true, None) => info!(source = %self.config.name, "reads again"),
             _ => {}
         }
-        health.partitions = self.partitions.len();
-        health.lag_messages = self.partitions.iter().map(Partition::lag).sum();
         health.gap_messages = self.gap_messages;
         health.bad_messages = self.bad_messages;
         health.dead_letters = self.dead_letters;
-        health.trouble = trouble;
+        self.see(trouble, &mut health);
+        *lock(&self.health) = health;
     }
 
     /// What keeps it from reading; the worst first.
@@ -507,12 +516,14 @@ impl Reader {
         let brokers = match &self.refusal {
             // Why there is no connection says more than that there was no answer.
             Some(refusal) => told.or_else(|| self.is_refused_again.then(|| refusal.clone())),
-            None => fetch.or(told).or_else(|| self.missing_topic()),
+            None => fetch.or(told),
         };
         let waiting = self.pause.as_ref().map(|(_, why)| why.clone());
+        let missing = || self.refusal.is_none().then(|| self.missing_topic()).flatten();
         stopped
             .map(SourceTrouble::Stopped)
             .or(brokers.map(SourceTrouble::Brokers))
+            .or_else(|| missing().map(SourceTrouble::Missing))
             .or(waiting.map(SourceTrouble::Waiting))
     }
 
