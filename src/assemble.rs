@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tidewatch_connectors::kafka::{KafkaConfig, KafkaInstruments};
-use tidewatch_engine::kafka::{KafkaReader, SourceHealth};
+use tidewatch_engine::kafka::{KafkaReader, SourceHealth, SourceState};
 use tidewatch_engine::{
     CheckpointPolicy, DataDir, Engine, EngineConfig, EngineError, EngineHome, LetterReading,
     RecoveryState, ReplayPolicy, RetentionInForce, RetentionRules, Stopped, StoredOffsets,
@@ -141,6 +141,13 @@ impl Running {
     /// The sources that are read.
     pub(crate) fn readers(&self) -> &[KafkaReader] {
         self.sources.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether queries see all that was written, and all that the brokers of sources had a moment ago.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        let is_read = |reader: &KafkaReader| reader.health().state() == SourceState::Reading;
+        let readers = self.sources.get();
+        self.engine.is_recovered() && readers.is_some_and(|readers| readers.iter().all(is_read))
     }
 
     /// Stops everything: what brings samples first. Blocks.

@@ -100,7 +100,7 @@ pub(crate) fn wait(server: &Server, what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// What health says of the sources.
-fn health(server: &Server) -> Value {
+pub(crate) fn health(server: &Server) -> Value {
     let health = server.get("/api/v1/health").json();
     let components = health["components"].as_array().unwrap();
     components.iter().find(|part| part["name"] == "sources").unwrap().clone()

@@ -13,6 +13,7 @@ mod instruments;
 mod kafka;
 mod kafka_alerts;
 mod kafka_formats;
+mod kafka_seen;
 mod kafka_tls;
 mod keys;
 mod kill9;
