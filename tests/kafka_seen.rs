@@ -1,11 +1,13 @@
-//! What is seen of a source: how far behind it is, and why; in SQL, in `/metrics` and in health.
+//! What is seen of a source: how far behind it is, and why; in SQL, in `/metrics`, in health and in `tidewatch top`.
 
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, Producer};
 use serde_json::Value;
 
-use crate::broker::{flush, producer, send};
+use crate::broker::{Broker, flush, producer, send};
 use crate::kafka::{health, source, wait};
 use crate::server::{Home, Server, Start, run};
 
@@ -35,7 +37,7 @@ fn lag_seconds(server: &Server, partition: u32) -> f64 {
 }
 
 #[test]
-fn a_stopped_partition_is_told_with_its_lag_in_sql_and_in_the_gauges() {
+fn a_stopped_partition_is_told_with_its_lag_in_sql_in_the_gauges_and_in_the_view() {
     let home = Home::new();
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("load", 2, 1).unwrap();
@@ -120,5 +122,46 @@ fn health_tells_brokers_that_are_down_from_a_topic_that_is_not_there_and_from_ca
         (has_caught_up(&server), rows(&server)[0]["state"].as_str()),
         (false, Some("reading"))
     );
+    assert_eq!(server.stop(), 0);
+}
+
+/// Behind the messages of a transaction stands a mark that nobody is given: a topic of transactions would lag for ever.
+#[test]
+fn marks_of_transactions_are_no_lag() {
+    let home = Home::new();
+    let Some(broker) = Broker::up(&home.file("broker")) else { return };
+    broker.create("load", 1, &[]);
+    let keys = "topics = [\"load\"]\nformat = \"line_protocol\"";
+    let config = source(&home, &broker.address(), keys);
+    let start = Start::on(&home.data()).config(&config);
+    let server = start.up();
+    let mut native = ClientConfig::new();
+    native.set("bootstrap.servers", broker.address()).set("transactional.id", "one");
+    let producer: BaseProducer = native.create().unwrap();
+    let patience = Duration::from_secs(120);
+    producer.init_transactions(patience).unwrap();
+    for (number, is_kept) in [(1, true), (2, false), (3, true)] {
+        producer.begin_transaction().unwrap();
+        send(&producer, "load", 0, Some(format!("m v={number} {number}").as_bytes()));
+        flush(&producer);
+        if is_kept {
+            producer.commit_transaction(patience).unwrap();
+        } else {
+            producer.abort_transaction(patience).unwrap();
+        }
+    }
+    // Three messages, and a mark behind each; one of the messages was taken back.
+    let is_stored = |server: &Server| {
+        let rows = rows(server);
+        rows.len() == 1 && rows[0]["next_offset"] == 6 && rows[0]["lag_messages"] == 0
+    };
+    wait(&server, "the last mark", || is_stored(&server) && has_caught_up(&server));
+    let told = rows(&server);
+    assert_eq!((&told[0]["end_offset"], &told[0]["samples"]), (&6.into(), &2.into()), "{told:?}");
+    server.kill9();
+    let server = start.up();
+    wait(&server, "the last mark again", || is_stored(&server) && has_caught_up(&server));
+    assert_eq!(server.number("SELECT count(*) FROM tidewatch.arrivals"), 2);
+    assert_eq!(server.number("SELECT gap_messages FROM tidewatch.sources"), 0);
     assert_eq!(server.stop(), 0);
 }

@@ -113,6 +113,14 @@ impl Partition {
         }
     }
 
+    /// All before `offset` has come: what stands there and is no message, such as a mark of a transaction, is passed.
+    pub(crate) fn reach(&mut self, offset: u64) {
+        if self.state == State::Reading && offset > self.next {
+            self.gathered.pass(offset - 1);
+            self.next = offset;
+        }
+    }
+
     /// Whether where it goes on can be found out: what is in hand decides that.
     pub(crate) fn is_to_be_found(&self) -> bool {
         matches!(self.state, State::Lost | State::Ahead(_))
@@ -205,6 +213,23 @@ mod tests {
         partition.take(30, message(&[great.as_slice(); 3].concat()));
         partition.state = State::Reading;
         assert_eq!(offsets(&partition), Some((30, 30)));
+    }
+
+    #[test]
+    fn what_is_no_message_at_the_end_is_passed_and_is_no_lag() {
+        let mut partition = partition();
+        partition.take(10, message(b"[]"));
+        partition.reach(12);
+        partition.reach(11);
+        assert_eq!((partition.next, offsets(&partition)), (12, Some((10, 11))));
+        partition.restart(20);
+        partition.reach(20);
+        assert_eq!(offsets(&partition), None, "the end was known");
+        partition.reach(21);
+        assert_eq!(offsets(&partition), Some((20, 20)), "a mark alone is passed, too");
+        partition.state = State::Lost;
+        partition.reach(30);
+        assert_eq!(partition.next, 21);
     }
 
     #[test]

@@ -271,6 +271,7 @@ impl Reader {
             let partition = &mut partitions[at];
             match fetched.what {
                 What::Message { offset, message } => partition.take(offset, message),
+                What::End { offset } => partition.reach(offset),
                 What::OffsetGone if partition.state == State::Reading => {
                     partition.state = State::Lost;
                     times.look = Duration::ZERO;
