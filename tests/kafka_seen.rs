@@ -69,6 +69,24 @@ fn a_stopped_partition_is_told_with_its_lag_in_sql_in_the_gauges_and_in_the_view
     assert!(lag_seconds(&server, 1).abs() < f64::EPSILON);
     assert!(told[1]["lag_seconds"].as_f64().unwrap().abs() < f64::EPSILON);
     assert_eq!((state(&server).as_str(), has_caught_up(&server)), ("stopped", false));
+
+    let output = run(&["top", "--once", "--every", "200ms", "--url", &server.url()]);
+    assert!(output.status.success(), "{output:?}");
+    let frame = String::from_utf8(output.stdout).unwrap();
+    assert!(!frame.contains('\u{1b}'), "a pipe gets no colours: {frame:?}");
+    let line = |words: &[&str]| {
+        let is_it = |line: &&str| words.iter().all(|word| line.contains(word));
+        assert!(frame.lines().any(|line| is_it(&line)), "{words:?} in\n{frame}");
+    };
+    line(&["degraded", &server.url()]);
+    line(&["main", "stopped", "2"]);
+    line(&["load/0", "stopped", "2"]);
+    line(&["load/1", "reading", "0"]);
+    line(&["sources", "stops before its message at offset 1"]);
+    let output = run(&["top", "--json", "--every", "200ms", "--url", &server.url()]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["partitions"][0]["state"], "stopped", "the worst one is first: {json}");
+    assert_eq!((&json["caught_up"], &json["status"]), (&false.into(), &"degraded".into()));
     assert_eq!(server.stop(), 0);
     let dir = home.data();
     let stopped = ["query", "--data-dir", dir.to_str().unwrap(), "--format", "csv"];

@@ -33,6 +33,7 @@ mod sql;
 mod strace;
 mod tidy;
 mod tls;
+mod top;
 mod upkeep;
 mod webhook;
 mod window_alerts;
