@@ -6,6 +6,7 @@ mod broker;
 mod clients;
 mod commands;
 mod dead_letters;
+mod deploy;
 mod door;
 mod full_disk;
 mod idempotency;
