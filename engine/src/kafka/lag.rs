@@ -20,6 +20,9 @@ use tidewatch_metrics::EventTime;
 /// A partition is caught up where all is stored that its broker had within this.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(5);
 
+/// Brokers that answer again have told within this how far their partitions go: connections are tried twice a second.
+const TELLS_WITHIN: Duration = Duration::from_secs(2);
+
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -46,6 +49,32 @@ pub(crate) struct Lag {
 struct Mark {
     at: Duration,
     end: u64,
+}
+
+/// Whether what is known of the ends of partitions is of now.
+#[derive(Debug)]
+pub(crate) struct Contact {
+    /// Since when brokers have answered; `None` where they do not.
+    since: Option<Duration>,
+}
+
+impl Default for Contact {
+    /// The ends of new partitions are asked for.
+    fn default() -> Self {
+        Self { since: Some(Duration::ZERO) }
+    }
+}
+
+impl Contact {
+    /// Notes whether brokers answer; gives whether what they told is of now.
+    pub(crate) fn note(&mut self, now: Duration, is_cut_off: bool) -> bool {
+        if is_cut_off {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        since.is_zero() || now.saturating_sub(since) >= TELLS_WITHIN
+    }
 }
 
 impl Moment {
@@ -166,6 +195,16 @@ mod tests {
         assert!(!lag.is_caught_up(at(10)));
         lag.look(at(11), 1_100, 1_300);
         assert!(lag.is_caught_up(at(11)), "to the end of second 9");
+    }
+
+    #[test]
+    fn what_brokers_told_before_they_were_away_is_not_of_now() {
+        let mut contact = Contact::default();
+        assert!(contact.note(at(1), false), "ends are asked for at the start");
+        assert!(!contact.note(at(10), true));
+        assert!(!contact.note(at(11), false), "they have just come back");
+        assert!(contact.note(at(13), false));
+        assert!(contact.note(at(14), false));
     }
 
     #[test]

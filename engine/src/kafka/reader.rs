@@ -18,6 +18,7 @@ use crate::Ack;
 use crate::error::ErrorKind;
 use crate::ingest_messages::{OnBad, SourceReport, SourceWrite};
 use crate::kafka::health::{SourceHealth, SourceTrouble};
+use crate::kafka::lag::Contact;
 use crate::kafka::pace::Pace;
 use crate::kafka::partition::{OnItsWay, Partition, State};
 use crate::limits::{GATHERED_BYTES_MAX, SOURCE_PARTITIONS_MAX};
@@ -72,6 +73,7 @@ pub(super) struct Reader {
     pub(super) find_first: usize,
     pub(super) gap_messages: u64,
     pub(super) pace: Pace,
+    pub(super) contact: Contact,
     bad_messages: u64,
     /// Those of them that are kept.
     dead_letters: u64,
@@ -189,6 +191,7 @@ impl Reader {
             find_first: 0,
             gap_messages: 0,
             pace: Pace::default(),
+            contact: Contact::default(),
             bad_messages: 0,
             dead_letters: 0,
             outcomes: bounded(SOURCE_PARTITIONS_MAX),

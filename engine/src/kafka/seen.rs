@@ -37,8 +37,9 @@ impl Reader {
         let told: Option<Arc<str>> = trouble.as_ref().map(|trouble| trouble.text().into());
         // What brokers that do not answer have told last says nothing of what they have.
         let is_cut_off = matches!(trouble, Some(SourceTrouble::Brokers(_)));
+        let is_known = self.contact.note(now.interval, is_cut_off);
         let looked = self.partitions.iter_mut().map(|partition| {
-            if partition.state == State::Reading && !is_cut_off {
+            if partition.state == State::Reading && is_known {
                 let (stored, end) = (partition.stored, partition.end);
                 partition.seen.lag.look(now.interval, stored, end);
             }
