@@ -42,7 +42,7 @@ fn the_view_renews_itself_and_gives_the_terminal_back_at_a_key_and_at_a_signal()
         let Some(shown) = shown(&server.url(), "", &steps) else { return };
         check_given_back(&shown, 0);
     }
-    let ended = shown(&server.url(), "timeout --foreground -s TERM 5", &[]);
+    let ended = shown(&server.url(), "timeout --foreground -s TERM 8", &[]);
     // 124 is what `timeout` says of a command that it has ended.
     check_given_back(&ended.expect("python3 is there"), 124);
     assert_eq!(server.stop(), 0);

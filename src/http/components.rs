@@ -228,7 +228,7 @@ fn sources(sources: impl Iterator<Item = SourceHealth>) -> Finding {
             "messages_per_second": source.messages_per_second,
             "catch_up_seconds": catch_up(source).map(|left| left.as_secs_f64()),
             "gap_messages": source.gap_messages, "bad_messages": source.bad_messages,
-            "dead_letters": source.dead_letters,
+            "dead_letters": source.dead_letters, "rebalances": source.rebalances,
         });
         (source.name.clone(), figures)
     });

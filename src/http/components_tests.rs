@@ -108,6 +108,7 @@ fn sources_that_catch_up_are_healthy_and_say_how_long_it_takes() {
         lag: Duration::from_millis(90_500),
         messages_per_second: 50,
         time_left,
+        rebalances: 4,
         ..SourceHealth::default()
     };
     let catching = sources([behind(Some(Duration::from_secs(25)))].into_iter());
@@ -119,7 +120,7 @@ fn sources_that_catch_up_are_healthy_and_say_how_long_it_takes() {
         (&details["lag_seconds"], &details["catch_up_seconds"]),
         (&json!(90.5), &json!(25.0))
     );
-    assert_eq!(details["messages_per_second"], 50);
+    assert_eq!((&details["messages_per_second"], &details["rebalances"]), (&50.into(), &4.into()));
     let unknown = sources([behind(None)].into_iter());
     assert!(unknown.message.contains("nobody can tell"), "{unknown:?}");
     assert!(unknown.details["main"]["catch_up_seconds"].is_null());

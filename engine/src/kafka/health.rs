@@ -28,6 +28,8 @@ pub struct SourceHealth {
     pub bad_messages: u64,
     /// Those of them that are kept as dead letters.
     pub dead_letters: u64,
+    /// Times that a group has given partitions to this source, or taken some, since the start; 0 without a group.
+    pub rebalances: u64,
     /// What keeps it from reading, or some of its partitions; the worst first.
     pub trouble: Option<SourceTrouble>,
     /// Each partition, those included that are not there any more.

@@ -233,7 +233,6 @@ fn sources(since: Option<Since<'_>>, now: &Reading) -> Vec<SourceLine> {
     let told = told.into_iter().flatten().map(|(name, figures)| {
         let rate = |what: &str| since?.rate_of(&format!("{PREFIX}{what}_total"), name);
         let figure = |key: &str| figures[key].as_f64();
-        let rebalances = format!("{PREFIX}rebalances_total");
         SourceLine {
             name: name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
             state: text(figures, "state"),
@@ -245,7 +244,7 @@ fn sources(since: Option<Since<'_>>, now: &Reading) -> Vec<SourceLine> {
             catch_up_seconds: figure("catch_up_seconds"),
             bad_messages: figure("bad_messages"),
             gap_messages: figure("gap_messages"),
-            rebalances: now.instruments.of_source(&rebalances, name),
+            rebalances: figure("rebalances"),
         }
     });
     std::iter::once(door).chain(told).collect()

@@ -19,7 +19,7 @@ fn reading(seconds: u64, decoded: u64, of_messages: u64, lsn: u64) -> Reading {
             {"name": "storage", "status": "healthy", "message": "", "details": {"data_bytes_max": 0}},
             {"name": "sinks", "status": "degraded", "message": "oncall: no answer", "details": {}},
             {"name": "sources", "status": "healthy", "message": "", "details": {"main": {
-                "state": "catching_up", "lag_messages": 30, "lag_seconds": 2.5, "catch_up_seconds": null,
+                "state": "catching_up", "lag_messages": 30, "lag_seconds": 2.5, "catch_up_seconds": null, "rebalances": 2,
             }}},
         ],
     });
@@ -51,6 +51,7 @@ fn rates_are_of_two_readings_and_what_messages_brought_is_not_of_http() {
         (told.sources[1].lag_messages, told.sources[1].catch_up_seconds),
         (Some(30.0), None)
     );
+    assert_eq!(told.sources[1].rebalances, Some(2.0));
     assert_eq!((&*told.partitions[0].topic, &*told.partitions[0].partition), ("t ", "3"));
     assert_eq!(told.alerts_missing.as_deref(), Some("queries wait"));
     let troubles: Vec<_> = told.troubles.iter().map(|one| &*one.part).collect();
