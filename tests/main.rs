@@ -14,6 +14,7 @@ mod instruments;
 mod kafka;
 mod kafka_alerts;
 mod kafka_formats;
+mod kafka_groups;
 mod kafka_seen;
 mod kafka_tls;
 mod keys;

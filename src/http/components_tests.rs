@@ -74,6 +74,7 @@ fn sources_are_degraded_while_one_of_them_cannot_read_and_say_which_and_why() {
     let good = SourceHealth {
         name: "one".to_owned(),
         partitions: 8,
+        has_begun: true,
         has_caught_up: true,
         ..SourceHealth::default()
     };
@@ -109,6 +110,7 @@ fn sources_that_catch_up_are_healthy_and_say_how_long_it_takes() {
         messages_per_second: 50,
         time_left,
         rebalances: 4,
+        has_begun: true,
         ..SourceHealth::default()
     };
     let catching = sources([behind(Some(Duration::from_secs(25)))].into_iter());
@@ -124,6 +126,6 @@ fn sources_that_catch_up_are_healthy_and_say_how_long_it_takes() {
     let unknown = sources([behind(None)].into_iter());
     assert!(unknown.message.contains("nobody can tell"), "{unknown:?}");
     assert!(unknown.details["main"]["catch_up_seconds"].is_null());
-    let starting = SourceHealth { partitions: 0, ..behind(None) };
+    let starting = SourceHealth { has_begun: false, ..behind(None) };
     assert!(told(&sources([starting].into_iter())).1.contains("which partitions"));
 }

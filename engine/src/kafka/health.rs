@@ -20,6 +20,8 @@ pub struct SourceHealth {
     pub messages_per_second: u64,
     /// When it has caught up at the pace of the last seconds; `None` where that is never, or not known.
     pub time_left: Option<Duration>,
+    /// Whether it is known which partitions it reads; a member of a group may have none.
+    pub has_begun: bool,
     /// Whether all is stored that the brokers had a moment ago, of all partitions.
     pub has_caught_up: bool,
     /// Messages that were gone before they were read, since the start.
@@ -39,7 +41,7 @@ pub struct SourceHealth {
 /// How a source fares, as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceState {
-    /// The brokers have not told yet which partitions there are.
+    /// The brokers have not told yet which partitions there are, or the group which ones are its own.
     Starting,
     /// All is stored that the brokers had a moment ago.
     Reading,
@@ -106,6 +108,8 @@ pub enum PartitionState {
     Ahead,
     /// Its topic was made anew, without it.
     Gone,
+    /// The group asks it back; what is on its way is stored before it is given up.
+    Leaving,
     /// It is not read until somebody does something.
     Stopped,
 }
@@ -132,7 +136,7 @@ impl SourceHealth {
             Some(SourceTrouble::Brokers(_)) => SourceState::Unreachable,
             Some(SourceTrouble::Missing(_)) => SourceState::Missing,
             Some(SourceTrouble::Waiting(_)) => SourceState::Waiting,
-            None if self.partitions == 0 => SourceState::Starting,
+            None if !self.has_begun => SourceState::Starting,
             None if self.has_caught_up => SourceState::Reading,
             None => SourceState::CatchingUp,
         }
@@ -166,6 +170,7 @@ impl PartitionState {
             Self::Lost => "lost",
             Self::Ahead => "ahead",
             Self::Gone => "gone",
+            Self::Leaving => "leaving",
             Self::Stopped => "stopped",
         }
     }

@@ -96,6 +96,11 @@ impl Lag {
         self.newest_stored = newest.or(self.newest_stored);
     }
 
+    /// Another member of the group has read it: nothing of what was known is of now.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// Looks at how far it is stored, and at where the broker says that it ends.
     pub(crate) fn look(&mut self, now: Duration, stored: u64, end: u64) {
         self.since.get_or_insert(now);

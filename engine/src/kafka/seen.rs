@@ -38,7 +38,8 @@ impl Reader {
         // What brokers that do not answer have told last says nothing of what they have.
         let is_cut_off = matches!(trouble, Some(SourceTrouble::Brokers(_)));
         let is_known = self.contact.note(now.interval, is_cut_off);
-        let looked = self.partitions.iter_mut().map(|partition| {
+        let ours = self.partitions.iter_mut().filter(|partition| partition.is_ours());
+        let looked = ours.map(|partition| {
             if partition.state == State::Reading && is_known {
                 let (stored, end) = (partition.stored, partition.end);
                 partition.seen.lag.look(now.interval, stored, end);
@@ -46,18 +47,22 @@ impl Reader {
             told_of(partition, now, trouble.as_ref().zip(told.as_ref()))
         });
         let each: Arc<[PartitionHealth]> = looked.collect();
-        for one in &*each {
-            let name = &one.partition;
+        let lags = each.iter().map(|one| (&one.partition, one.lag));
+        let others = self.partitions.iter().filter(|partition| !partition.is_ours());
+        for (name, lag) in lags.chain(others.map(|partition| (&partition.name, Duration::ZERO))) {
             let labels = PartitionLabels {
                 source: name.source().to_owned(),
                 topic: name.topic().to_owned(),
                 partition: name.partition(),
             };
-            self.instruments.lag_seconds.get_or_create(&labels).set(one.lag.as_secs_f64());
+            self.instruments.lag_seconds.get_or_create(&labels).set(lag.as_secs_f64());
         }
         let lag_messages = each.iter().map(|one| one.lag_messages).sum();
         let messages = each.iter().map(|one| one.counts.messages).sum();
         self.pace.note(now.interval, each.len(), (messages, lag_messages));
+        let rebalances = self.instruments.rebalances.get_or_create(&self.label).get();
+        health.rebalances = rebalances;
+        health.has_begun = self.has_looked && (!self.client.is_member() || rebalances > 0);
         health.partitions = each.len();
         health.lag_messages = lag_messages;
         health.lag = each.iter().map(|one| one.lag).max().unwrap_or_default();
@@ -72,9 +77,14 @@ impl Reader {
 /// Of one that is gone there is nothing to be stored.
 fn is_caught_up(partition: &Partition, now: Duration) -> bool {
     match partition.state {
-        State::Gone => true,
+        // Another member's are not looked at.
+        State::Gone | State::Unassigned => true,
         State::Reading => partition.seen.lag.is_caught_up(now),
-        State::Lost | State::Ahead(_) | State::Ending { .. } | State::Stopped(_) => false,
+        State::Lost
+        | State::Ahead(_)
+        | State::Leaving
+        | State::Ending { .. }
+        | State::Stopped(_) => false,
     }
 }
 
@@ -90,6 +100,7 @@ fn told_of(
         }
         (State::Ahead(why), _) => (PartitionState::Ahead, Some(why.as_str().into())),
         (State::Gone, _) => (PartitionState::Gone, None),
+        (State::Leaving | State::Unassigned, _) => (PartitionState::Leaving, None),
         (State::Lost, Some((SourceTrouble::Brokers(_), _))) => (PartitionState::Lost, of_all),
         (State::Lost, _) => (PartitionState::Lost, None),
         (State::Reading, Some((SourceTrouble::Brokers(_), _))) => {
