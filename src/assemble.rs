@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tidewatch_connectors::kafka::{KafkaConfig, KafkaInstruments};
-use tidewatch_engine::kafka::KafkaReader;
+use tidewatch_engine::kafka::{KafkaReader, SourceHealth, SourceState};
 use tidewatch_engine::{
     CheckpointPolicy, DataDir, Engine, EngineConfig, EngineError, EngineHome, LetterReading,
     RecoveryState, ReplayPolicy, RetentionInForce, RetentionRules, Stopped, StoredOffsets,
@@ -15,7 +15,8 @@ use tidewatch_engine::{
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_metrics::{Lsn, SeriesLimits};
 use tidewatch_query::{
-    OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, WalSegmentRow,
+    OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, SourceRow,
+    WalSegmentRow,
 };
 use tidewatch_segments::{AlertRow, DeliveryRow, LettersInMemory, Snapshot, WindowRow};
 use tidewatch_wal::{SegmentState, WalSegmentInfo};
@@ -46,7 +47,7 @@ pub(crate) struct Running {
     /// What was said of single metrics.
     pub(crate) retention: RetentionBook,
     /// What reads messages into the log.
-    sources: OnceLock<Vec<KafkaReader>>,
+    sources: Arc<OnceLock<Vec<KafkaReader>>>,
     /// How messages of each source are read, by its name.
     readings: OnceLock<BTreeMap<String, LetterReading>>,
     kafka: KafkaInstruments,
@@ -103,9 +104,11 @@ impl Running {
         instruments.register(&mut registry);
         let kafka = KafkaInstruments::default();
         kafka.register(&mut registry);
-        let source = Arc::new(EngineSource { engine: Arc::clone(&engine) });
+        let sources = Arc::new(OnceLock::new());
+        let (asked, readers) = (Arc::clone(&engine), Arc::clone(&sources));
+        let source = Arc::new(EngineSource { engine: asked, readers });
         let query = QueryEngine::new(source, query.clone(), instruments)?;
-        let (bounds, sources, readings) = (Bounds::of(config), OnceLock::new(), OnceLock::new());
+        let (bounds, readings) = (Bounds::of(config), OnceLock::new());
         Ok(Self { engine, query, bounds, retention, sources, readings, kafka, registry })
     }
 
@@ -138,6 +141,13 @@ impl Running {
     /// The sources that are read.
     pub(crate) fn readers(&self) -> &[KafkaReader] {
         self.sources.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether queries see all that was written, and all that the brokers of sources had a moment ago.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        let is_read = |reader: &KafkaReader| reader.health().state() == SourceState::Reading;
+        let readers = self.sources.get();
+        self.engine.is_recovered() && readers.is_some_and(|readers| readers.iter().all(is_read))
     }
 
     /// Stops everything: what brings samples first. Blocks.
@@ -174,6 +184,7 @@ pub(crate) enum StartError {
 #[derive(Debug)]
 struct EngineSource {
     engine: Arc<Engine>,
+    readers: Arc<OnceLock<Vec<KafkaReader>>>,
 }
 
 /// A stopped data directory as queries see it.
@@ -219,6 +230,11 @@ impl Source for StoppedSource {
         offset_rows(&self.stopped.offsets())
     }
 
+    /// Nothing is read into it.
+    fn sources(&self) -> Vec<SourceRow> {
+        Vec::new()
+    }
+
     fn alerts(&self) -> Vec<AlertRow> {
         self.stopped.event_tail().alerts
     }
@@ -253,6 +269,11 @@ impl Source for EngineSource {
         offset_rows(&self.engine.offsets())
     }
 
+    fn sources(&self) -> Vec<SourceRow> {
+        let readers = self.readers.get().map_or(&[][..], Vec::as_slice);
+        readers.iter().flat_map(|reader| source_rows(&reader.health())).collect()
+    }
+
     fn alerts(&self) -> Vec<AlertRow> {
         self.engine.outbox().tail(Lsn::ZERO).alerts
     }
@@ -281,6 +302,26 @@ fn offset_rows(stored: &[StoredOffsets]) -> Vec<OffsetRow> {
             next_offset: range.next_offset,
             lsn: range.lsn,
         })
+    });
+    rows.collect()
+}
+
+fn source_rows(health: &SourceHealth) -> Vec<SourceRow> {
+    let rows = health.each.iter().map(|one| SourceRow {
+        source: one.partition.source().to_owned(),
+        topic: one.partition.topic().to_owned(),
+        partition: one.partition.partition(),
+        state: one.state.name(),
+        next_offset: one.next_offset,
+        end_offset: one.end_offset,
+        lag_messages: one.lag_messages,
+        lag_seconds: one.lag.as_secs_f64(),
+        messages: one.counts.messages,
+        bytes: one.counts.bytes,
+        samples: one.counts.samples,
+        bad_messages: one.counts.bad_messages,
+        gap_messages: one.counts.gap_messages,
+        trouble: one.trouble.clone(),
     });
     rows.collect()
 }

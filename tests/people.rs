@@ -13,7 +13,7 @@ use crate::server::{Home, Server, Start, json_of, program, run, tell};
 
 /// Types into a terminal and reads what appears. Each word is typed once what stands before it in the
 /// list has appeared behind what was found last, or once the server of `@address` answers a statement.
-const TYPIST: &str = r#"
+pub(crate) const TYPIST: &str = r#"
 import http.client, os, pty, select, sys, time
 words = [word.encode().decode("unicode_escape") for word in sys.argv[1:sys.argv.index("--")]]
 steps = [word.encode(errors="surrogateescape") for word in words]

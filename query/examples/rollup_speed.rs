@@ -17,7 +17,7 @@ use tidewatch_metrics::{
 };
 use tidewatch_query::{
     Format, OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, QueryRequest,
-    Source, WalSegmentRow,
+    Source, SourceRow, WalSegmentRow,
 };
 use tidewatch_segments::{
     AlertRow, Compaction, DeliveryRow, Events, FileKind, Flush, Head, LetterLimits,
@@ -75,6 +75,10 @@ impl Source for Segments {
     fn report_damage(&self, _path: &Path) {}
 
     fn wal_segments(&self) -> Vec<WalSegmentRow> {
+        Vec::new()
+    }
+
+    fn sources(&self) -> Vec<SourceRow> {
         Vec::new()
     }
 

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     Format, OffsetRow, QueryAnswer, QueryEngine, QueryError, QueryInstruments, QueryLimits,
-    QueryRequest, Source, WalSegmentRow,
+    QueryRequest, Source, SourceRow, WalSegmentRow,
 };
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
@@ -330,6 +330,26 @@ impl Source for World {
             lsn: Lsn::new(lsn),
         };
         vec![row(0, 0, 5, 3), row(0, 6, 7, 9), row(1, 1 << 40, 1 << 40, 0)]
+    }
+
+    fn sources(&self) -> Vec<SourceRow> {
+        let row = |partition, state, lag_seconds, trouble: Option<&str>| SourceRow {
+            source: "main".to_owned(),
+            topic: "metrics".to_owned(),
+            partition,
+            state,
+            next_offset: 7,
+            end_offset: 9,
+            lag_messages: 2,
+            lag_seconds,
+            messages: 6,
+            bytes: 600,
+            samples: 60,
+            bad_messages: 1,
+            gap_messages: 3,
+            trouble: trouble.map(Into::into),
+        };
+        vec![row(0, "reading", 1.5, None), row(1, "stopped", 90.0, Some("it stops"))]
     }
 
     fn alerts(&self) -> Vec<AlertRow> {

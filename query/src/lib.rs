@@ -28,7 +28,7 @@ pub use guard::Refusal;
 pub use instruments::QueryInstruments;
 pub use limits::QueryLimits;
 pub use request::{Format, QueryAnswer, QueryRequest, QueryStats};
-pub use source::{OffsetRow, Source, WalSegmentRow};
+pub use source::{OffsetRow, Source, SourceRow, WalSegmentRow};
 pub use tables::label_columns;
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub trait Source: Send + Sync + Debug {
     /// How far partitions of sources are stored, in the order of their names.
     fn offsets(&self) -> Vec<OffsetRow>;
 
+    /// What is read now of sources, in the order of the sources and then as partitions were found.
+    fn sources(&self) -> Vec<SourceRow>;
+
     /// Transitions of alerts that no file may hold yet. A query takes them before its snapshot and
     /// leaves out those that a file of the snapshot holds.
     fn alerts(&self) -> Vec<AlertRow>;
@@ -61,6 +64,39 @@ pub struct OffsetRow {
     pub next_offset: u64,
     /// The record of the last one; 0 where it is not known.
     pub lsn: Lsn,
+}
+
+/// A row of `tidewatch.sources`: one partition of a source that is read now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceRow {
+    /// The source's configured name.
+    pub source: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: u32,
+    /// Whether it is read.
+    pub state: &'static str,
+    /// The offset behind the last one that is stored.
+    pub next_offset: u64,
+    /// The offset behind the last one that the brokers have, as they last told.
+    pub end_offset: u64,
+    /// Messages that are not stored yet.
+    pub lag_messages: u64,
+    /// The age of the oldest of them, in seconds.
+    pub lag_seconds: f64,
+    /// Messages that are stored, since the start, as are the counts below.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their samples.
+    pub samples: u64,
+    /// Messages of which something was refused.
+    pub bad_messages: u64,
+    /// Messages that were gone before they were read.
+    pub gap_messages: u64,
+    /// What keeps it from being read.
+    pub trouble: Option<Arc<str>>,
 }
 
 /// A row of `tidewatch.wal_segments`: one file of the log.

@@ -113,7 +113,7 @@ impl Client {
     ) -> Result<Response<Body>, CliError> {
         let mut attempt = 1;
         loop {
-            let response = self.send(method, post)?;
+            let response = self.once(method, post)?;
             let busy = matches!(
                 response.status(),
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
@@ -137,7 +137,15 @@ impl Client {
         self.agent.clone().shutdown();
     }
 
-    fn send(&self, method: &Method, post: &Post<'_>) -> Result<Response<Body>, CliError> {
+    /// As [`Client::request`], but one that is busy is not asked again: the caller does that in its own time.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub(crate) fn once(
+        &self,
+        method: &Method,
+        post: &Post<'_>,
+    ) -> Result<Response<Body>, CliError> {
         let mut request =
             Request::builder().method(method).uri(format!("{}{}", self.url, post.path));
         if let Some(authorization) = &self.authorization {

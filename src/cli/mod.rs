@@ -28,6 +28,7 @@ mod stop;
 mod stopped;
 mod tail;
 mod terminal;
+mod top;
 mod wal;
 mod write;
 
@@ -65,6 +66,7 @@ enum Command {
     Query(query::QueryArgs),
     Sql(sql::SqlArgs),
     Tail(tail::TailArgs),
+    Top(top::TopArgs),
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
     #[command(subcommand)]
@@ -124,6 +126,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
         }
         Command::Sql(args) => sql::run(args, out),
         Command::Tail(args) => tail::run(args, out),
+        Command::Top(args) => top::run(args, out),
         Command::Alerts(command) => alerts::run(command, out),
         Command::Dlq(command) => dlq::run(command, out),
         Command::Series(command) => series::run(command, out),

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidewatch_engine::kafka::{KafkaReader, SourceHealth};
+use tidewatch_engine::kafka::{KafkaReader, SourceHealth, SourceState};
 use tidewatch_engine::limits::OUTBOX_MESSAGES_MAX;
 use tidewatch_engine::{EngineHealth, SinkTrouble};
 use tidewatch_query::QueryLoad;
@@ -64,6 +64,8 @@ struct Component {
 #[derive(Debug, Serialize)]
 struct Answer {
     status: Status,
+    /// Whether queries see all that was written, and all that sources' brokers had a moment ago.
+    caught_up: bool,
     version: &'static str,
     uptime_seconds: u64,
     components: Vec<Component>,
@@ -99,7 +101,9 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     };
     let version = env!("CARGO_PKG_VERSION");
     let uptime_seconds = app.clock.monotonic().as_secs();
-    let answer = Answer { status, version, uptime_seconds, components, timestamp: now() };
+    let caught_up = app.running.get().is_some_and(|running| running.has_caught_up());
+    let answer =
+        Answer { status, caught_up, version, uptime_seconds, components, timestamp: now() };
     let text = serde_json::to_string(&answer).expect("numbers and texts are always JSON");
     (code, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
@@ -212,20 +216,58 @@ fn sources(sources: impl Iterator<Item = SourceHealth>) -> Finding {
     });
     let told: Vec<_> = told.collect();
     let (status, message) = if told.is_empty() {
-        let partitions: usize = sources.iter().map(|source| source.partitions).sum();
-        (Status::Healthy, format!("{partitions} partitions are read"))
+        (Status::Healthy, progress(&sources))
     } else {
         (Status::Degraded, told.join("; "))
     };
     let details = sources.iter().map(|source| {
         let figures = json!({
+            "state": source.state().name(), "caught_up": is_caught_up(source),
             "partitions": source.partitions, "lag_messages": source.lag_messages,
+            "lag_seconds": source.lag.as_secs_f64(),
+            "messages_per_second": source.messages_per_second,
+            "catch_up_seconds": catch_up(source).map(|left| left.as_secs_f64()),
             "gap_messages": source.gap_messages, "bad_messages": source.bad_messages,
-            "dead_letters": source.dead_letters,
+            "dead_letters": source.dead_letters, "rebalances": source.rebalances,
         });
         (source.name.clone(), figures)
     });
     Finding { name: "sources", status, message, details: Value::Object(details.collect()) }
+}
+
+fn is_caught_up(source: &SourceHealth) -> bool {
+    source.state() == SourceState::Reading
+}
+
+/// How long it takes until it has caught up, as far as anybody can tell.
+fn catch_up(source: &SourceHealth) -> Option<Duration> {
+    match source.state() {
+        SourceState::Reading => Some(Duration::ZERO),
+        SourceState::CatchingUp => source.time_left,
+        _ => None,
+    }
+}
+
+/// How sources without any trouble come on.
+fn progress(sources: &[SourceHealth]) -> String {
+    let behind = sources.iter().filter_map(|source| match source.state() {
+        SourceState::Starting => Some(format!("{} asks which partitions there are", source.name)),
+        SourceState::CatchingUp => {
+            let left = catch_up(source).map_or_else(
+                || "nobody can tell yet for how long".to_owned(),
+                |left| format!("for about {} s", left.as_secs().max(1)),
+            );
+            let (name, lag) = (&source.name, source.lag_messages);
+            Some(format!("{name} is catching up {left}: {lag} messages are not stored yet"))
+        }
+        _ => None,
+    });
+    let behind: Vec<_> = behind.collect();
+    if behind.is_empty() {
+        let partitions: usize = sources.iter().map(|source| source.partitions).sum();
+        return format!("{partitions} partitions are read");
+    }
+    behind.join("; ")
 }
 
 fn memory(engine: &EngineHealth, bounds: &Bounds) -> Finding {

@@ -71,7 +71,13 @@ fn a_replay_is_unhealthy_until_writes_are_taken_and_degraded_until_it_is_over() 
 
 #[test]
 fn sources_are_degraded_while_one_of_them_cannot_read_and_say_which_and_why() {
-    let good = SourceHealth { name: "one".to_owned(), partitions: 8, ..SourceHealth::default() };
+    let good = SourceHealth {
+        name: "one".to_owned(),
+        partitions: 8,
+        has_begun: true,
+        has_caught_up: true,
+        ..SourceHealth::default()
+    };
     let well = sources([good.clone()].into_iter());
     assert_eq!(told(&well), (Status::Healthy, "8 partitions are read"));
     let trouble = Some(SourceTrouble::Brokers("nobody answers".to_owned()));
@@ -84,4 +90,42 @@ fn sources_are_degraded_while_one_of_them_cannot_read_and_say_which_and_why() {
     let ill = sources([good, bad].into_iter());
     assert_eq!(told(&ill), (Status::Degraded, "two: nobody answers"));
     assert_eq!(ill.details["two"]["lag_messages"], 5);
+    let told = |name: &str, key: &str| ill.details[name][key].clone();
+    assert_eq!(
+        (told("two", "state"), told("two", "caught_up")),
+        ("unreachable".into(), false.into())
+    );
+    assert_eq!((told("one", "state"), told("one", "caught_up")), ("reading".into(), true.into()));
+    assert_eq!(told("one", "catch_up_seconds"), 0.0);
+    assert!(told("two", "catch_up_seconds").is_null(), "nobody knows when brokers answer again");
+}
+
+#[test]
+fn sources_that_catch_up_are_healthy_and_say_how_long_it_takes() {
+    let behind = |time_left| SourceHealth {
+        name: "main".to_owned(),
+        partitions: 2,
+        lag_messages: 1_000,
+        lag: Duration::from_millis(90_500),
+        messages_per_second: 50,
+        time_left,
+        rebalances: 4,
+        has_begun: true,
+        ..SourceHealth::default()
+    };
+    let catching = sources([behind(Some(Duration::from_secs(25)))].into_iter());
+    let expected = "main is catching up for about 25 s: 1000 messages are not stored yet";
+    assert_eq!(told(&catching), (Status::Healthy, expected));
+    let details = &catching.details["main"];
+    assert_eq!((&details["state"], &details["caught_up"]), (&"catching_up".into(), &false.into()));
+    assert_eq!(
+        (&details["lag_seconds"], &details["catch_up_seconds"]),
+        (&json!(90.5), &json!(25.0))
+    );
+    assert_eq!((&details["messages_per_second"], &details["rebalances"]), (&50.into(), &4.into()));
+    let unknown = sources([behind(None)].into_iter());
+    assert!(unknown.message.contains("nobody can tell"), "{unknown:?}");
+    assert!(unknown.details["main"]["catch_up_seconds"].is_null());
+    let starting = SourceHealth { has_begun: false, ..behind(None) };
+    assert!(told(&sources([starting].into_iter())).1.contains("which partitions"));
 }

@@ -23,7 +23,7 @@ const RULES: OptionRules = OptionRules {
         ("enable.auto.commit", "false"),
         ("enable.auto.offset.store", "false"),
         ("auto.offset.reset", "error"),
-        ("enable.partition.eof", "false"),
+        ("enable.partition.eof", "true"),
     ],
     why_fixed: "is not for others to set: offsets are kept in the log",
     refused: &[

@@ -56,6 +56,12 @@ pub enum What<'a> {
         /// What it holds, and when it was sent, or received by the broker; `None` for a tombstone.
         message: Option<Incoming<'a>>,
     },
+    /// All that there is has been handed out, up to this offset, before which marks of transactions may stand: they
+    /// are no messages.
+    End {
+        /// The offset behind the last one.
+        offset: u64,
+    },
     /// The broker does not have the offset; the partition is not read until it is started again.
     OffsetGone,
     /// The broker refuses, or a message cannot be unpacked; librdkafka goes on trying.
@@ -327,6 +333,9 @@ fn what(message: &native::rd_kafka_message_t) -> What<'_> {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
         RDKafkaRespErr::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET
         | RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => return What::OffsetGone,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+            return What::End { offset: u64::try_from(message.offset).unwrap_or(0) };
+        }
         _ => {
             // SAFETY: the message lives, and its text, if there is one, lives as long.
             let text = unsafe { native::rd_kafka_message_errstr(message) };

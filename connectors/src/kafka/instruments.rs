@@ -1,5 +1,7 @@
 //! What sources of messages count about themselves.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -45,6 +47,8 @@ pub struct KafkaInstruments {
     pub rebalances: Family<SourceLabel, Counter>,
     /// `tidewatch_connectors_kafka_lag_messages`: messages of a partition that are not stored yet.
     pub lag: Family<PartitionLabels, Gauge>,
+    /// `tidewatch_connectors_kafka_lag_seconds`: the age of the oldest of them.
+    pub lag_seconds: Family<PartitionLabels, Gauge<f64, AtomicU64>>,
 }
 
 impl KafkaInstruments {
@@ -70,6 +74,9 @@ impl KafkaInstruments {
         }
         let (name, help) = ("tidewatch_connectors_kafka_lag_messages", "Messages not stored yet");
         registry.register(name, help, self.lag.clone());
+        let (name, help) =
+            ("tidewatch_connectors_kafka_lag_seconds", "Age of the oldest message not stored yet");
+        registry.register(name, help, self.lag_seconds.clone());
     }
 
     /// Shows the counters of a source from its beginning: zero is a figure too.

@@ -169,6 +169,7 @@ impl Reader {
         self.instruments.gaps.get_or_create(&self.label).inc();
         self.instruments.gap_messages.get_or_create(&self.label).inc_by(missing);
         self.gap_messages += missing;
+        self.partitions[at].seen.counts.gap_messages += missing;
     }
 
     fn tell_ahead(&mut self, at: usize, (next, end): (u64, u64)) {

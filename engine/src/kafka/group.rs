@@ -133,6 +133,7 @@ impl Reader {
             if let Some(at) = place {
                 let partition = &mut self.partitions[at];
                 partition.committed = None;
+                partition.seen.lag.forget();
                 partition.state = State::Lost;
             }
         }

@@ -9,8 +9,13 @@
 mod discovery;
 mod group;
 mod health;
+mod lag;
+mod pace;
 mod partition;
 mod reader;
+mod seen;
 
-pub use health::{SourceHealth, SourceTrouble};
+pub use health::{
+    PartitionCounts, PartitionHealth, PartitionState, SourceHealth, SourceState, SourceTrouble,
+};
 pub use reader::KafkaReader;

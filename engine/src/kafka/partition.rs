@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::decode::{Incoming, MessageBatch};
+use tidewatch_metrics::EventTime;
 
 use crate::EngineError;
+use crate::kafka::seen::Seen;
 use crate::limits::SOURCE_RECORD_BYTES_MAX;
 use crate::sources::{SourceOffsets, SourcePartition};
 
@@ -29,6 +31,8 @@ pub(crate) struct Partition {
     pub(crate) state: State,
     /// Whether it came after the source: it has nothing that is older.
     pub(crate) joins_late: bool,
+    /// For those who look on.
+    pub(crate) seen: Seen,
 }
 
 /// Whether a partition is read.
@@ -62,6 +66,9 @@ pub(crate) struct OnItsWay {
     pub(crate) samples: u64,
     pub(crate) bad: u64,
     pub(crate) tombstones: u64,
+    /// When its first and its last message were sent, if they say so.
+    pub(crate) oldest: Option<EventTime>,
+    pub(crate) newest: Option<EventTime>,
 }
 
 impl Partition {
@@ -78,6 +85,7 @@ impl Partition {
             on_its_way: None,
             state: State::Lost,
             joins_late: false,
+            seen: Seen::default(),
         }
     }
 
@@ -115,6 +123,14 @@ impl Partition {
         }
     }
 
+    /// All before `offset` has come: what stands there and is no message, such as a mark of a transaction, is passed.
+    pub(crate) fn reach(&mut self, offset: u64) {
+        if self.state == State::Reading && offset > self.next {
+            self.gathered.pass(offset - 1);
+            self.next = offset;
+        }
+    }
+
     /// Whether it is this member's, or there is no group.
     pub(crate) fn is_ours(&self) -> bool {
         self.state != State::Unassigned
@@ -145,6 +161,12 @@ impl Partition {
     pub(crate) fn forget(&mut self) {
         self.gathered.clear();
         self.tombstones = 0;
+    }
+
+    /// When the oldest message was sent that has come and is not stored, if it says so.
+    pub(crate) fn oldest_in_hand(&self) -> Option<EventTime> {
+        let on_its_way = self.on_its_way.and_then(|record| record.oldest);
+        on_its_way.or_else(|| self.gathered.time_of(0))
     }
 
     /// Messages that are not stored yet.
@@ -227,6 +249,23 @@ mod tests {
         partition.take(30, message(&[great.as_slice(); 3].concat()));
         partition.state = State::Reading;
         assert_eq!(offsets(&partition), Some((10, 30)));
+    }
+
+    #[test]
+    fn what_is_no_message_at_the_end_is_passed_and_is_no_lag() {
+        let mut partition = partition();
+        partition.take(10, message(b"[]"));
+        partition.reach(12);
+        partition.reach(11);
+        assert_eq!((partition.next, offsets(&partition)), (12, Some((10, 11))));
+        partition.restart(20);
+        partition.reach(20);
+        assert_eq!(offsets(&partition), None, "the end was known");
+        partition.reach(21);
+        assert_eq!(offsets(&partition), Some((20, 20)), "a mark alone is passed, too");
+        partition.state = State::Lost;
+        partition.reach(30);
+        assert_eq!(partition.next, 21);
     }
 
     #[test]

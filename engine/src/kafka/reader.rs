@@ -19,6 +19,8 @@ use crate::error::ErrorKind;
 use crate::ingest_messages::{OnBad, SourceReport, SourceWrite};
 use crate::kafka::group::Membership;
 use crate::kafka::health::{SourceHealth, SourceTrouble};
+use crate::kafka::lag::Contact;
+use crate::kafka::pace::Pace;
 use crate::kafka::partition::{OnItsWay, Partition, State};
 use crate::limits::{GATHERED_BYTES_MAX, SOURCE_PARTITIONS_MAX};
 use crate::{Engine, EngineError, chain};
@@ -71,6 +73,8 @@ pub(super) struct Reader {
     /// The partition that is found first, so that none waits for ever behind those that cannot be found.
     pub(super) find_first: usize,
     pub(super) gap_messages: u64,
+    pub(super) pace: Pace,
+    pub(super) contact: Contact,
     pub(super) membership: Membership,
     bad_messages: u64,
     /// Those of them that are kept.
@@ -188,6 +192,8 @@ impl Reader {
             has_looked: false,
             find_first: 0,
             gap_messages: 0,
+            pace: Pace::default(),
+            contact: Contact::default(),
             membership: Membership::default(),
             bad_messages: 0,
             dead_letters: 0,
@@ -274,6 +280,7 @@ impl Reader {
             let partition = &mut partitions[at];
             match fetched.what {
                 What::Message { offset, message } => partition.take(offset, message),
+                What::End { offset } => partition.reach(offset),
                 What::OffsetGone if partition.state == State::Reading => {
                     partition.state = State::Lost;
                     times.look = Duration::ZERO;
@@ -360,6 +367,8 @@ impl Reader {
         }
         let Some((_, last)) = partition.gathered.offsets_of(report.messages) else { return };
         let bytes = partition.gathered.payload_bytes_of(report.messages);
+        let oldest = partition.gathered.time_of(0);
+        let newest = partition.gathered.time_of(report.messages.saturating_sub(1));
         partition.gathered.drop_first(report.messages);
         let tombstones = std::mem::take(&mut partition.tombstones);
         let messages = u64::try_from(report.messages).unwrap_or(u64::MAX);
@@ -370,6 +379,8 @@ impl Reader {
             samples: report.samples,
             bad: u64::try_from(report.bad.len()).unwrap_or(u64::MAX),
             tombstones,
+            oldest,
+            newest,
         });
         let is_due = self.times.bad_told.is_none_or(|told| now >= told + BAD_TOLD_EVERY);
         if let Some((bad, offset)) = bad.filter(|_| is_due) {
@@ -409,6 +420,7 @@ impl Reader {
         match outcome.result {
             Ok(_) => {
                 partition.stored = record.next;
+                partition.seen.stored(&record);
                 let label = &self.label;
                 self.instruments.messages.get_or_create(label).inc_by(record.messages);
                 self.instruments.bytes.get_or_create(label).inc_by(record.bytes);
@@ -505,21 +517,22 @@ impl Reader {
             self.instruments.lag.get_or_create(&labels).set(lag);
         }
         let trouble = self.trouble();
-        let mut health = lock(&self.health);
-        let is_cut_off = |trouble: &Option<_>| matches!(trouble, Some(SourceTrouble::Brokers(_)));
+        let mut health = lock(&self.health).clone();
+        let is_cut_off = |trouble: &Option<_>| {
+            matches!(trouble, Some(SourceTrouble::Brokers(_) | SourceTrouble::Missing(_)))
+        };
         match (is_cut_off(&health.trouble), &trouble) {
-            (false, Some(SourceTrouble::Brokers(why))) => {
+            (false, Some(SourceTrouble::Brokers(why) | SourceTrouble::Missing(why))) => {
                 warn!(source = %self.config.name, "cannot read, and goes on trying: {why}");
             }
             (true, None) => info!(source = %self.config.name, "reads again"),
             _ => {}
         }
-        health.partitions = self.partitions.iter().filter(|one| one.is_ours()).count();
-        health.lag_messages = self.partitions.iter().map(Partition::lag).sum();
         health.gap_messages = self.gap_messages;
         health.bad_messages = self.bad_messages;
         health.dead_letters = self.dead_letters;
-        health.trouble = trouble;
+        self.see(trouble, &mut health);
+        *lock(&self.health) = health;
     }
 
     /// What keeps it from reading; the worst first.
@@ -541,12 +554,14 @@ impl Reader {
         let brokers = match self.membership.expulsion().or(self.refusal.as_deref()) {
             // Why there is no connection says more than that there was no answer.
             Some(refusal) => told.or_else(|| self.is_refused_again.then(|| refusal.to_owned())),
-            None => fetch.or(told).or_else(|| self.missing_topic()),
+            None => fetch.or(told),
         };
         let waiting = self.pause.as_ref().map(|(_, why)| why.clone());
+        let missing = || self.refusal.is_none().then(|| self.missing_topic()).flatten();
         stopped
             .map(SourceTrouble::Stopped)
             .or(brokers.map(SourceTrouble::Brokers))
+            .or_else(|| missing().map(SourceTrouble::Missing))
             .or(waiting.map(SourceTrouble::Waiting))
     }
 

@@ -18,11 +18,12 @@ use crate::tables::offsets;
 use crate::tables::percentiles::percentiles;
 use crate::tables::samples::SamplesTable;
 use crate::tables::series::SeriesTable;
+use crate::tables::sources;
 
 /// The one catalog, and the schema of the product's own tables.
 pub(crate) const TIDEWATCH: &str = "tidewatch";
 
-const OWN_TABLES: [&str; 11] = [
+const OWN_TABLES: [&str; 12] = [
     "alerts",
     "anomalies",
     "arrivals",
@@ -33,6 +34,7 @@ const OWN_TABLES: [&str; 11] = [
     "samples",
     "segments",
     "series",
+    "sources",
     "wal_segments",
 ];
 
@@ -146,6 +148,7 @@ impl SchemaProvider for OwnTables {
             "samples" => Arc::new(SamplesTable::new(context, Superseded::Hidden)),
             "segments" => files::segments(&context)?,
             "series" => Arc::new(SeriesTable::new(context)),
+            "sources" => sources::sources(&context.source.sources())?,
             "wal_segments" => files::wal_segments(&context.source.wal_segments())?,
             _ => return Ok(None),
         }))

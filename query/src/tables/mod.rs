@@ -23,6 +23,7 @@ mod run;
 mod samples;
 mod series;
 mod series_names;
+mod sources;
 mod stretch;
 mod time_buckets;
 

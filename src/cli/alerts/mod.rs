@@ -47,7 +47,7 @@ pub(crate) fn run(command: &AlertsCommand, out: &mut dyn Write) -> Result<(), Cl
 }
 
 /// A cell as text; nothing for NULL. Names come from whoever writes: they must not steer the terminal.
-fn text(row: &Value, column: &str) -> String {
+pub(crate) fn text(row: &Value, column: &str) -> String {
     let text = match &row[column] {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -57,7 +57,7 @@ fn text(row: &Value, column: &str) -> String {
 }
 
 /// The metric with its labels, as `cpu{host=web-1}`.
-fn series(row: &Value) -> String {
+pub(crate) fn series(row: &Value) -> String {
     let labels: Value = serde_json::from_str(&text(row, "labels")).unwrap_or_default();
     let labels = labels
         .as_object()
