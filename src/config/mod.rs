@@ -17,6 +17,7 @@ mod section;
 mod settings;
 mod sinks;
 mod source_map;
+mod source_registry;
 mod sources;
 pub(crate) mod units;
 

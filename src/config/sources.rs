@@ -61,7 +61,7 @@ fn read_source(section: &mut Section<'_>, env: &BTreeMap<String, String>) -> Opt
     let brokers = section.required("brokers", "hosts and ports with commas between");
     let topics = read_topics(section);
     let db = section.parsed("db", "default", "a database", |text| Some(text.to_owned()));
-    let format = read_format(section);
+    let format = read_format(section, env);
     let header_labels = read_header_labels(section);
     let exclusive = |text: &str| (text == "exclusive").then_some(());
     section.parsed("mode", "exclusive", "\"exclusive\": one reader, all partitions", exclusive);

@@ -26,6 +26,8 @@ pub enum SourceTrouble {
     Stopped(String),
     /// The brokers do not answer, or refuse; it goes on trying.
     Brokers(String),
+    /// Messages name schemas, and their registry does not answer, or refuses; it goes on trying.
+    Schemas(String),
     /// Too much is in hand, or the disk is full; it goes on when there is room.
     Waiting(String),
 }
@@ -35,7 +37,10 @@ impl SourceTrouble {
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Stopped(text) | Self::Brokers(text) | Self::Waiting(text) => text,
+            Self::Stopped(text)
+            | Self::Brokers(text)
+            | Self::Schemas(text)
+            | Self::Waiting(text) => text,
         }
     }
 }
