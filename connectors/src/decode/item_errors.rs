@@ -201,7 +201,7 @@ impl ItemReason {
             Self::MissingValue => "value is missing",
             Self::ValueNotNumber => "value is not a number",
             Self::NotFinite => "value is not a finite number",
-            Self::LabelsNotObject => "labels are not a JSON object",
+            Self::LabelsNotObject => "labels are not an object",
             Self::LabelNotText => "value of a label is not a string",
             Self::TooManyLabels => "too many labels",
             Self::MalformedLabel => "malformed label",

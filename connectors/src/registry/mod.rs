@@ -9,7 +9,7 @@
 //! nobody knows, and has whoever asks ask again.
 
 mod avro;
-mod basic;
+mod base64;
 mod config;
 mod protobuf;
 mod source;

@@ -9,13 +9,15 @@ use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 use crate::decode::record::{
     FieldKind, FieldShape, MessageKind, ProtobufField, ProtobufMessage, ProtobufSchema,
 };
+use crate::registry::base64;
 
 /// What a text that is no import is called.
 const NAME: &str = "tidewatch/the-schema-itself.proto";
 /// Braces within braces; the parser calls itself for each.
 const NESTED_MAX: usize = 100;
 
-/// The file that a text is, with those that it imports.
+/// The file that a text is, with those that it imports: its source, or the bytes of its description in base64, which some
+/// serializers register and registries then keep.
 ///
 /// # Errors
 /// Why nothing can be read with it.
@@ -55,10 +57,15 @@ struct Texts(BTreeMap<String, String>);
 
 impl FileResolver for Texts {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        match self.0.get(name) {
-            Some(text) => File::from_source(name, text),
-            None => Err(protox::Error::file_not_found(name)),
-        }
+        let Some(text) = self.0.get(name) else {
+            return Err(protox::Error::file_not_found(name));
+        };
+        let Some(bytes) = base64::decode(text) else { return File::from_source(name, text) };
+        let described = File::decode_file_descriptor_proto(&bytes[..]);
+        let described = described.map_err(protox::Error::new)?;
+        let mut file = described.file_descriptor_proto().clone();
+        file.name = Some(name.to_owned());
+        Ok(File::from_file_descriptor_proto(file))
     }
 }
 

@@ -16,9 +16,8 @@ use crate::decode::MessageForm;
 use crate::decode::record::{
     FetchedSchema, RecordSchema, SchemaRefusal, SchemaSource, SchemaTrouble,
 };
-use crate::registry::basic::authorization;
 use crate::registry::config::{RegistryConfig, RegistryProblem};
-use crate::registry::{avro, protobuf};
+use crate::registry::{avro, base64, protobuf};
 
 /// Whoever asks waits no longer for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -140,8 +139,10 @@ impl RegistrySource {
             .max_idle_connections(1)
             .max_idle_age(IDLE_MAX)
             .build();
-        let authorization =
-            config.user.as_ref().map(|(name, password)| authorization(name, password.text()));
+        // RFC 7617.
+        let authorization = config.user.as_ref().map(|(name, password)| {
+            format!("Basic {}", base64::encode(format!("{name}:{}", password.text()).as_bytes()))
+        });
         Ok(Self { base, authorization, form, agent: agent.into() })
     }
 

@@ -118,7 +118,7 @@ impl AvroSchema {
                 }
                 Ok(())
             }
-            Some(AvroType::Map(kind)) => walk.blocks(false, &mut |walk| {
+            Some(AvroType::Map(kind)) => walk.blocks(&mut |walk| {
                 let key = walk.blob()?;
                 let found = walk.value(*kind, Target::none(), 1)?;
                 each(key.of(bytes), found);
@@ -185,18 +185,19 @@ impl<'a> AvroWalk<'a> {
         self.pos == self.bytes.len()
     }
 
-    /// Hands out the type of the message's record, or of each record of an array, in front of which the walk then is.
+    /// Hands out the type of the message's record, or of each record of an array, in front of which the walk then is, and
+    /// whether it must be the last thing in the message.
     pub(super) fn each_record(
         &mut self,
-        each: &mut dyn FnMut(&mut Self, u32) -> Result<(), Misfit>,
+        each: &mut dyn FnMut(&mut Self, u32, bool) -> Result<(), Misfit>,
     ) -> Result<(), Misfit> {
         let kind = self.chosen(self.schema.root)?;
         match self.schema.kind(kind) {
-            Some(AvroType::Array(items)) => self.blocks(false, &mut |walk| {
+            Some(AvroType::Array(items)) => self.blocks(&mut |walk| {
                 let kind = walk.chosen(*items)?;
-                each(walk, kind)
+                each(walk, kind, false)
             }),
-            _ => each(self, kind),
+            _ => each(self, kind, true),
         }
     }
 
@@ -255,14 +256,11 @@ impl<'a> AvroWalk<'a> {
                 return self.value(chosen, target, depth + 1);
             }
             AvroType::Array(items) => {
-                self.blocks(true, &mut |walk| {
-                    walk.value(*items, Target::none(), depth + 1).map(drop)
-                })?;
+                self.blocks(&mut |walk| walk.value(*items, Target::none(), depth + 1).map(drop))?;
                 Found::Other
             }
             AvroType::Map(values) => {
-                let is_passed = target.node.is_none();
-                self.blocks(is_passed, &mut |walk| {
+                self.blocks(&mut |walk| {
                     let key = walk.blob()?;
                     let child = walk.child(&target, key.of(walk.bytes));
                     let found = walk.value(*values, target.within(child), depth + 1)?;
@@ -288,10 +286,9 @@ impl<'a> AvroWalk<'a> {
         self.map?.child_named(target.node?, name)
     }
 
-    /// Hands out the items of an array or a map; blocks that say their length are passed over where nothing of them counts.
+    /// Hands out the items of an array or a map. A block that says its length must have it.
     fn blocks(
         &mut self,
-        is_passed: bool,
         each: &mut dyn FnMut(&mut Self) -> Result<(), Misfit>,
     ) -> Result<(), Misfit> {
         loop {
@@ -300,15 +297,14 @@ impl<'a> AvroWalk<'a> {
             if count == 0 {
                 return Ok(());
             }
-            if count < 0 {
-                let bytes = usize::try_from(self.long()?).map_err(|_negative| Misfit)?;
-                if is_passed {
-                    self.skip(bytes)?;
-                    continue;
-                }
-            }
+            let bytes = if count < 0 { Some(self.long()?) } else { None };
+            let start = self.pos;
             for _ in 0..count.unsigned_abs() {
                 each(self)?;
+            }
+            let length = i64::try_from(self.pos - start).map_err(|_long| Misfit)?;
+            if bytes.is_some_and(|bytes| bytes != length) {
+                return Err(Misfit);
             }
         }
     }
@@ -370,7 +366,3 @@ pub(super) fn zigzag(bytes: &[u8], start: usize) -> Option<(i64, usize)> {
     }
     None
 }
-
-#[cfg(test)]
-#[path = "avro_tests.rs"]
-mod tests;

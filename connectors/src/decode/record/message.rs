@@ -117,11 +117,14 @@ fn avro_records(schema: &AvroSchema, start: usize, sample: &mut Sample<'_>) -> R
     let mut found = std::mem::take(&mut sample.out.found);
     let mut walk = AvroWalk::new((schema, Some(map)), bytes, start);
     let (mut taken, mut outcome) = (0, Ok(()));
-    let walked = walk.each_record(&mut |walk, kind| {
+    let walked = walk.each_record(&mut |walk, kind, is_last| {
         let is_record = matches!(schema.kind(kind), Some(AvroType::Record(_) | AvroType::Map(_)));
         found.clear();
         found.resize(map.len(), Found::Nothing);
         walk.value(kind, Target::all(&mut found), 0)?;
+        if is_last && !walk.is_at_end() {
+            return Err(Misfit);
+        }
         taken += map.values.len();
         if taken > sample.options.samples_max {
             outcome = Err(ItemReason::TooManySamples.into());

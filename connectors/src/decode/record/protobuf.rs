@@ -456,7 +456,3 @@ fn timestamp(bytes: &[u8], within: Span) -> Result<Found, Misfit> {
     let time = time.filter(|time| *time > EventTime::MIN.nanos());
     Ok(time.map_or(Found::TimeBeyond, |time| Found::Time(EventTime::new(time))))
 }
-
-#[cfg(test)]
-#[path = "protobuf_tests.rs"]
-mod tests;
