@@ -1,12 +1,13 @@
 //! Messages of Avro and Protobuf as Confluent's own serializers write them, with a real broker and a real schema registry.
 
+use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, flush, send};
 use crate::kafka::{arrivals, counter, source, wait, wait_for};
-use crate::registry::Registry;
+use crate::registry::{Lock, Registry};
 use crate::server::{Home, Server, Start, json_of, run};
 
 /// Messages of a kind.
@@ -152,5 +153,56 @@ fn a_registry_that_is_down_has_messages_wait_and_an_id_that_it_does_not_know_is_
     assert_eq!(letters, [json!({"reason": reason, "payload": payload, "topic": "avro"})]);
     assert_eq!(stored(&server, "default"), expected(COUNT + 3, false));
     wait(&server, "quiet", || !trouble(&server).contains("schema registry"));
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_registry_with_tls_and_a_password_is_asked_and_refusals_are_told_without_secrets() {
+    let home = Home::new();
+    let Some(registry) = Registry::up(&home.file("registry")) else { return };
+    let Some(broker) = Broker::up(&home.file("broker")) else { return };
+    broker.create("avro", 1, &[]);
+    registry.write(&broker, "avro", (0, 12));
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (ca, key, right) = (home.file("ca.pem"), home.file("key.pem"), home.file("password"));
+    fs::write(&ca, issued.cert.pem()).unwrap();
+    fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    fs::write(&right, "right-geheim\n").unwrap();
+    let lock = Lock::of(&registry, (&ca, &key), ("reader", "right-geheim"));
+    let (url, ca) = (format!("url = \"{}\"", lock.url), format!("ca = \"{}\"", ca.display()));
+    let doors = [
+        ("right", format!("{ca}, username = \"reader\", password_file = \"{}\"", right.display())),
+        ("wrong-password", format!("{ca}, username = \"reader\", password_env = \"WRONG\"")),
+        ("no-password", ca),
+        ("no-ca", format!("username = \"reader\", password_file = \"{}\"", right.display())),
+    ];
+    let sources = doors.map(|(name, keys)| {
+        format!(
+            "[[source.kafka]]\nname = \"{name}\"\ndb = \"{name}\"\nbrokers = \"{}\"\n\
+             topics = [\"avro\"]\nformat = \"avro\"\nregistry = {{ {url}, {keys} }}\n\
+             [source.kafka.map]\nmetric = \"sensor.name\"\nvalue = \"reading.value\"\ntime = \"at\"\n",
+            broker.address()
+        )
+    });
+    let config = home.file("tidewatch.toml");
+    fs::write(&config, sources.join("\n")).unwrap();
+    let server = Start::on(&home.data()).config(&config).env("WRONG", "wrong-geheim").up();
+    wait_for(&server, 12);
+    let refused = |name: &str, why: &str| {
+        wait(&server, name, || {
+            let told = trouble(&server);
+            let told = told.split(name).nth(1).unwrap_or_default().split(';').next();
+            told.is_some_and(|told| {
+                told.contains("schema registry https://127.0.0.1") && told.contains(why)
+            })
+        });
+    };
+    refused("wrong-password: ", "refuses this username and password (401)");
+    refused("no-password: ", "asks for a username and a password (401)");
+    refused("no-ca: ", "ertificate");
+    assert_eq!(server.sql("SELECT count(*) AS n FROM right.speed"), [json!({"n": 12})]);
+    assert_eq!(arrivals(&server), 12);
+    assert_eq!(server.number("SELECT count(*) FROM tidewatch.dlq"), 0);
+    assert!(!trouble(&server).contains("geheim"));
     assert_eq!(server.stop(), 0);
 }

@@ -1,6 +1,7 @@
 //! A real schema registry: Apicurio, as `./test` fetches it, with Confluent's interface at a path.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -85,5 +86,38 @@ impl Drop for Registry {
             child.kill().ok();
             child.wait().ok();
         }
+    }
+}
+
+/// TLS and a password in front of a registry.
+pub(crate) struct Lock {
+    child: Child,
+    /// Its address, with the path.
+    pub(crate) url: String,
+}
+
+impl Lock {
+    /// With this certificate, its key, and the user's name and password.
+    pub(crate) fn of(
+        registry: &Registry,
+        (certificate, key): (&Path, &Path),
+        (user, password): (&str, &str),
+    ) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/locked_registry.py");
+        let mut python = Command::new(python().unwrap());
+        python.arg(script).arg(format!("http://127.0.0.1:{}", registry.port));
+        python.args([certificate, key]).args([user, password]).stdout(Stdio::piped());
+        let mut child = python.spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let url = format!("https://127.0.0.1:{}/apis/ccompat/v7", port.trim());
+        Self { child, url }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }

@@ -364,6 +364,97 @@ fn topics_for_alerts_are_checked_and_their_secrets_are_never_shown() {
 }
 
 #[test]
+fn a_schema_registry_belongs_to_formats_with_schemas_and_its_password_is_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "geheim\n").unwrap();
+    let file = file.display().to_string();
+    let source = |keys: &str| {
+        format!("[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a\"]\n{keys}\n")
+    };
+    let registry = |format: &str, keys: &str| {
+        source(&format!("format = \"{format}\"\nregistry = {{ {keys} }}"))
+    };
+    let url = "url = \"https://r.example/base\"";
+    let env = [("PASSWORD", "geheim")];
+    for (format, keys) in [
+        ("avro", url.to_owned()),
+        ("protobuf", format!("{url}, username = \"me\", password_env = \"PASSWORD\"")),
+        ("avro", format!("{url}, username = \"me\", password_file = \"{file}\"")),
+    ] {
+        let config = load(&registry(format, &keys), &env, &[]).expect("a good registry");
+        assert!(!format!("{config:?}").contains("geheim"), "{keys}");
+        let form = config.sources[0].format.form();
+        assert_eq!(form.name(), format);
+    }
+    let map = "\n[source.kafka.map]\nmetric = \"m\"\nvalue = \"v\"";
+    load(&(registry("avro", url) + map), &env, &[]).expect("a good map");
+    let without = "needs a password: password_env or password_file";
+    let both = format!("password_env = \"PASSWORD\", password_file = \"{file}\"");
+    for (toml, key, told) in [
+        (
+            source("format = \"avro\""),
+            "registry",
+            "is missing: format = \"avro\" needs one".to_owned(),
+        ),
+        (
+            registry("json", url),
+            "registry",
+            "is for format = \"avro\" or \"protobuf\", not for \"json\"".to_owned(),
+        ),
+        (registry("avro", ""), "registry.url", "is missing".to_owned()),
+        (
+            registry("avro", "url = \"r.example\""),
+            "registry.url",
+            "must be an address such as https://registry.example/base".to_owned(),
+        ),
+        (
+            registry("avro", "url = \"https://me:geheim@r.example\""),
+            "registry.url",
+            "must not have a name or a password: they are keys of their own".to_owned(),
+        ),
+        (
+            registry("avro", &format!("{url}, username = \"me\"")),
+            "registry.username",
+            without.to_owned(),
+        ),
+        (
+            registry("avro", &format!("{url}, password_env = \"PASSWORD\"")),
+            "registry.username",
+            "is missing, and there is a password".to_owned(),
+        ),
+        (
+            registry("avro", &format!("{url}, username = \"me\", password_env = \"geheim\"")),
+            "registry.password_env",
+            "names a variable that is not set".to_owned(),
+        ),
+        (
+            registry("avro", &format!("{url}, username = \"me\", {both}")),
+            "registry.password_file",
+            "cannot be used together with password_env".to_owned(),
+        ),
+        (
+            registry("avro", &format!("{url}, username = \"me\", password_file = \"/no/such\"")),
+            "registry.password_file",
+            "cannot be read: No such file or directory (os error 2)".to_owned(),
+        ),
+        (
+            registry("avro", &format!("{url}, ca = \"{file}\"")),
+            "registry.ca",
+            "has no certificate in PEM".to_owned(),
+        ),
+        (
+            source("format = \"number\"") + map,
+            "map",
+            "is for format = \"json\", \"avro\" or \"protobuf\", not for \"number\"".to_owned(),
+        ),
+    ] {
+        let found = problems(&toml, &env, &[]);
+        assert_eq!(found, [format!("source.kafka.\"n\".{key} {told}")], "{toml}");
+    }
+}
+
+#[test]
 fn sources_are_checked_with_everything_else_and_their_secrets_are_never_shown() {
     let toml = "[[source.kafka]]\nname = \"main\"\nbrokers = \"127.0.0.1:9092\"\ntopics = [\"a\", \"^b\"]\n\
                 start = \"2026-11-20T12:00:00Z\"\noptions = { \"fetch.queue.backoff.ms\" = \"30\" }\n\
@@ -399,14 +490,14 @@ fn sources_are_checked_with_everything_else_and_their_secrets_are_never_shown() 
     let twice = format!("{toml}{toml}");
     let found = problems(&twice, &[("KAFKA_PASSWORD", "hunter2")], &[]);
     assert_eq!(found, ["source.kafka has two entries with the name \"main\""]);
-    let toml = "[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a b\"]\nformat = \"avro\"\n\
+    let toml = "[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a b\"]\nformat = \"xml\"\n\
                 mode = \"group\"\nstart = \"now\"\non_bad_record = \"keep\"\noptions = { \"a\" = 1 }\n\
                 options_env = { \"b\" = \"NOBODY\" }\n[[source.kafka]]\nname = \"m\"\nbrokers = \"a:1\"\n\
                 topics = [\"a\"]\noptions = { \"fetch.min.byte\" = \"1\" }\n[[source.nats]]\n";
     let found = problems(toml, &[], &[]);
     let starts = [
         "source.kafka.\"n\".topics cannot be used: \"a b\" is no name of a topic",
-        "source.kafka.\"n\".format is \"avro\", but must be \"json\", \"line_protocol\", \"remote_write\", \"number\" or \"otlp\"",
+        "source.kafka.\"n\".format is \"xml\", but must be \"json\", \"line_protocol\", \"remote_write\", \"number\", \"otlp\", \"avro\" or \"protobuf\"",
         "source.kafka.\"n\".mode is \"group\", but must be \"exclusive\"",
         "source.kafka.\"n\".start is \"now\", but must be \"earliest\", \"latest\" or a time",
         "source.kafka.\"n\".on_bad_record is \"keep\", but must be \"dlq\", \"skip\" or \"stop\"",
@@ -454,7 +545,12 @@ fn the_map_of_a_source_is_checked_with_everything_else() {
     }
     let toml = format!("{source}format = \"number\"\n{good}");
     let found = problems(&toml, &[], &[]);
-    assert_eq!(found, ["source.kafka.\"n\".map is for format = \"json\", not for \"number\""]);
+    assert_eq!(
+        found,
+        [
+            "source.kafka.\"n\".map is for format = \"json\", \"avro\" or \"protobuf\", not for \"number\""
+        ]
+    );
 }
 
 /// A row of a table in the document: key, default and limits.
