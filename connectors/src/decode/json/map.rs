@@ -229,6 +229,15 @@ impl JsonMap {
         self.child_where(node, |known| known == name)
     }
 
+    /// The nodes right within `node`, with their names.
+    pub(crate) fn children(&self, node: usize) -> impl Iterator<Item = (usize, &str)> {
+        let end = self.end_of(node);
+        let first = Some(node + 1).filter(|first| *first < end);
+        let next = move |child: &usize| Some(self.end_of(*child)).filter(|next| *next < end);
+        let children = std::iter::successors(first, next);
+        children.filter_map(|child| Some((child, self.nodes.get(child)?.name.as_str())))
+    }
+
     #[inline]
     fn child_where(&self, node: usize, is_it: impl Fn(&[u8]) -> bool) -> Option<usize> {
         let end = self.end_of(node);

@@ -185,7 +185,6 @@ impl ProtobufSchema {
         found: &mut [Found],
     ) -> Result<(), Misfit> {
         let message = self.message(of)?;
-        self.put_defaults(message, (map, node), found);
         let mut wire = wire(bytes, within)?;
         while let Some(field) = wire.next().map_err(|_malformed| Misfit)? {
             let Some(known) = message.field(field.number) else { continue };
@@ -208,6 +207,7 @@ impl ProtobufSchema {
             };
             put(found, child, value);
         }
+        self.put_defaults(message, (map, node), found);
         Ok(())
     }
 
@@ -275,21 +275,20 @@ impl ProtobufSchema {
         Ok((key, value))
     }
 
+    /// Notes the defaults of fields that were not there.
     fn put_defaults(
         &self,
         message: &ProtobufMessage,
         (map, node): (&JsonMap, usize),
         found: &mut [Found],
     ) {
-        for field in &message.fields {
-            if field.shape != FieldShape::Implicit {
+        for (child, name) in map.children(node) {
+            if found.get(child) != Some(&Found::Nothing) {
                 continue;
             }
-            let child = map.child_named(node, field.name.as_bytes());
-            if let Some(place) = child.and_then(|child| found.get_mut(child))
-                && *place == Found::Nothing
-            {
-                *place = self.default_of(field.kind);
+            let field = message.fields.iter().find(|field| field.name == name);
+            if let Some(field) = field.filter(|field| field.shape == FieldShape::Implicit) {
+                put(found, child, self.default_of(field.kind));
             }
         }
     }
