@@ -60,7 +60,7 @@ fn reading(number: usize) -> Reading {
         host: format!("host-{:04}", number % 1_000),
         site: "eu-west-1".to_owned(),
     };
-    let (at, value) = (START_MS + number as i64, (number * 7_919 % 10_000) as f64 / 100.0);
+    let (at, value) = (START_MS + signed(number), (number * 7_919 % 10_000) as f64 / 100.0);
     Reading { at, sensor: Some(sensor), value, note: "nothing to report".to_owned() }
 }
 
@@ -74,19 +74,23 @@ fn json(reading: &Reading) -> Vec<u8> {
     .into_bytes()
 }
 
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).expect("numbers of a bench are small")
+}
+
 fn long(number: i64, bytes: &mut Vec<u8>) {
-    let mut bits = ((number << 1) ^ (number >> 63)) as u64;
+    let mut bits = ((number << 1) ^ (number >> 63)).cast_unsigned();
     while bits >= 0x80 {
-        bytes.push(bits as u8 | 0x80);
+        bytes.push(bits.to_le_bytes()[0] | 0x80);
         bits >>= 7;
     }
-    bytes.push(bits as u8);
+    bytes.push(bits.to_le_bytes()[0]);
 }
 
 fn avro(reading: &Reading) -> Vec<u8> {
     let mut bytes = HEAD.to_vec();
     let text = |text: &str, bytes: &mut Vec<u8>| {
-        long(text.len() as i64, bytes);
+        long(signed(text.len()), bytes);
         bytes.extend_from_slice(text.as_bytes());
     };
     let sensor = reading.sensor.clone().unwrap_or_default();

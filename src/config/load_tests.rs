@@ -364,93 +364,106 @@ fn topics_for_alerts_are_checked_and_their_secrets_are_never_shown() {
 }
 
 #[test]
-fn a_schema_registry_belongs_to_formats_with_schemas_and_its_password_is_never_shown() {
+fn options_of_kafka_come_from_files_too_and_are_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    let path = file.display().to_string();
+    for kind in ["[[source.kafka]]\ntopics = [\"a\"]", "[[sink.kafka]]\ntopic = \"a\""] {
+        let toml = |options: &str| {
+            format!("{kind}\nname = \"n\"\nbrokers = \"a:1\"\noptions_file = {{ {options} }}\n")
+        };
+        let toml_of = |path: &str| toml(&format!("\"sasl.password\" = \"{path}\""));
+        std::fs::write(&file, "geheim\r\n").unwrap();
+        let config = load(&toml_of(&path), &[], &[]).expect("a good file");
+        assert!(!format!("{config:?}").contains("geheim"), "{config:?}");
+        if let [source] = &config.sources[..] {
+            let option = &source.options[0];
+            assert_eq!((&*option.name, &*option.value), ("sasl.password", "geheim"));
+        }
+        for (path, text, told) in [
+            ("/no/such", "", "cannot be read: No such file or directory (os error 2)"),
+            (&*path, &*"x".repeat(70_000), "has more than 65536 bytes, which is no secret"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let found = problems(&toml_of(path), &[], &[]);
+            let key = "options_file.\"sasl.password\"";
+            assert!(found.len() == 1 && found[0].ends_with(&format!("{key} {told}")), "{found:?}");
+        }
+    }
+}
+
+fn source_with(keys: &str) -> String {
+    format!("[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a\"]\n{keys}\n")
+}
+
+fn source_with_registry(format: &str, keys: &str) -> String {
+    source_with(&format!("format = \"{format}\"\nregistry = {{ {keys} }}"))
+}
+
+const REGISTRY: &str = "url = \"https://r.example/base\"";
+const SOME_MAP: &str = "\n[source.kafka.map]\nmetric = \"m\"\nvalue = \"v\"";
+
+#[test]
+fn the_password_of_a_schema_registry_comes_from_outside_and_is_never_shown() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     std::fs::write(&file, "geheim\n").unwrap();
-    let file = file.display().to_string();
-    let source = |keys: &str| {
-        format!("[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a\"]\n{keys}\n")
-    };
-    let registry = |format: &str, keys: &str| {
-        source(&format!("format = \"{format}\"\nregistry = {{ {keys} }}"))
-    };
-    let url = "url = \"https://r.example/base\"";
-    let env = [("PASSWORD", "geheim")];
-    for (format, keys) in [
-        ("avro", url.to_owned()),
-        ("protobuf", format!("{url}, username = \"me\", password_env = \"PASSWORD\"")),
-        ("avro", format!("{url}, username = \"me\", password_file = \"{file}\"")),
-    ] {
-        let config = load(&registry(format, &keys), &env, &[]).expect("a good registry");
-        assert!(!format!("{config:?}").contains("geheim"), "{keys}");
-        let form = config.sources[0].format.form();
-        assert_eq!(form.name(), format);
+    let by_file = format!("username = \"me\", password_file = \"{}\"", file.display());
+    for (format, user) in
+        [("avro", "username = \"me\", password_env = \"PASSWORD\""), ("protobuf", &*by_file)]
+    {
+        let toml = source_with_registry(format, &format!("{REGISTRY}, {user}")) + SOME_MAP;
+        let config = load(&toml, &[("PASSWORD", "geheim")], &[]).expect("a good registry");
+        assert!(!format!("{config:?}").contains("geheim"), "{user}");
+        assert_eq!(config.sources[0].format.form().name(), format);
     }
-    let map = "\n[source.kafka.map]\nmetric = \"m\"\nvalue = \"v\"";
-    load(&(registry("avro", url) + map), &env, &[]).expect("a good map");
-    let without = "needs a password: password_env or password_file";
-    let both = format!("password_env = \"PASSWORD\", password_file = \"{file}\"");
-    for (toml, key, told) in [
+    load(&source_with_registry("avro", REGISTRY), &[], &[]).expect("it needs no password");
+}
+
+#[test]
+fn a_schema_registry_belongs_to_formats_with_schemas_and_must_be_usable() {
+    let user = |keys: &str| source_with_registry("avro", &format!("{REGISTRY}, {keys}"));
+    let url = |url: &str| source_with_registry("avro", &format!("url = \"{url}\""));
+    for (toml, told) in [
+        (source_with("format = \"avro\""), "registry is missing: format = \"avro\" needs one"),
         (
-            source("format = \"avro\""),
-            "registry",
-            "is missing: format = \"avro\" needs one".to_owned(),
+            source_with_registry("json", REGISTRY),
+            "registry is for format = \"avro\" or \"protobuf\", not for \"json\"",
+        ),
+        (source_with_registry("avro", ""), "registry.url is missing"),
+        (url("r:1"), "registry.url must be an address such as https://registry.example/base"),
+        (
+            url("https://me:geheim@r.example"),
+            "registry.url must not have a name or a password: they are keys of their own",
         ),
         (
-            registry("json", url),
-            "registry",
-            "is for format = \"avro\" or \"protobuf\", not for \"json\"".to_owned(),
-        ),
-        (registry("avro", ""), "registry.url", "is missing".to_owned()),
-        (
-            registry("avro", "url = \"r.example\""),
-            "registry.url",
-            "must be an address such as https://registry.example/base".to_owned(),
+            user("username = \"me\""),
+            "registry.username needs a password: password_env or password_file",
         ),
         (
-            registry("avro", "url = \"https://me:geheim@r.example\""),
-            "registry.url",
-            "must not have a name or a password: they are keys of their own".to_owned(),
+            user("password_env = \"PASSWORD\""),
+            "registry.username is missing, and there is a password",
         ),
         (
-            registry("avro", &format!("{url}, username = \"me\"")),
-            "registry.username",
-            without.to_owned(),
+            user("username = \"me\", password_env = \"geheim\""),
+            "registry.password_env names a variable that is not set",
         ),
         (
-            registry("avro", &format!("{url}, password_env = \"PASSWORD\"")),
-            "registry.username",
-            "is missing, and there is a password".to_owned(),
+            user("username = \"me\", password_env = \"PASSWORD\", password_file = \"f\""),
+            "registry.password_file cannot be used together with password_env",
         ),
         (
-            registry("avro", &format!("{url}, username = \"me\", password_env = \"geheim\"")),
-            "registry.password_env",
-            "names a variable that is not set".to_owned(),
+            user("username = \"me\", password_file = \"/no/such\""),
+            "registry.password_file cannot be read: No such file or directory (os error 2)",
         ),
+        (user("ca = \"/dev/null\""), "registry.ca has no certificate in PEM"),
         (
-            registry("avro", &format!("{url}, username = \"me\", {both}")),
-            "registry.password_file",
-            "cannot be used together with password_env".to_owned(),
-        ),
-        (
-            registry("avro", &format!("{url}, username = \"me\", password_file = \"/no/such\"")),
-            "registry.password_file",
-            "cannot be read: No such file or directory (os error 2)".to_owned(),
-        ),
-        (
-            registry("avro", &format!("{url}, ca = \"{file}\"")),
-            "registry.ca",
-            "has no certificate in PEM".to_owned(),
-        ),
-        (
-            source("format = \"number\"") + map,
-            "map",
-            "is for format = \"json\", \"avro\" or \"protobuf\", not for \"number\"".to_owned(),
+            source_with("format = \"number\"") + SOME_MAP,
+            "map is for format = \"json\", \"avro\" or \"protobuf\", not for \"number\"",
         ),
     ] {
-        let found = problems(&toml, &env, &[]);
-        assert_eq!(found, [format!("source.kafka.\"n\".{key} {told}")], "{toml}");
+        let found = problems(&toml, &[("PASSWORD", "geheim")], &[]);
+        assert_eq!(found, [format!("source.kafka.\"n\".{told}")], "{toml}");
     }
 }
 

@@ -13,6 +13,7 @@ mod percentiles;
 mod problem;
 mod retention;
 mod rules;
+mod secret_file;
 mod section;
 mod settings;
 mod sinks;

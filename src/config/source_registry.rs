@@ -1,7 +1,6 @@
 //! `[source.kafka.registry]`
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,10 +8,8 @@ use tidewatch_connectors::decode::MessageForm;
 use tidewatch_connectors::decode::record::Schemas;
 use tidewatch_connectors::registry::{Password, RegistryConfig, RegistrySource};
 
+use crate::config::secret_file::read_secret;
 use crate::config::section::Section;
-
-/// A password is shorter.
-const PASSWORD_BYTES_MAX: usize = 64 << 10;
 
 /// The registry that a source's section has; `None` where it has none that can be asked, which is noted.
 pub(crate) fn read_registry(
@@ -64,7 +61,7 @@ fn read_user(
     });
     let variable = section.secret("password_env", "the name of a variable of the environment");
     let file = section.parsed("password_file", "", "a file with the password", |path| {
-        (!path.is_empty()).then(|| PathBuf::from(path))
+        (!path.is_empty()).then(|| path.to_owned())
     });
     let password = match (variable, file) {
         (Some(_), Some(_)) => {
@@ -79,17 +76,10 @@ fn read_user(
                 return None;
             }
         },
-        (None, Some(file)) => match fs::read_to_string(&file) {
-            // Editors and `echo` end a line.
-            Ok(text) if text.len() <= PASSWORD_BYTES_MAX => {
-                Some(text.trim_end_matches(['\n', '\r']).to_owned())
-            }
-            Ok(_) => {
-                section.problem("password_file", "is too long for a password");
-                return None;
-            }
-            Err(error) => {
-                section.problem("password_file", format!("cannot be read: {error}"));
+        (None, Some(file)) => match read_secret(&file) {
+            Ok(password) => Some(password),
+            Err(why) => {
+                section.problem("password_file", why);
                 return None;
             }
         },

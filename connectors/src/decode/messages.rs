@@ -382,8 +382,10 @@ pub fn decode_line_messages(
     taken
 }
 
-/// Decodes messages that are not lines into `out`, whose former content is dropped. Of every bad message the
-/// first refusal is told: no further one is begun once as many are kept as can be, and none whose schema is not known yet.
+/// Decodes messages that are not lines into `out`, whose former content is dropped.
+///
+/// Of every bad message the first refusal is told: no further one is begun once as many are kept as can be, and none whose
+/// schema is not known yet.
 ///
 /// Numbers of items are those of their messages, from 0; [`SeriesOptions::samples_max`] is for each message.
 ///

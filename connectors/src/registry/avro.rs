@@ -26,7 +26,7 @@ pub(super) fn compile(text: &str, references: &[String]) -> Result<AvroSchema, S
         types.add(one, None)?;
     }
     let root = types.add(&schema, None)?;
-    let named = |kind: Option<AvroType>| kind.ok_or_else(|| "a type is named and not defined");
+    let named = |kind: Option<AvroType>| kind.ok_or("a type is named and not defined");
     let all: Result<Vec<_>, _> = types.types.into_iter().map(named).collect();
     Ok(AvroSchema { types: all?, root })
 }

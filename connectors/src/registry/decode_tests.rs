@@ -307,7 +307,10 @@ fn damaged_records_of_avro_fit_for_us_where_they_do_for_others() {
                 fitting += 1;
             }
             Ok(_) => {
-                assert!(!fits, "input {input}: {bytes:02x?} has bytes behind its end, and {rows:?}")
+                assert!(
+                    !fits,
+                    "input {input}: {bytes:02x?} has bytes behind its end, and {rows:?}"
+                );
             }
             Err(error) => {
                 let is_text = error.to_string().to_lowercase().contains("utf");

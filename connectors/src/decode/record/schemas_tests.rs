@@ -51,8 +51,10 @@ impl Set {
 
     /// How many messages of these schemas are ready; nothing where the first one waits.
     fn ready(&self, ids: impl IntoIterator<Item = u32>) -> Option<usize> {
-        let payloads: Vec<_> =
-            ids.into_iter().map(|id| [&[0][..], &id.to_be_bytes()].concat()).collect();
+        let payloads: Vec<_> = ids
+            .into_iter()
+            .map(|id| [vec![0], id.to_le_bytes().into_iter().rev().collect()].concat())
+            .collect();
         self.schemas.ready(payloads.iter().map(Vec::as_slice), &|| self.now.get()).ok()
     }
 
