@@ -253,8 +253,9 @@ fn schemas_that_refer_to_others_are_read_with_them() {
     // Names have two bytes, and a record is followed by that which it contains.
     let f = |value: f64| value.to_le_bytes().to_vec();
     let open = [vec![2, b'a', 2], vec![2, b'b', 2], vec![2, b'c', 0], f(3.0), f(2.0), f(1.0)];
-    let (rows, refused) =
-        decoded(&format, &[open.concat(), [&[2, b'a', 2].repeat(1_000)[..], &[0]].concat()]);
+    // The same a hundred times deep: good, and more than is followed.
+    let deep = [[2, b'a', 2].repeat(99), vec![2, b'a', 0], f(0.0).repeat(100)];
+    let (rows, refused) = decoded(&format, &[open.concat(), deep.concat()]);
     assert_eq!(rows, ["a{} 3 @5"]);
     assert_eq!(refused, ["1: bytes do not fit the message's schema (id 7)"]);
 }
