@@ -216,7 +216,7 @@ impl Source for StoppedSource {
     }
 
     fn offsets(&self) -> Vec<OffsetRow> {
-        offset_rows(self.stopped.offsets())
+        offset_rows(&self.stopped.offsets())
     }
 
     fn alerts(&self) -> Vec<AlertRow> {
@@ -250,7 +250,7 @@ impl Source for EngineSource {
     }
 
     fn offsets(&self) -> Vec<OffsetRow> {
-        offset_rows(self.engine.offsets())
+        offset_rows(&self.engine.offsets())
     }
 
     fn alerts(&self) -> Vec<AlertRow> {
@@ -270,13 +270,17 @@ impl Source for EngineSource {
     }
 }
 
-fn offset_rows(stored: Vec<StoredOffsets>) -> Vec<OffsetRow> {
-    let rows = stored.into_iter().map(|stored| OffsetRow {
-        source: stored.partition.source().to_owned(),
-        topic: stored.partition.topic().to_owned(),
-        partition: stored.partition.partition(),
-        topic_id: stored.topic_id,
-        next_offset: stored.next_offset,
+fn offset_rows(stored: &[StoredOffsets]) -> Vec<OffsetRow> {
+    let rows = stored.iter().flat_map(|stored| {
+        stored.ranges().iter().map(|range| OffsetRow {
+            source: stored.partition.source().to_owned(),
+            topic: stored.partition.topic().to_owned(),
+            partition: stored.partition.partition(),
+            topic_id: range.topic_id,
+            first_offset: range.first_offset,
+            next_offset: range.next_offset,
+            lsn: range.lsn,
+        })
     });
     rows.collect()
 }

@@ -251,7 +251,10 @@ fn properties(port: u16, control: u16) -> String {
          share.coordinator.state.topic.min.isr=1\n\
          auto.create.topics.enable=false\n\
          broker.session.timeout.ms=3000\n\
-         broker.heartbeat.interval.ms=500\n"
+         broker.heartbeat.interval.ms=500\n\
+         offsets.topic.num.partitions=4\n\
+         group.initial.rebalance.delay.ms=0\n\
+         group.min.session.timeout.ms=1000\n"
     )
 }
 

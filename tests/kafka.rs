@@ -37,7 +37,7 @@ pub(crate) fn source(home: &Home, broker: &str, keys: &str) -> PathBuf {
 }
 
 /// The sample number `number`, as JSON: a series per number modulo 64, and a value that says which it is.
-fn sample(number: u64) -> String {
+pub(crate) fn sample(number: u64) -> String {
     let (series, time) = (number % 64, 1_700_000_000 + number / 64);
     format!(
         "{{\"metric\":\"load\",\"time\":{time},\"value\":{}.5,\"labels\":{{\"series\":\"s{series}\"}}}}",
@@ -45,7 +45,7 @@ fn sample(number: u64) -> String {
     )
 }
 
-fn partition(number: u64) -> i32 {
+pub(crate) fn partition(number: u64) -> i32 {
     i32::try_from(number % 64).unwrap() % PARTITIONS
 }
 
@@ -56,7 +56,7 @@ fn row_hash(series: &str, second: u64, value: f64) -> u64 {
 }
 
 /// Count, sum of values and sum of hashes of what was sent.
-fn sent(messages: u64) -> (u64, f64, u64) {
+pub(crate) fn sent(messages: u64) -> (u64, f64, u64) {
     (0..messages).fold((0, 0.0, 0), |(count, sum, hash), number| {
         let value = f64::from(u32::try_from(number % 1_000).unwrap()) + 0.5;
         let row = row_hash(&format!("s{}", number % 64), 1_700_000_000 + number / 64, value);
@@ -65,7 +65,7 @@ fn sent(messages: u64) -> (u64, f64, u64) {
 }
 
 /// The same of what is stored, by arrivals: what is there twice counts twice.
-fn stored(server: &Server) -> (u64, f64, u64) {
+pub(crate) fn stored(server: &Server) -> (u64, f64, u64) {
     let rows = server.sql("SELECT count(*) AS n, sum(value) AS s FROM tidewatch.arrivals");
     let (count, sum) = (rows[0]["n"].as_u64().unwrap(), rows[0]["s"].as_f64().unwrap_or(0.0));
     let mut hash = 0_u64;
@@ -100,7 +100,7 @@ pub(crate) fn wait(server: &Server, what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// What health says of the sources.
-fn health(server: &Server) -> Value {
+pub(crate) fn health(server: &Server) -> Value {
     let health = server.get("/api/v1/health").json();
     let components = health["components"].as_array().unwrap();
     components.iter().find(|part| part["name"] == "sources").unwrap().clone()
@@ -111,7 +111,10 @@ pub(crate) fn counter(server: &Server, name: &str) -> u64 {
 }
 
 fn next_offsets(server: &Server) -> Vec<u64> {
-    let rows = server.sql("SELECT next_offset FROM tidewatch.offsets ORDER BY topic, partition");
+    let rows = server.sql(
+        "SELECT last_value(next_offset ORDER BY lsn) AS next_offset FROM tidewatch.offsets \
+         GROUP BY topic, partition ORDER BY topic, partition",
+    );
     rows.iter().map(|row| row["next_offset"].as_u64().unwrap()).collect()
 }
 

@@ -13,6 +13,7 @@ mod instruments;
 mod kafka;
 mod kafka_alerts;
 mod kafka_formats;
+mod kafka_groups;
 mod kafka_schemas;
 mod kafka_tls;
 mod keys;

@@ -2,15 +2,17 @@ use std::fmt::Write;
 
 use tidewatch_env::{OpenMode, Rng, SimClock, SimDisk};
 use tidewatch_metrics::{SampleBatch, SeriesKey, SeriesRef, UnixNanos};
-use tidewatch_segments::SegmentsInstruments;
+use tidewatch_segments::{Letter, LetterEnd, LetterId, SegmentsInstruments};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
 use super::*;
 use crate::flusher::{FrozenShard, SegmentWriter};
 use crate::instruments::{OutboxInstruments, ShardInstruments};
+use crate::letters::KeptLetters;
 use crate::opened::Opened;
 use crate::shard::{Shard, ShardRows};
+use crate::sources::{SourceOffsets, SourcePartition};
 
 /// A merge asks whether to go on several times, and has written row groups by then.
 const ROWS: u64 = 60_000;
@@ -176,6 +178,40 @@ fn a_budget_drops_the_oldest_files_as_many_as_it_takes_and_says_so() {
         let counted = compactor.instruments.rows_erased.get_or_create(&why).get();
         assert_eq!(counted, ROWS * dropped.len() as u64);
     }
+}
+
+#[test]
+fn what_was_done_with_letters_is_forgotten_with_their_file() {
+    let mut directory = Directory::new();
+    directory.config.letters.letters_max = 1;
+    let letters = Arc::clone(&directory.shared.letters);
+    let partition = SourcePartition::new("main", "metrics", 3).unwrap();
+    for offset in [4, 5] {
+        let letter = Letter {
+            offset,
+            time: None,
+            reason: "not valid JSON".into(),
+            payload: (*b"{").into(),
+            key: None,
+            bytes: 1,
+        };
+        let lsn = directory.lsn.next();
+        let offsets = SourceOffsets::new(partition.clone(), 7, (offset, offset)).unwrap();
+        let (letters, received) = (Arc::clone(&letters), UnixNanos::default());
+        KeptLetters { letters: Arc::clone(&letters), received, kept: vec![letter] }
+            .hold(lsn, &offsets);
+        letters.claim(&[LetterId { lsn, offset }], LetterEnd::Dropped).0.hold(lsn);
+        directory.flush(0);
+    }
+    let ends = || letters.tail(Lsn::new(1), Lsn::new(9)).unwrap().ends.len();
+    let files = || {
+        let manifest = directory.shared.published.manifest();
+        manifest.files_of(FileKind::DeadLetters).count()
+    };
+    assert_eq!((files(), ends()), (2, 2));
+    let compactor = directory.compactor(u64::MAX);
+    while compactor.step(false, &mut |_| true).unwrap() == Step::Done {}
+    assert_eq!((files(), ends()), (1, 1));
 }
 
 #[test]

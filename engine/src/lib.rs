@@ -80,7 +80,9 @@ pub use salvage::{
     CutLog, DamagedCheckpoint, DamagedDelta, DamagedLogFile, LeftOutRecord, LostRows, LostSegment,
     MissingRecords, SalvageReport,
 };
-pub use sources::{SourceClaim, SourceOffsets, SourcePartition, Sources, StoredOffsets};
+pub use sources::{
+    SourceClaim, SourceOffsets, SourcePartition, Sources, StoredOffsets, StoredRange,
+};
 pub use stopped::Stopped;
 pub use turn::Turn;
 pub use verify::{Verdict, VerifyConfig, VerifyReport, verify};

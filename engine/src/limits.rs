@@ -18,6 +18,8 @@ pub const OUTBOX_MESSAGES_MAX: usize = 100_000;
 pub const LANE_SAMPLES_KEPT_MAX: usize = 65_536;
 /// Clients whose series are counted.
 pub const CLIENTS_COUNTED_MAX: usize = 256;
+/// Ranges of offsets that are kept of each; older ones are forgotten.
+pub const STORED_RANGES_MAX: usize = 256;
 /// Partitions of sources whose offsets are kept; a checkpoint has all of them.
 pub const SOURCE_PARTITIONS_MAX: usize = 16_384;
 /// Bytes of messages that one source gathers; beyond, it fetches no more until some are stored.

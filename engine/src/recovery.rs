@@ -156,7 +156,7 @@ impl<'a> Scan<'a> {
                 self.letters.restore(lsn, &samples);
                 // The checkpoint has those of records up to its position.
                 if let Some(offsets) = samples.source.filter(|_| lsn > self.base.position.0) {
-                    self.sources.hold(&offsets);
+                    self.sources.hold(&offsets, lsn);
                 }
                 if let Some(key) = samples.key.filter(|_| lsn > self.filed) {
                     self.keys.restore(lsn, key);

@@ -88,7 +88,7 @@ impl Stopped {
                 Some(LogRecord::Samples(samples)) => {
                     shared.letters.restore(last, &samples);
                     if let Some(offsets) = &samples.source {
-                        opened.sources.hold(offsets);
+                        opened.sources.hold(offsets, last);
                     }
                 }
                 Some(_) | None => {}

@@ -9,7 +9,7 @@ mod options;
 mod producer;
 mod producer_error;
 
-pub use context::Context;
+pub use context::{Context, Rebalance};
 pub use names::{are_brokers, is_topic};
 pub use options::{KafkaOption, OptionError, OptionRules};
 pub use producer::{ACKNOWLEDGED_MAX, KafkaProducer, PRODUCER_RULES, Record};

@@ -320,14 +320,16 @@ impl Source for World {
     }
 
     fn offsets(&self) -> Vec<OffsetRow> {
-        let row = |partition, next_offset| OffsetRow {
+        let row = |partition, first_offset, next_offset, lsn| OffsetRow {
             source: "main".to_owned(),
             topic: "metrics".to_owned(),
             partition,
             topic_id: u128::from(partition) << 100,
+            first_offset,
             next_offset,
+            lsn: Lsn::new(lsn),
         };
-        vec![row(0, 7), row(1, 1 << 40)]
+        vec![row(0, 0, 5, 3), row(0, 6, 7, 9), row(1, 1 << 40, 1 << 40, 0)]
     }
 
     fn alerts(&self) -> Vec<AlertRow> {

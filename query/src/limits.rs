@@ -26,7 +26,7 @@ pub const FUNCTION_BYTES_MAX: usize = 64 << 20;
 /// Elements that one call of a function may work through for one batch of rows.
 pub const FUNCTION_WORK_MAX: usize = 1 << 28;
 /// Bytes of the variable part of one row that goes into a join, `unnest` or a window.
-pub const WIDE_ROW_BYTES_MAX: usize = 64 << 10;
+pub const WIDE_ROW_BYTES_MAX: usize = 16 << 10;
 /// Bytes that `unnest` may make of the rows that it takes at once.
 pub const UNNEST_BYTES_MAX: usize = 32 << 20;
 /// Buckets that one call of `time_buckets` makes.

@@ -44,7 +44,7 @@ pub trait Source: Send + Sync + Debug {
     fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>>;
 }
 
-/// A row of `tidewatch.offsets`: how far one partition of a source is stored.
+/// A row of `tidewatch.offsets`: offsets of one partition of a source that are stored without a break.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetRow {
     /// The source's configured name.
@@ -55,8 +55,12 @@ pub struct OffsetRow {
     pub partition: u32,
     /// The topic's id; 0 where it is not known.
     pub topic_id: u128,
-    /// The offset after that of the last message that is stored.
+    /// The first offset; the same as the next one where it is not known.
+    pub first_offset: u64,
+    /// The offset after the last one.
     pub next_offset: u64,
+    /// The record of the last one; 0 where it is not known.
+    pub lsn: Lsn,
 }
 
 /// A row of `tidewatch.wal_segments`: one file of the log.

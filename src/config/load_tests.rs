@@ -504,14 +504,14 @@ fn sources_are_checked_with_everything_else_and_their_secrets_are_never_shown() 
     let found = problems(&twice, &[("KAFKA_PASSWORD", "hunter2")], &[]);
     assert_eq!(found, ["source.kafka has two entries with the name \"main\""]);
     let toml = "[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a b\"]\nformat = \"xml\"\n\
-                mode = \"group\"\nstart = \"now\"\non_bad_record = \"keep\"\noptions = { \"a\" = 1 }\n\
+                mode = \"both\"\nstart = \"now\"\non_bad_record = \"keep\"\noptions = { \"a\" = 1 }\n\
                 options_env = { \"b\" = \"NOBODY\" }\n[[source.kafka]]\nname = \"m\"\nbrokers = \"a:1\"\n\
                 topics = [\"a\"]\noptions = { \"fetch.min.byte\" = \"1\" }\n[[source.nats]]\n";
     let found = problems(toml, &[], &[]);
     let starts = [
         "source.kafka.\"n\".topics cannot be used: \"a b\" is no name of a topic",
         "source.kafka.\"n\".format is \"xml\", but must be \"json\", \"line_protocol\", \"remote_write\", \"number\", \"otlp\", \"avro\" or \"protobuf\"",
-        "source.kafka.\"n\".mode is \"group\", but must be \"exclusive\"",
+        "source.kafka.\"n\".mode is \"both\", but must be \"exclusive\" (one reader, all partitions) or \"group\"",
         "source.kafka.\"n\".start is \"now\", but must be \"earliest\", \"latest\" or a time",
         "source.kafka.\"n\".on_bad_record is \"keep\", but must be \"dlq\", \"skip\" or \"stop\"",
         "source.kafka.\"n\".options.a is 1, but must be a text in quotes",
@@ -522,6 +522,21 @@ fn sources_are_checked_with_everything_else_and_their_secrets_are_never_shown() 
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for start in starts {
         assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_group_is_named_with_its_mode_and_not_without() {
+    let source = "[[source.kafka]]\nname = \"n\"\nbrokers = \"a:1\"\ntopics = [\"a\"]\n";
+    let member = format!("{source}mode = \"group\"\ngroup = \"g\"\n");
+    let loaded = load(&member, &[], &[]).expect("a member of a group");
+    assert_eq!(loaded.sources[0].group.as_deref(), Some("g"));
+    for (keys, why) in [
+        ("mode = \"group\"\n", "must be given with mode = \"group\""),
+        ("group = \"g\"\n", "has no meaning without mode = \"group\""),
+    ] {
+        let found = problems(&format!("{source}{keys}"), &[], &[]);
+        assert_eq!(found, [format!("source.kafka.\"n\".group {why}")]);
     }
 }
 

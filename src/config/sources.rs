@@ -63,8 +63,7 @@ fn read_source(section: &mut Section<'_>, env: &BTreeMap<String, String>) -> Opt
     let db = section.parsed("db", "default", "a database", |text| Some(text.to_owned()));
     let format = read_format(section, env);
     let header_labels = read_header_labels(section);
-    let exclusive = |text: &str| (text == "exclusive").then_some(());
-    section.parsed("mode", "exclusive", "\"exclusive\": one reader, all partitions", exclusive);
+    let group = read_group(section);
     let limits = "\"earliest\", \"latest\" or a time such as \"2026-11-20T12:00:00Z\"";
     let start = section.parsed("start", "earliest", limits, start);
     let limits = "\"dlq\", \"skip\" or \"stop\"";
@@ -79,6 +78,7 @@ fn read_source(section: &mut Section<'_>, env: &BTreeMap<String, String>) -> Opt
         name: name?,
         brokers: brokers?,
         topics,
+        group,
         db: db.unwrap_or_else(|| "default".to_owned()),
         format: format.unwrap_or_else(|| MessageForm::Json.into()),
         header_labels,
@@ -87,6 +87,23 @@ fn read_source(section: &mut Section<'_>, env: &BTreeMap<String, String>) -> Opt
         options,
     };
     (section.problem_count() == problems).then_some(config)
+}
+
+fn read_group(section: &mut Section<'_>) -> Option<String> {
+    let limits = "\"exclusive\" (one reader, all partitions) or \"group\"";
+    let is_member = section.parsed("mode", "exclusive", limits, |text| match text {
+        "exclusive" => Some(false),
+        "group" => Some(true),
+        _ => None,
+    });
+    let group = section
+        .parsed("group", "", "the name of a group of consumers", |text| Some(text.to_owned()));
+    match (is_member.unwrap_or(false), &group) {
+        (true, None) => section.problem("group", "must be given with mode = \"group\""),
+        (false, Some(_)) => section.problem("group", "has no meaning without mode = \"group\""),
+        _ => {}
+    }
+    group
 }
 
 fn read_topics(section: &mut Section<'_>) -> Vec<TopicChoice> {

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError as NativeError;
 use rdkafka::{Offset, TopicPartitionList};
 use tidewatch_kafka::Context;
 use tidewatch_metrics::UnixNanos;
 
 use crate::kafka::config::KafkaConfig;
-use crate::kafka::error::KafkaError;
+use crate::kafka::error::{KafkaError, refused};
 use crate::kafka::fetch_queue::{FetchQueue, Fetched};
 use crate::kafka::topic_ids::topic_ids;
 use crate::kafka::topics::TopicChoice;
@@ -44,11 +43,12 @@ pub struct Watermarks {
 #[derive(Debug)]
 pub struct KafkaClient {
     /// Before the consumer, which lives at least as long.
-    queue: FetchQueue,
+    pub(super) queue: FetchQueue,
     consumer: Consuming,
     topics: Vec<TopicChoice>,
     /// Whether brokers tell ids of topics, as far as is known.
     has_ids: bool,
+    is_member: bool,
 }
 
 /// The consumer, which has no `Debug` of its own.
@@ -57,6 +57,12 @@ struct Consuming(Arc<BaseConsumer<Context>>);
 impl std::fmt::Debug for Consuming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Consuming").field(self.0.context()).finish()
+    }
+}
+
+impl Drop for KafkaClient {
+    fn drop(&mut self) {
+        self.consumer.0.context().leave();
     }
 }
 
@@ -69,13 +75,26 @@ impl KafkaClient {
         let native = config.native();
         let consumer = BaseConsumer::from_config_and_context(&native, Context::default());
         let consumer = Arc::new(consumer.map_err(|error| KafkaError::Client(Box::new(error)))?);
-        let queue = FetchQueue::new(Arc::clone(&consumer), config.header_labels.clone());
+        let is_member = config.group.is_some();
+        let labels = config.header_labels.clone();
+        let queue = FetchQueue::new(Arc::clone(&consumer), labels, is_member);
         Ok(Self {
             queue,
             consumer: Consuming(consumer),
             topics: config.topics.clone(),
             has_ids: true,
+            is_member,
         })
+    }
+
+    /// Whether it shares partitions with others: it may start those only that were assigned to it.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.is_member
+    }
+
+    pub(super) fn consumer(&self) -> &BaseConsumer<Context> {
+        &self.consumer.0
     }
 
     /// The chosen topics that there are, in the order of their names.
@@ -189,16 +208,13 @@ impl KafkaClient {
     pub fn trouble(&self) -> Option<String> {
         let consumer = &self.consumer.0;
         // What librdkafka tells waits in its queue until it is asked for; the context keeps it.
-        while consumer.poll(Duration::ZERO).is_some() {}
+        // A member asks for rebalances all the time.
+        while !self.is_member && consumer.poll(Duration::ZERO).is_some() {}
         consumer.context().trouble()
     }
 }
 
-fn refused(asked: &'static str) -> impl Fn(NativeError) -> KafkaError {
-    move |source| KafkaError::Request { asked, source: Box::new(source) }
-}
-
 /// Kafka numbers partitions with i32; one beyond is refused by librdkafka.
-fn number(partition: u32) -> i32 {
+pub(super) fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(-1)
 }

@@ -34,7 +34,23 @@ const RULES: OptionRules = OptionRules {
     ],
 };
 
-const NO_GROUP: &str = "has no meaning: partitions are not shared";
+/// What options say of a member of a group.
+const MEMBER_RULES: OptionRules = OptionRules {
+    defaults: RULES.defaults,
+    fixed: &[
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("enable.partition.eof", "false"),
+        ("group.protocol", "classic"),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+    ],
+    why_fixed: "is not for others to set: partitions change hands one by one, and offsets are \
+                committed once they are durable",
+    refused: &[("group.id", "is set by group")],
+};
+
+const NO_GROUP: &str = "has no meaning without mode = \"group\": partitions are not shared";
 
 /// Where a partition begins that was never read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +85,8 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// The topics.
     pub topics: Vec<TopicChoice>,
+    /// The group whose members share the partitions; `None` where they are all read here.
+    pub group: Option<String>,
     /// The database.
     pub db: String,
     /// What messages hold.
@@ -121,8 +139,11 @@ impl KafkaConfig {
             let message = format!("must have at most {SERIES_LABELS_MAX} entries");
             note("labels_from_headers", &message);
         }
+        if self.group.as_ref().is_some_and(|group| !(1..=249).contains(&group.len())) {
+            note("group", "must have 1 to 249 bytes");
+        }
         for option in &self.options {
-            if let Err(error) = RULES.check(option) {
+            if let Err(error) = self.rules().check(option) {
                 note("options", &format!("cannot be used: {error}"));
             }
         }
@@ -131,7 +152,15 @@ impl KafkaConfig {
 
     /// What librdkafka is told.
     pub(crate) fn native(&self) -> ClientConfig {
-        RULES.native(&self.brokers, &self.options)
+        let mut native = self.rules().native(&self.brokers, &self.options);
+        if let Some(group) = &self.group {
+            native.set("group.id", group);
+        }
+        native
+    }
+
+    fn rules(&self) -> OptionRules {
+        if self.group.is_some() { MEMBER_RULES } else { RULES }
     }
 }
 
@@ -149,6 +178,7 @@ mod tests {
             name: "main".to_owned(),
             brokers: "127.0.0.1:9092".to_owned(),
             topics: vec![TopicChoice::parse("metrics").unwrap()],
+            group: None,
             db: "default".to_owned(),
             format: MessageForm::Json.into(),
             header_labels: Vec::new(),
@@ -183,6 +213,25 @@ mod tests {
             };
             assert!(message.contains(told), "{message}");
         }
+    }
+
+    #[test]
+    fn a_member_of_a_group_may_be_a_static_one_and_commits_nothing_by_itself() {
+        let mut config = config(&[("group.instance.id", "one"), ("session.timeout.ms", "6000")]);
+        assert_eq!(config.problems().len(), 1, "a static member of nothing");
+        config.group = Some("g".to_owned());
+        assert_eq!(config.problems(), []);
+        let native = config.native();
+        assert_eq!(native.get("group.id"), Some("g"));
+        assert_eq!(native.get("group.instance.id"), Some("one"));
+        assert_eq!(native.get("enable.auto.commit"), Some("false"));
+        native.create_native_config().unwrap();
+        for option in ["group.id", "partition.assignment.strategy", "group.protocol"] {
+            config.options = vec![KafkaOption { name: option.to_owned(), value: "x".to_owned() }];
+            assert_eq!(config.problems().len(), 1, "{option}");
+        }
+        config.group = Some(String::new());
+        assert_eq!(config.problems()[0].field, "group");
     }
 
     #[test]

@@ -34,3 +34,7 @@ pub enum KafkaError {
         topic: String,
     },
 }
+
+pub(super) fn refused(asked: &'static str) -> impl Fn(NativeError) -> KafkaError {
+    move |source| KafkaError::Request { asked, source: Box::new(source) }
+}

@@ -5,7 +5,9 @@
 //! - `queue` and all of `topics` were made by `consumer`'s client and not destroyed; they go before the client.
 //! - Every message that librdkafka hands out is destroyed once, by [`FetchQueue::fetch`], and nothing of it
 //!   is kept beyond that.
-//! - A partition is in `started` from its start to its stop; it is started once at a time.
+//! - A partition is in `started` from its start to its stop; it is started once at a time. A member of a group keeps it there
+//!   until it gives it up: a stop pauses it.
+//! - A member's partition is forwarded to `queue` before it is assigned, so that no message of it takes another way.
 //! - Only one thread uses all of it: the raw pointers see to that.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,14 +19,19 @@ use std::time::Duration;
 
 use rdkafka::bindings as native;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as NativeError;
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
 use tidewatch_kafka::Context;
 
 use crate::decode::{Incoming, MessageLabels, Precision};
-use crate::kafka::client::Watermarks;
-use crate::kafka::error::KafkaError;
+use crate::kafka::client::{Watermarks, number};
+use crate::kafka::error::{KafkaError, refused};
 use crate::kafka::headers::{self, HeaderLabel};
+use crate::kafka::member::list;
 
+/// A partition that is read already gets so much time to begin anew.
+const SEEK_MAX: Duration = Duration::from_secs(2);
 /// Messages that are taken from the queue at once.
 const FETCH_MESSAGES_MAX: usize = 10_000;
 
@@ -66,6 +73,7 @@ pub(crate) struct FetchQueue {
     /// Reused from message to message.
     labels: MessageLabels,
     consumer: Arc<BaseConsumer<Context>>,
+    is_member: bool,
 }
 
 impl fmt::Debug for FetchQueue {
@@ -80,6 +88,7 @@ impl FetchQueue {
     pub(crate) fn new(
         consumer: Arc<BaseConsumer<Context>>,
         header_labels: Vec<HeaderLabel>,
+        is_member: bool,
     ) -> Self {
         // SAFETY: the client lives as long as `consumer`, which is kept.
         let queue = unsafe { native::rd_kafka_queue_new(consumer.client().native_ptr()) };
@@ -93,6 +102,7 @@ impl FetchQueue {
             header_labels,
             labels: MessageLabels::default(),
             consumer,
+            is_member,
         }
     }
 
@@ -104,17 +114,22 @@ impl FetchQueue {
         partition: i32,
         offset: u64,
     ) -> Result<(), KafkaError> {
-        self.stop(topic, partition);
-        let refused = |problem: String| KafkaError::Partition {
+        if !self.is_member {
+            self.stop(topic, partition);
+        }
+        let unread = |problem: String| KafkaError::Partition {
             topic: topic.to_owned(),
             partition: u32::try_from(partition).unwrap_or_default(),
             problem,
         };
         let Ok(offset) = i64::try_from(offset) else {
-            return Err(refused("its offset is beyond 63 bits".to_owned()));
+            return Err(unread("its offset is beyond 63 bits".to_owned()));
         };
+        if self.is_member {
+            return self.start_as_member((topic, partition), offset).map_err(unread);
+        }
         let handle = self.topic(topic)?;
-        start(handle, (partition, offset), self.queue).map_err(refused)?;
+        start(handle, (partition, offset), self.queue).map_err(unread)?;
         self.started.insert((topic.to_owned(), partition));
         Ok(())
     }
@@ -122,6 +137,13 @@ impl FetchQueue {
     /// Has a partition not read any more.
     #[expect(unsafe_code, reason = "rdkafka reads partitions for groups only")]
     pub(crate) fn stop(&mut self, topic: &str, partition: i32) {
+        if self.is_member {
+            if self.started.contains(&(topic.to_owned(), partition)) {
+                let paused = self.consumer.pause(&list([(topic, partition)].into_iter()));
+                debug_assert!(paused.is_ok(), "{paused:?}");
+            }
+            return;
+        }
         if !self.started.remove(&(topic.to_owned(), partition)) {
             return;
         }
@@ -129,6 +151,57 @@ impl FetchQueue {
         // SAFETY: the topic is not destroyed, and the partition was started.
         let stopped = unsafe { native::rd_kafka_consume_stop(handle.as_ptr(), partition) };
         debug_assert_eq!(stopped, 0, "a started partition can be stopped");
+    }
+
+    /// A partition that was assigned is read from `offset` on.
+    fn start_as_member(
+        &mut self,
+        (topic, partition): (&str, i32),
+        offset: i64,
+    ) -> Result<(), String> {
+        let consumer = Arc::clone(&self.consumer);
+        let refused = |error: NativeError| error.to_string();
+        if self.started.contains(&(topic.to_owned(), partition)) {
+            let at = Offset::Offset(offset);
+            consumer.seek(topic, partition, at, SEEK_MAX).map_err(refused)?;
+            let one = list([(topic, partition)].into_iter());
+            return consumer.resume(&one).map_err(refused);
+        }
+        self.forward(topic, partition)?;
+        let mut one = TopicPartitionList::new();
+        let added = one.add_partition_offset(topic, partition, Offset::Offset(offset));
+        added.map_err(refused)?;
+        consumer.incremental_assign(&one).map_err(refused)?;
+        self.started.insert((topic.to_owned(), partition));
+        Ok(())
+    }
+
+    /// Partitions of a member are not read any more: the answer to a rebalance.
+    pub(crate) fn give_up(&mut self, partitions: &[(&str, u32)]) -> Result<(), KafkaError> {
+        let numbered = partitions.iter().map(|(topic, partition)| (*topic, number(*partition)));
+        let given_up: Vec<_> = numbered
+            .filter(|(topic, partition)| self.started.remove(&((*topic).to_owned(), *partition)))
+            .collect();
+        let given_up = list(given_up.into_iter());
+        self.consumer.incremental_unassign(&given_up).map_err(refused("an end of partitions"))
+    }
+
+    /// Messages of a partition come through the queue, once there are any.
+    #[expect(unsafe_code, reason = "rdkafka has no queue for several partitions")]
+    fn forward(&self, topic: &str, partition: i32) -> Result<(), String> {
+        let name = CString::new(topic).map_err(|_nul| "its topic has no name".to_owned())?;
+        let client = self.consumer.client().native_ptr();
+        // SAFETY: the client lives, and the name ends with a NUL.
+        let of_partition =
+            unsafe { native::rd_kafka_queue_get_partition(client, name.as_ptr(), partition) };
+        if of_partition.is_null() {
+            return Err("librdkafka has no queue for it".to_owned());
+        }
+        // SAFETY: neither queue has been destroyed, and librdkafka keeps both as long as it forwards.
+        unsafe { native::rd_kafka_queue_forward(of_partition, self.queue.as_ptr()) };
+        // SAFETY: this handle is not used any more; the partition has its queue still.
+        unsafe { native::rd_kafka_queue_destroy(of_partition) };
+        Ok(())
     }
 
     /// Hands out what there is, or comes within `timeout`; gives how much.
@@ -147,8 +220,8 @@ impl FetchQueue {
             // SAFETY: librdkafka has filled in so many pointers to messages, which are destroyed only when
             // `message` is dropped.
             let parts = unsafe { &*message.0 };
-            if parts.rkt != topic.0 {
-                // The topics of messages are those of `topics`, whose names live as long.
+            // A member's topics may go with the last of their messages; others are those of `topics`.
+            if parts.rkt != topic.0 || self.is_member {
                 topic = (parts.rkt, name_of(parts.rkt));
             }
             let mut what = what(parts);
@@ -205,7 +278,9 @@ impl FetchQueue {
 impl Drop for FetchQueue {
     #[expect(unsafe_code, reason = "what librdkafka made it must destroy")]
     fn drop(&mut self) {
-        for (topic, partition) in self.started.clone() {
+        // A member leaves with the client, which answers the revocation.
+        let started = if self.is_member { BTreeSet::new() } else { self.started.clone() };
+        for (topic, partition) in started {
             self.stop(&topic, partition);
         }
         for handle in self.topics.values() {
@@ -294,7 +369,7 @@ fn name_of<'a>(topic: *mut native::rd_kafka_topic_t) -> &'a str {
     if topic.is_null() {
         return "";
     }
-    // SAFETY: topics of messages are those of the queue, which are destroyed with it.
+    // SAFETY: topics of messages live as long as these; others are those of the queue, and go with it.
     text_of(unsafe { native::rd_kafka_topic_name(topic) })
 }
 

@@ -41,6 +41,8 @@ pub struct KafkaInstruments {
     pub gaps: Family<SourceLabel, Counter>,
     /// `tidewatch_connectors_kafka_gap_messages_total`: offsets that were gone.
     pub gap_messages: Family<SourceLabel, Counter>,
+    /// `tidewatch_connectors_kafka_rebalances_total`: times that a group gave partitions or asked them back.
+    pub rebalances: Family<SourceLabel, Counter>,
     /// `tidewatch_connectors_kafka_lag_messages`: messages of a partition that are not stored yet.
     pub lag: Family<PartitionLabels, Gauge>,
 }
@@ -56,6 +58,11 @@ impl KafkaInstruments {
             ("tombstones", "Messages without a value", &self.tombstones),
             ("gaps", "Times that messages were gone before they were read", &self.gaps),
             ("gap_messages", "Messages that were gone before they were read", &self.gap_messages),
+            (
+                "rebalances",
+                "Times that a group gave partitions or asked them back",
+                &self.rebalances,
+            ),
         ];
         for (name, help, counter) in counters {
             let name = format!("tidewatch_connectors_kafka_{name}");
@@ -75,6 +82,7 @@ impl KafkaInstruments {
             &self.tombstones,
             &self.gaps,
             &self.gap_messages,
+            &self.rebalances,
         ];
         for counter in counters {
             drop(counter.get_or_create(source));

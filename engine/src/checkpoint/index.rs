@@ -12,7 +12,7 @@
 //!   undelivered transitions u32, each: lsn u64, times 3 x i64, the transition (as in its record)
 //!   sinks u32, each: name text, since lsn u64, undelivered u32, each: index in the list above u32
 //!   manifest u64 (since format 2)
-//!   offsets u32 (since format 3), each: source text, topic text, partition u32, topic id u128, next u64
+//!   offsets u32 (since format 3), each: see `sources/stored.rs`, with ranges since format 5
 //!   windows u8: 0 = nothing is counted; 1 = as a slot, of the windows after the tick lsn (since format 4)
 //! ```
 
@@ -27,11 +27,13 @@ use crate::record::{KIND_START, LogRecord, StartRecord, decode, put_told, take_t
 use crate::sources::StoredOffsets;
 
 /// The format of checkpoints that this release writes.
-pub(crate) const CHECKPOINT_FORMAT: u32 = 4;
+pub(crate) const CHECKPOINT_FORMAT: u32 = 5;
 /// The first format that tells how far sources are stored.
 const FORMAT_WITH_OFFSETS: u32 = 3;
 /// The format that does not tell the version of the manifest.
 const FORMAT_WITHOUT_MANIFEST: u32 = 1;
+/// The first format that tells which ranges of them are stored.
+const FORMAT_WITH_RANGES: u32 = 5;
 /// The first format with windows.
 const FORMAT_WITH_WINDOWS: u32 = 4;
 const MAGIC: &[u8; 8] = b"TWCHKPT\0";
@@ -188,7 +190,9 @@ impl CheckpointIndex {
         let mut offsets = Vec::new();
         if format >= FORMAT_WITH_OFFSETS {
             for _ in 0..fields.count()? {
-                offsets.push(StoredOffsets::take(fields)?);
+                let has_ranges = format >= FORMAT_WITH_RANGES;
+                let take = if has_ranges { StoredOffsets::take } else { StoredOffsets::take_end };
+                offsets.push(take(fields)?);
             }
         }
         let windows = if format >= FORMAT_WITH_WINDOWS {

@@ -26,6 +26,7 @@ impl Reader {
         for topic in &topics {
             self.notice(topic, &stored);
         }
+        self.subscribe(&topics)?;
         self.has_looked = true;
         self.find_lost(&stored)
     }
@@ -62,13 +63,14 @@ impl Reader {
             known.push(self.partitions.len());
             let mut partition = Partition::new(name, topic.id, empty_batch(&self.config));
             partition.joins_late = joins_late;
+            partition.state = self.membership.first_state(&partition.name);
             self.partitions.push(partition);
         }
         for at in self.numbers.get(&topic.name).cloned().unwrap_or_default() {
             let partition = &mut self.partitions[at];
             let is_there = partition.name.partition() < topic.partitions;
             let is_other = topic.id != 0 && partition.topic_id != topic.id;
-            if is_other && partition.topic_id != 0 {
+            if is_other && partition.topic_id != 0 && partition.is_ours() {
                 self.client.stop(&topic.name, partition.name.partition());
                 partition.forget();
                 partition.state = State::Lost;
@@ -98,20 +100,23 @@ impl Reader {
         let (topic, number) = (name.topic(), name.partition());
         let marks = self.client.watermarks(topic, number, ANSWER_MAX)?;
         let stored = stored.iter().find(|stored| stored.partition == name);
+        let committed = self.committed(at, ANSWER_MAX)?;
         let next = match stored {
-            Some(stored) if is_same(stored.topic_id, topic_id) => {
+            Some(stored) if is_same(stored.topic_id(), topic_id) => {
                 if topic_id == 0 {
-                    self.partitions[at].topic_id = stored.topic_id;
+                    self.partitions[at].topic_id = stored.topic_id();
                 }
-                stored.next_offset
+                // Another member may have gone on, or this one may not have told how far it was.
+                stored.next_offset().max(committed.unwrap_or(0))
             }
+            _ if committed.is_some() => committed.unwrap_or(0),
             Some(_) => {
                 // Offsets of another topic of this name mean nothing, and what it still had is gone.
                 let missing = self.partitions[at].lag();
                 self.tell_gap(at, missing, "the topic was made anew");
                 marks.low
             }
-            None if partition.joins_late => marks.low,
+            None if self.partitions[at].joins_late => marks.low,
             None => match self.config.start {
                 Start::Earliest => marks.low,
                 Start::Latest => marks.high,
@@ -135,7 +140,7 @@ impl Reader {
         };
         info!(source = %self.config.name, topic, partition = number, offset, "reads a partition");
         self.read_from(at, offset);
-        if stored.is_none() && offset > 0 {
+        if stored.is_none() && offset > 0 && !self.client.is_member() {
             // To the next start, what comes from here on must not look like messages from before this one.
             self.partitions[at].gathered.pass(offset - 1);
         }

@@ -7,6 +7,7 @@
 //! was fetched and is not stored is forgotten at a stop and after a refusal, and fetched again.
 
 mod discovery;
+mod group;
 mod health;
 mod partition;
 mod reader;

@@ -20,6 +20,8 @@ pub(crate) struct Partition {
     pub(crate) next: u64,
     /// The offset behind the last one that the brokers had when they last told.
     pub(crate) end: u64,
+    /// The offset that the group was told last, 0 for none; `None` while that is not known, and without a group.
+    pub(crate) committed: Option<u64>,
     pub(crate) gathered: MessageBatch,
     /// Tombstones among what is gathered.
     pub(crate) tombstones: u64,
@@ -40,6 +42,10 @@ pub(crate) enum State {
     Ahead(String),
     /// The topic was made anew, without it.
     Gone,
+    /// Another member of the group has it, or nobody.
+    Unassigned,
+    /// The group wants it back: it goes once its record has an outcome.
+    Leaving,
     /// So many messages of what is gathered are stored, and then it stops.
     Ending { messages: usize, why: Arc<str> },
     /// It is not read any more.
@@ -66,6 +72,7 @@ impl Partition {
             stored: 0,
             next: 0,
             end: 0,
+            committed: None,
             gathered,
             tombstones: 0,
             on_its_way: None,
@@ -89,13 +96,16 @@ impl Partition {
         if self.on_its_way.is_some() || !may {
             return None;
         }
-        let offsets = self.gathered.offsets_of(self.ready())?;
+        let (first, last) = self.gathered.offsets_of(self.ready())?;
+        // What was never there between the last record's messages and these leaves no break.
+        let offsets = (first.min(self.stored), last);
         Some(SourceOffsets::new(self.name.clone(), self.topic_id, offsets))
     }
 
     /// Takes a message that has come, or the offset of one without a value.
     pub(crate) fn take(&mut self, offset: u64, message: Option<Incoming<'_>>) {
-        if offset < self.next {
+        let is_others = matches!(self.state, State::Unassigned | State::Leaving);
+        if is_others || offset < self.next {
             return;
         }
         self.next = offset + 1;
@@ -103,6 +113,18 @@ impl Partition {
             Some(message) => self.gathered.push(offset, message),
             None => self.tombstones += u64::from(self.gathered.pass(offset)),
         }
+    }
+
+    /// Whether it is this member's, or there is no group.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.state != State::Unassigned
+    }
+
+    /// Another member reads it from here on.
+    pub(crate) fn unassign(&mut self) {
+        self.forget();
+        self.state = State::Unassigned;
+        self.end = 0;
     }
 
     /// Whether where it goes on can be found out: what is in hand decides that.
@@ -127,7 +149,7 @@ impl Partition {
 
     /// Messages that are not stored yet.
     pub(crate) fn lag(&self) -> u64 {
-        self.end.saturating_sub(self.stored)
+        if self.is_ours() { self.end.saturating_sub(self.stored) } else { 0 }
     }
 }
 
@@ -166,10 +188,24 @@ mod tests {
         assert!(!partition.is_to_be_found());
         partition.on_its_way = None;
         assert!(partition.is_to_be_found() && offsets(&partition).is_none());
-        for state in [State::Stopped("why".into()), State::Gone] {
+        for state in [State::Stopped("why".into()), State::Gone, State::Unassigned, State::Leaving]
+        {
             partition.state = state;
             assert!(!partition.is_to_be_found());
         }
+    }
+
+    #[test]
+    fn what_comes_of_a_partition_that_is_others_is_left_to_them() {
+        let mut partition = partition();
+        partition.take(10, message(b"[]"));
+        partition.state = State::Leaving;
+        partition.forget();
+        partition.take(11, message(b"[]"));
+        assert_eq!(offsets(&partition), None);
+        partition.unassign();
+        partition.take(12, message(b"[]"));
+        assert!(partition.gathered.is_empty() && partition.lag() == 0 && !partition.is_ours());
     }
 
     #[test]
@@ -184,13 +220,13 @@ mod tests {
         for offset in 20..24 {
             partition.take(offset, message(&great[2..]));
         }
-        assert_eq!((partition.ready(), offsets(&partition)), (2, Some((20, 21))));
+        assert_eq!((partition.ready(), offsets(&partition)), (2, Some((10, 21))));
         partition.state = State::Ending { messages: 1, why: "why".into() };
-        assert_eq!((partition.ready(), offsets(&partition)), (1, Some((20, 20))));
+        assert_eq!((partition.ready(), offsets(&partition)), (1, Some((10, 20))));
         partition.gathered.clear();
         partition.take(30, message(&[great.as_slice(); 3].concat()));
         partition.state = State::Reading;
-        assert_eq!(offsets(&partition), Some((30, 30)));
+        assert_eq!(offsets(&partition), Some((10, 30)));
     }
 
     #[test]

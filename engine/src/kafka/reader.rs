@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::Ack;
 use crate::error::ErrorKind;
 use crate::ingest_messages::{OnBad, SourceReport, SourceWrite};
+use crate::kafka::group::Membership;
 use crate::kafka::health::{SourceHealth, SourceTrouble};
 use crate::kafka::partition::{OnItsWay, Partition, State};
 use crate::limits::{GATHERED_BYTES_MAX, SOURCE_PARTITIONS_MAX};
@@ -49,7 +50,7 @@ pub struct KafkaReader {
 
 /// What became of the record of a partition.
 #[derive(Debug)]
-struct Outcome {
+pub(super) struct Outcome {
     partition: usize,
     result: Result<Ack, EngineError>,
 }
@@ -70,11 +71,12 @@ pub(super) struct Reader {
     /// The partition that is found first, so that none waits for ever behind those that cannot be found.
     pub(super) find_first: usize,
     pub(super) gap_messages: u64,
+    pub(super) membership: Membership,
     bad_messages: u64,
     /// Those of them that are kept.
     dead_letters: u64,
-    outcomes: (Sender<Outcome>, Receiver<Outcome>),
-    times: Times,
+    pub(super) outcomes: (Sender<Outcome>, Receiver<Outcome>),
+    pub(super) times: Times,
     /// Why nothing is stored for now, and until when.
     pause: Option<(Duration, String)>,
     /// Why messages of some partition wait for their schemas.
@@ -90,8 +92,8 @@ pub(super) struct Reader {
 
 /// When something was done last, or is due, on the engine's clock.
 #[derive(Debug, Default)]
-struct Times {
-    look: Duration,
+pub(super) struct Times {
+    pub(super) look: Duration,
     tell: Duration,
     bad_told: Option<Duration>,
 }
@@ -188,6 +190,7 @@ impl Reader {
             has_looked: false,
             find_first: 0,
             gap_messages: 0,
+            membership: Membership::default(),
             bad_messages: 0,
             dead_letters: 0,
             outcomes: bounded(SOURCE_PARTITIONS_MAX),
@@ -205,7 +208,9 @@ impl Reader {
         info!(source = %self.config.name, brokers = self.config.brokers, "reads from Kafka");
         while !stop.load(Ordering::Acquire) && !self.engine.health().is_closed {
             let now = self.now();
-            if now >= self.times.look {
+            self.serve_group(now);
+            // While the group waits for an answer, it must not be taken for one that partitions are started.
+            if now >= self.times.look && !self.membership.is_asked() {
                 self.look(now);
             }
             while let Ok(outcome) = self.outcomes.1.try_recv() {
@@ -227,6 +232,7 @@ impl Reader {
                 self.settle(outcome);
             }
         }
+        self.leave_group();
         self.tell();
         info!(source = %self.config.name, "stops to read");
     }
@@ -403,7 +409,7 @@ impl Reader {
     }
 
     /// What a record has come to.
-    fn settle(&mut self, outcome: Outcome) {
+    pub(super) fn settle(&mut self, outcome: Outcome) {
         let at = outcome.partition;
         let partition = &mut self.partitions[at];
         let Some(record) = partition.on_its_way.take() else { return };
@@ -427,9 +433,25 @@ impl Reader {
             }
             Err(error) => {
                 // What was fetched behind it must not be stored before it.
+                self.begin_anew(at);
+                self.refuse(at, &error);
+            }
+        }
+    }
+
+    /// What is not stored of a partition is read again.
+    fn begin_anew(&mut self, at: usize) {
+        let partition = &mut self.partitions[at];
+        match partition.state {
+            State::Unassigned | State::Leaving => {}
+            _ if self.membership.is_asked() => {
+                partition.forget();
+                partition.state = State::Lost;
+                self.times.look = Duration::ZERO;
+            }
+            _ => {
                 let stored = partition.stored;
                 self.read_from(at, stored);
-                self.refuse(at, &error);
             }
         }
     }
@@ -445,6 +467,9 @@ impl Reader {
             ErrorKind::Closed => self.pause = Some((now + PAUSE, text)),
             ErrorKind::Conflict => {
                 let partition = &mut self.partitions[at];
+                if !partition.is_ours() {
+                    return;
+                }
                 self.client.stop(partition.name.topic(), partition.name.partition());
                 partition.forget();
                 partition.state = State::Lost;
@@ -474,7 +499,7 @@ impl Reader {
     fn tell(&mut self) {
         for partition in &mut self.partitions {
             let (topic, number) = (partition.name.topic(), partition.name.partition());
-            let is_there = partition.state != State::Gone;
+            let is_there = !matches!(partition.state, State::Gone | State::Unassigned);
             if let Some(marks) = self.client.marks(topic, number).filter(|_| is_there) {
                 partition.end = marks.high;
             }
@@ -483,6 +508,10 @@ impl Reader {
                 topic: topic.to_owned(),
                 partition: number,
             };
+            if !partition.is_ours() {
+                self.instruments.lag.remove(&labels);
+                continue;
+            }
             let lag = i64::try_from(partition.lag()).unwrap_or(i64::MAX);
             self.instruments.lag.get_or_create(&labels).set(lag);
         }
@@ -498,7 +527,7 @@ impl Reader {
             (true, None) => info!(source = %self.config.name, "reads again"),
             _ => {}
         }
-        health.partitions = self.partitions.len();
+        health.partitions = self.partitions.iter().filter(|one| one.is_ours()).count();
         health.lag_messages = self.partitions.iter().map(Partition::lag).sum();
         health.gap_messages = self.gap_messages;
         health.bad_messages = self.bad_messages;
@@ -511,15 +540,20 @@ impl Reader {
         let stopped = self.partitions.iter().find_map(|partition| match &partition.state {
             State::Stopped(why) => Some(why.to_string()),
             State::Ahead(why) => Some(why.clone()),
-            State::Reading | State::Lost | State::Gone | State::Ending { .. } => None,
+            State::Reading
+            | State::Lost
+            | State::Gone
+            | State::Unassigned
+            | State::Leaving
+            | State::Ending { .. } => None,
         });
         let now = self.now();
         let fetch = self.fetch_trouble.as_ref().filter(|(at, _)| now < *at + TROUBLE_SHOWN);
         let fetch = fetch.map(|(_, text)| text.clone());
         let told = self.client.trouble();
-        let brokers = match &self.refusal {
+        let brokers = match self.membership.expulsion().or(self.refusal.as_deref()) {
             // Why there is no connection says more than that there was no answer.
-            Some(refusal) => told.or_else(|| self.is_refused_again.then(|| refusal.clone())),
+            Some(refusal) => told.or_else(|| self.is_refused_again.then(|| refusal.to_owned())),
             None => fetch.or(told).or_else(|| self.missing_topic()),
         };
         let waiting = self.pause.as_ref().map(|(_, why)| why.clone());

@@ -9,7 +9,8 @@ use tidewatch_segments::Letter;
 use crate::EngineError;
 use crate::letters::KeptLetters;
 use crate::limits::SOURCE_PARTITIONS_MAX;
-use crate::sources::offsets::{SourceOffsets, SourcePartition, StoredOffsets};
+use crate::sources::offsets::{SourceOffsets, SourcePartition};
+use crate::sources::stored::StoredOffsets;
 
 /// How far the partitions of all sources are stored. What it says of them depends on the log alone.
 #[derive(Debug, Default)]
@@ -49,10 +50,10 @@ impl Sources {
         }
         match state.stored.get(partition) {
             Some(stored)
-                if stored.topic_id == offsets.topic_id()
-                    && offsets.first() < stored.next_offset =>
+                if stored.topic_id() == offsets.topic_id()
+                    && offsets.first() < stored.next_offset() =>
             {
-                let (first, next) = (offsets.first(), stored.next_offset);
+                let (first, next) = (offsets.first(), stored.next_offset());
                 return Err(EngineError::OffsetsStored { first, next });
             }
             Some(_) => {}
@@ -81,10 +82,16 @@ impl Sources {
         state.stored = known.collect();
     }
 
-    /// These messages are in the log, durably, behind all that were told of before.
-    pub(crate) fn hold(&self, offsets: &SourceOffsets) {
-        let stored = offsets.stored();
-        self.lock().stored.insert(stored.partition.clone(), stored);
+    /// These messages are in the log, durably, in the record `lsn` behind all that were told of before.
+    pub(crate) fn hold(&self, offsets: &SourceOffsets, lsn: Lsn) {
+        let mut state = self.lock();
+        match state.stored.get_mut(offsets.partition()) {
+            Some(stored) => stored.extend(offsets, lsn),
+            None => {
+                let partition = offsets.partition().clone();
+                state.stored.insert(partition, StoredOffsets::new(offsets, lsn));
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,7 +127,7 @@ impl SourceClaim {
             letters.hold(lsn, &self.offsets);
         }
         // ORDER: before the claim ends, or the next batch could be the same one.
-        self.sources.hold(&self.offsets);
+        self.sources.hold(&self.offsets, lsn);
     }
 }
 
@@ -142,18 +149,18 @@ mod tests {
     #[test]
     fn no_message_is_stored_twice_and_a_topic_that_is_made_anew_begins_anew() {
         let sources = Arc::new(Sources::default());
-        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold(Lsn::ZERO);
+        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold(Lsn::new(1));
         for first in [0, 9] {
             let refused = sources.claim(offsets(1, 7, first, 20)).unwrap_err();
             let EngineError::OffsetsStored { next: 10, .. } = refused else {
                 panic!("{refused:?}")
             };
         }
-        sources.claim(offsets(2, 7, 0, 3)).unwrap().hold(Lsn::ZERO);
+        sources.claim(offsets(2, 7, 0, 3)).unwrap().hold(Lsn::new(2));
         // Messages may be missing in between.
-        sources.claim(offsets(1, 7, 12, 12)).unwrap().hold(Lsn::ZERO);
-        sources.claim(offsets(1, 8, 0, 4)).unwrap().hold(Lsn::ZERO);
-        let next = |stored: &StoredOffsets| (stored.topic_id, stored.next_offset);
+        sources.claim(offsets(1, 7, 12, 12)).unwrap().hold(Lsn::new(3));
+        sources.claim(offsets(1, 8, 0, 4)).unwrap().hold(Lsn::new(4));
+        let next = |stored: &StoredOffsets| (stored.topic_id(), stored.next_offset());
         assert_eq!(sources.offsets().iter().map(next).collect::<Vec<_>>(), [(8, 5), (7, 4)]);
     }
 
@@ -165,7 +172,7 @@ mod tests {
         sources.claim(offsets(2, 7, 0, 9)).unwrap();
         drop(first);
         assert_eq!(sources.offsets(), []);
-        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold(Lsn::ZERO);
+        sources.claim(offsets(1, 7, 0, 9)).unwrap().hold(Lsn::new(1));
         sources.claim(offsets(1, 7, 10, 19)).unwrap();
     }
 
@@ -173,13 +180,15 @@ mod tests {
     fn there_are_only_so_many_partitions_and_known_ones_go_on() {
         let sources = Arc::new(Sources::default());
         let limit = u32::try_from(SOURCE_PARTITIONS_MAX).unwrap();
-        let known: Vec<_> = (1..limit).map(|number| offsets(number, 7, 0, 0).stored()).collect();
+        let known: Vec<_> = (1..limit)
+            .map(|number| StoredOffsets::new(&offsets(number, 7, 0, 0), Lsn::new(1)))
+            .collect();
         sources.restore(&known);
         let last = sources.claim(offsets(limit, 7, 0, 0)).unwrap();
         let one_more = || sources.claim(offsets(0, 7, 0, 0));
         assert!(matches!(one_more(), Err(EngineError::TooManySources { .. })), "one is in hand");
-        last.hold(Lsn::ZERO);
+        last.hold(Lsn::new(2));
         assert!(matches!(one_more(), Err(EngineError::TooManySources { .. })));
-        sources.claim(offsets(1, 7, 1, 1)).unwrap().hold(Lsn::ZERO);
+        sources.claim(offsets(1, 7, 1, 1)).unwrap().hold(Lsn::new(3));
     }
 }

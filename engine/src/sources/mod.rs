@@ -7,6 +7,8 @@
 
 mod door;
 mod offsets;
+mod stored;
 
 pub use self::door::{SourceClaim, Sources};
-pub use self::offsets::{SourceOffsets, SourcePartition, StoredOffsets};
+pub use self::offsets::{SourceOffsets, SourcePartition};
+pub use self::stored::{StoredOffsets, StoredRange};

@@ -4,7 +4,6 @@
 //! ```text
 //! partition  source text, topic text, partition u32
 //! offsets    partition, topic id u128, first u64, last u64
-//! stored     partition, topic id u128, next u64
 //! ```
 
 use std::sync::Arc;
@@ -30,8 +29,10 @@ pub struct SourcePartition {
     partition: u32,
 }
 
-/// Consecutive messages of a partition. Offsets may be missing among them, as they are in topics from
-/// which messages were removed.
+/// Consecutive messages of a partition.
+///
+/// Offsets may be missing among them, as they are in topics from which messages were removed. `first` is where reading
+/// went on, which may be before the first message that was there.
 ///
 /// Invariant: first <= last < 2^63.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,18 +41,6 @@ pub struct SourceOffsets {
     topic_id: u128,
     first: u64,
     last: u64,
-}
-
-/// How far a partition is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredOffsets {
-    /// The partition.
-    pub partition: SourcePartition,
-    /// The topic's id when the last message was stored: a topic that is made anew has another one, and
-    /// its offsets begin anew. 0 where the source has no ids.
-    pub topic_id: u128,
-    /// The offset after that of the last message that is stored.
-    pub next_offset: u64,
 }
 
 impl SourcePartition {
@@ -86,13 +75,13 @@ impl SourcePartition {
         self.partition
     }
 
-    fn put(&self, out: &mut FieldWriter) {
+    pub(super) fn put(&self, out: &mut FieldWriter) {
         out.text(&self.source);
         out.text(&self.topic);
         out.u32(self.partition);
     }
 
-    fn take(fields: &mut FieldReader<'_>) -> Option<Self> {
+    pub(super) fn take(fields: &mut FieldReader<'_>) -> Option<Self> {
         let (source, topic) = (fields.text()?, fields.text()?);
         Self::new(&source, &topic, fields.u32()?).ok()
     }
@@ -126,7 +115,7 @@ impl SourceOffsets {
         self.topic_id
     }
 
-    /// The offset of the first message.
+    /// The offset of the first message, or of what was there before it.
     #[must_use]
     pub fn first(&self) -> u64 {
         self.first
@@ -147,12 +136,6 @@ impl SourceOffsets {
         self.last = last;
     }
 
-    /// How far the partition is stored once these messages are.
-    pub(crate) fn stored(&self) -> StoredOffsets {
-        let (partition, topic_id) = (self.partition.clone(), self.topic_id);
-        StoredOffsets { partition, topic_id, next_offset: self.last + 1 }
-    }
-
     pub(crate) fn put(&self, out: &mut FieldWriter) {
         self.partition.put(out);
         out.u128(self.topic_id);
@@ -163,19 +146,6 @@ impl SourceOffsets {
     pub(crate) fn take(fields: &mut FieldReader<'_>) -> Option<Self> {
         let (partition, topic_id) = (SourcePartition::take(fields)?, fields.u128()?);
         Self::new(partition, topic_id, (fields.u64()?, fields.u64()?)).ok()
-    }
-}
-
-impl StoredOffsets {
-    pub(crate) fn put(&self, out: &mut FieldWriter) {
-        self.partition.put(out);
-        out.u128(self.topic_id);
-        out.u64(self.next_offset);
-    }
-
-    pub(crate) fn take(fields: &mut FieldReader<'_>) -> Option<Self> {
-        let (partition, topic_id) = (SourcePartition::take(fields)?, fields.u128()?);
-        Some(Self { partition, topic_id, next_offset: fields.u64()? })
     }
 }
 
@@ -192,8 +162,8 @@ mod tests {
         }
         assert!(SourcePartition::new("s", &format!("{topic}x"), 0).is_err());
         let offsets = |first, last| SourceOffsets::new(longest.clone(), 0, (first, last));
-        assert_eq!(offsets(3, 3).unwrap().stored().next_offset, 4);
-        assert_eq!(offsets(0, OFFSET_MAX - 1).unwrap().stored().next_offset, OFFSET_MAX);
+        assert_eq!(offsets(3, 3).unwrap().last(), 3);
+        assert!(offsets(0, OFFSET_MAX - 1).is_ok());
         assert!(offsets(4, 3).is_err());
         assert!(offsets(0, OFFSET_MAX).is_err());
     }

@@ -16,7 +16,7 @@ use crate::sources::Sources;
 /// Where the engine says that the partition goes on.
 pub(super) fn next_of(sources: &Sources) -> u64 {
     let stored = sources.offsets().into_iter().find(|stored| stored.partition == feed::partition());
-    stored.map_or(0, |stored| stored.next_offset)
+    stored.map_or(0, |stored| stored.next_offset())
 }
 
 impl Process {
