@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::server::{Home, Server, tell};
 
 /// The Python with the clients of `tests/clients.txt`, which `./test` installs.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/clients/bin/python");
     // A half installed environment is none.

@@ -1,10 +1,10 @@
 //! What messages of Kafka hold, with a real broker: what only it has are keys, times and headers.
 
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::{BaseProducer, BaseRecord};
 use serde_json::json;
 
-use crate::broker::{Broker, flush};
+use crate::broker::{Broker, client, flush, send};
 use crate::kafka::{counter, source, wait_for};
 use crate::server::{Home, Start};
 
@@ -64,5 +64,34 @@ fn keys_times_and_headers_of_messages_are_read_where_the_format_says() {
     assert_eq!(counter(&server, "bad_messages_total"), 3);
     let labels = "tidewatch_connectors_kafka_bad_messages_total{source=\"sensors\"}";
     assert_eq!(server.counter(labels), 1);
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn topics_are_read_however_they_are_packed() {
+    let home = Home::new();
+    let Some(broker) = Broker::up(&home.file("broker")) else { return };
+    let address = broker.address();
+    let config = source(&home, &address, "topics = [\"^packed-.*\"]");
+    let codecs = ["gzip", "snappy", "lz4", "zstd"];
+    for codec in codecs {
+        let topic = format!("packed-{codec}");
+        broker.create(&topic, 1, &[("compression.type", codec)]);
+        let mut producer = client(&address);
+        producer.set("compression.codec", codec).set("linger.ms", "50");
+        let producer: BaseProducer = producer.create().unwrap();
+        for value in 0..500 {
+            let sample = json!({"metric": codec, "time": SENT + value, "value": value});
+            send(&producer, &topic, 0, Some(sample.to_string().as_bytes()));
+        }
+        flush(&producer);
+    }
+    let server = Start::on(&home.data()).config(&config).up();
+    wait_for(&server, 2_000);
+    for codec in codecs {
+        let rows = server.sql(&format!("SELECT count(*) AS n, sum(value) AS s FROM {codec}"));
+        assert_eq!(rows, [json!({"n": 500, "s": 124_750.0})], "{codec}");
+    }
+    assert_eq!(counter(&server, "bad_messages_total"), 0);
     assert_eq!(server.stop(), 0);
 }

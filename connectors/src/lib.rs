@@ -7,5 +7,7 @@ pub mod decode;
 pub mod instruments;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kafka")]
+pub mod registry;
 
 pub use instruments::DecodeInstruments;

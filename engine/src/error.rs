@@ -167,6 +167,9 @@ pub enum EngineError {
     /// A sink could not be started.
     #[error("a sink could not be started")]
     Sink(#[source] std::sync::Arc<tidewatch_sinks::SinkError>),
+    /// Messages name a schema that is not known yet.
+    #[error("messages cannot be read yet")]
+    Schemas(#[source] Box<tidewatch_connectors::decode::record::SchemaTrouble>),
     /// It takes longer than the caller waits.
     #[error("it is not done yet, and will be: look again later")]
     Late,
@@ -184,6 +187,7 @@ impl EngineError {
             Self::Overloaded { .. }
             | Self::OutOfTurn
             | Self::Late
+            | Self::Schemas(_)
             | Self::KeyInHand
             | Self::SourceInHand => ErrorKind::Unavailable,
             Self::Wal(error) => match error.as_ref() {

@@ -145,6 +145,7 @@ impl Ingest {
                 Err(fitting) => messages.count = fitting,
             }
         };
+        check_taken(messages, &decoded)?;
         if matches!(bad, OnBad::Refuse) && !told.bad.is_empty() {
             return Ok(told);
         }
@@ -170,6 +171,7 @@ impl Ingest {
     ) -> Result<SourceReport, EngineError> {
         let LetterWrite { db, messages, permit, mut claim } = write;
         let decoded = self.decode_messages(lane, (messages, db), received);
+        check_taken(messages, &decoded)?;
         let mut told = told(&decoded);
         if !told.bad.is_empty() {
             return Ok(told);
@@ -230,6 +232,15 @@ impl Ingest {
         let report = in_samples(report, &parts);
         Decoded { taken, report, parts, fresh, is_lines: false }
     }
+}
+
+/// A schema that was known a moment ago may be forgotten for others; it is asked for again.
+fn check_taken(messages: Messages<'_>, decoded: &Decoded) -> Result<(), EngineError> {
+    let is_stuck = messages.count.min(messages.batch.len()) > 0 && decoded.taken.messages == 0;
+    if is_stuck {
+        return Err(EngineError::Overloaded { retry_after_s: 1 });
+    }
+    Ok(())
 }
 
 /// Messages whose series were refused are bad, too.

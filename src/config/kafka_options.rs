@@ -1,12 +1,13 @@
-//! `options` and `options_env` of whatever talks to Kafka.
+//! `options`, `options_env` and `options_file` of whatever talks to Kafka.
 
 use std::collections::BTreeMap;
 
 use tidewatch_kafka::KafkaOption;
 
+use crate::config::secret_file::read_secret;
 use crate::config::section::Section;
 
-/// The options of librdkafka, as they stand and as variables of the environment hold them.
+/// The options of librdkafka, as they stand and as variables of the environment and files hold them.
 pub(crate) fn read_options(
     section: &mut Section<'_>,
     env: &BTreeMap<String, String>,
@@ -23,6 +24,13 @@ pub(crate) fn read_options(
                 let message = format!("names a variable for {name:?} that is not set");
                 section.problem("options_env", message);
             }
+        }
+    }
+    let limits = "{ \"sasl.password\" = \"/run/secrets/password\" }";
+    for (name, path) in section.texts("options_file", limits) {
+        match read_secret(&path) {
+            Ok(value) => options.push(KafkaOption { name, value }),
+            Err(why) => section.problem(&format!("options_file.{name:?}"), why),
         }
     }
     options

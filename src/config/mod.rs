@@ -13,10 +13,12 @@ mod percentiles;
 mod problem;
 mod retention;
 mod rules;
+mod secret_file;
 mod section;
 mod settings;
 mod sinks;
 mod source_map;
+mod source_registry;
 mod sources;
 pub(crate) mod units;
 

@@ -1,5 +1,7 @@
 //! `[source.kafka.map]`
 
+use std::collections::BTreeMap;
+
 use tidewatch_connectors::decode::json::{
     JsonMap, LabelPlace, MapError, MapSpec, MetricPlace, ValuePlace,
 };
@@ -7,29 +9,40 @@ use tidewatch_connectors::decode::{MessageForm, MessageFormat, Precision};
 use tidewatch_engine::chain;
 
 use crate::config::section::{Section, TextOrTexts};
+use crate::config::source_registry::read_registry;
 
 /// The keys.
 const METRIC: &str = "metric";
 const VALUE: &str = "value";
 
-/// The format of a source, with the map that its section has; `None` where that has a problem.
-pub(crate) fn read_format(source: &mut Section<'_>) -> Option<MessageFormat> {
+/// The format of a source, with the map and the registry that its section has; `None` where one has a problem.
+pub(crate) fn read_format(
+    source: &mut Section<'_>,
+    env: &BTreeMap<String, String>,
+) -> Option<MessageFormat> {
     let form = source.parsed(
         "format",
         MessageForm::Json.name(),
-        "\"json\", \"line_protocol\", \"remote_write\", \"number\" or \"otlp\"",
+        "\"json\", \"line_protocol\", \"remote_write\", \"number\", \"otlp\", \"avro\" or \"protobuf\"",
         |text| MessageForm::ALL.into_iter().find(|form| form.name() == text),
     );
     let form = form.unwrap_or(MessageForm::Json);
+    let schemas = read_registry(source, form, env);
     let is_there = source.has("map");
-    if is_there && form != MessageForm::Json {
-        source.problem("map", format!("is for format = \"json\", not for {:?}", form.name()));
+    if is_there && form != MessageForm::Json && !form.has_schemas() {
+        let formats = "\"json\", \"avro\" or \"protobuf\"";
+        source.problem("map", format!("is for format = {formats}, not for {:?}", form.name()));
     }
     let mut section = source.subsection("map", "source.kafka.map");
     let spec = read_spec(&mut section);
+    let format = |map: Option<JsonMap>| match (schemas, map) {
+        (Some(schemas), map) => MessageFormat::recorded(form, map, schemas),
+        (None, Some(map)) if form == MessageForm::Json => MessageFormat::mapped(map),
+        (None, _) => form.into(),
+    };
     let format = match is_there.then(|| JsonMap::new(&spec)) {
-        None => Some(form.into()),
-        Some(Ok(map)) => Some(MessageFormat::mapped(map)),
+        None => Some(format(None)),
+        Some(Ok(map)) => Some(format(Some(map))),
         Some(Err(MapError::Missing { key })) => {
             let message = match key {
                 METRIC => "is missing: a path, { constant = \"name\" }, or a table of values",

@@ -61,7 +61,7 @@ fn read_source(section: &mut Section<'_>, env: &BTreeMap<String, String>) -> Opt
     let brokers = section.required("brokers", "hosts and ports with commas between");
     let topics = read_topics(section);
     let db = section.parsed("db", "default", "a database", |text| Some(text.to_owned()));
-    let format = read_format(section);
+    let format = read_format(section, env);
     let header_labels = read_header_labels(section);
     let group = read_group(section);
     let limits = "\"earliest\", \"latest\" or a time such as \"2026-11-20T12:00:00Z\"";

@@ -77,11 +77,23 @@ pub enum ItemReason {
     HeaderNotUtf8,
     /// A histogram whose scale or number of buckets no histogram has.
     BadHistogram,
+    /// A message that does not begin as those of a schema registry do.
+    NoSchemaId,
+    /// A message whose schema the registry does not know.
+    UnknownSchema,
+    /// A message with whose schema nothing can be read.
+    BadSchema,
+    /// A message that is at a place of its schema where none is.
+    BadSchemaPlace,
+    /// A message whose bytes are not of its schema.
+    NotOfSchema,
+    /// A message that its schema says is neither a record nor an array of them.
+    NotARecord,
 }
 
 impl ItemReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 40] = [
         Self::BadJson,
         Self::NotUtf8,
         Self::NotAnObject,
@@ -116,6 +128,12 @@ impl ItemReason {
         Self::NamesTooLong,
         Self::HeaderNotUtf8,
         Self::BadHistogram,
+        Self::NoSchemaId,
+        Self::UnknownSchema,
+        Self::BadSchema,
+        Self::BadSchemaPlace,
+        Self::NotOfSchema,
+        Self::NotARecord,
     ];
 
     /// The reason as one word, for counters.
@@ -156,6 +174,12 @@ impl ItemReason {
             Self::NamesTooLong => "names_too_long",
             Self::HeaderNotUtf8 => "header_not_utf8",
             Self::BadHistogram => "bad_histogram",
+            Self::NoSchemaId => "no_schema_id",
+            Self::UnknownSchema => "unknown_schema",
+            Self::BadSchema => "bad_schema",
+            Self::BadSchemaPlace => "bad_schema_place",
+            Self::NotOfSchema => "not_of_schema",
+            Self::NotARecord => "not_a_record",
         }
     }
 
@@ -177,7 +201,7 @@ impl ItemReason {
             Self::MissingValue => "value is missing",
             Self::ValueNotNumber => "value is not a number",
             Self::NotFinite => "value is not a finite number",
-            Self::LabelsNotObject => "labels are not a JSON object",
+            Self::LabelsNotObject => "labels are not an object",
             Self::LabelNotText => "value of a label is not a string",
             Self::TooManyLabels => "too many labels",
             Self::MalformedLabel => "malformed label",
@@ -199,6 +223,12 @@ impl ItemReason {
             Self::NamesTooLong => "names of the message's series take too much memory",
             Self::HeaderNotUtf8 => "header that becomes a label is not valid UTF-8",
             Self::BadHistogram => "histogram has a scale or a number of buckets that none can have",
+            Self::NoSchemaId => "message does not begin with the byte 0 and the id of a schema",
+            Self::UnknownSchema => "schema registry does not know the message's schema",
+            Self::BadSchema => "nothing can be read with the message's schema",
+            Self::BadSchemaPlace => "message is at a place of its schema where no message is",
+            Self::NotOfSchema => "bytes do not fit the message's schema",
+            Self::NotARecord => "message is neither a record nor an array of records",
         }
     }
 }
@@ -216,27 +246,44 @@ pub struct ItemError {
     pub item: u32,
     /// Why.
     pub reason: ItemReason,
-    /// For JSON with a map: where in it the reason was seen.
-    pub(crate) node: Option<u16>,
+    /// What it is about.
+    pub(crate) detail: Detail,
 }
 
-/// Why an item is refused, and where in a map that was seen.
+/// What the reason of a refusal is about, where that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// The item.
+    #[default]
+    None,
+    /// This node of a map.
+    Node(u16),
+    /// The schema with this id.
+    Schema(u32),
+}
+
+/// Why an item is refused, and what that is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     reason: ItemReason,
-    node: Option<u16>,
+    detail: Detail,
 }
 
 impl From<ItemReason> for Refused {
     fn from(reason: ItemReason) -> Self {
-        Self { reason, node: None }
+        Self { reason, detail: Detail::None }
     }
 }
 
 impl ItemReason {
     /// As it was seen at a node of a map.
     pub(crate) fn at(self, node: usize) -> Refused {
-        Refused { reason: self, node: u16::try_from(node).ok() }
+        self.with(u16::try_from(node).map_or(Detail::None, Detail::Node))
+    }
+
+    /// As it was seen of this.
+    pub(crate) fn with(self, detail: Detail) -> Refused {
+        Refused { reason: self, detail }
     }
 }
 
@@ -278,17 +325,17 @@ impl ItemErrors {
         self.note(item, reason.into(), samples);
     }
 
-    /// Notes that an item is refused, and where in a map that was seen.
+    /// Notes that an item is refused, and what that is about.
     pub(crate) fn push_at(&mut self, item: u32, refused: Refused) {
         self.note(item, refused, 1);
     }
 
-    fn note(&mut self, item: u32, Refused { reason, node }: Refused, samples: u64) {
+    fn note(&mut self, item: u32, Refused { reason, detail }: Refused, samples: u64) {
         if let Some(count) = self.counts.get_mut(reason as usize) {
             *count += samples;
         }
         if self.first.len() < ITEM_ERRORS_KEPT_MAX {
-            self.first.push(ItemError { item, reason, node });
+            self.first.push(ItemError { item, reason, detail });
         }
     }
 

@@ -3,10 +3,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidewatch_metrics::EventTime;
 
-use crate::decode::item_errors::ItemReason;
+use crate::decode::item_errors::{ItemReason, Refused};
 use crate::decode::json::{self, JsonMap, JsonMessages};
 use crate::decode::line_batch::{LineBatch, Span};
 use crate::decode::line_errors::LineReason;
@@ -15,6 +16,7 @@ use crate::decode::message_form::{MessageForm, MessageFormat};
 use crate::decode::message_labels::MessageLabels;
 use crate::decode::number_message;
 use crate::decode::otlp;
+use crate::decode::record::{RecordMessages, SchemaTrouble};
 use crate::decode::remote_write::{unpack_behind, v1};
 use crate::decode::series_batch::{SeriesBatch, SeriesError, SeriesForm, SeriesOptions};
 
@@ -245,6 +247,23 @@ impl MessageBatch {
         self.messages.get(message).map(|message| message.offset)
     }
 
+    /// How many of the first `messages` messages can be decoded: all, unless they name schemas. Those that are not known are
+    /// asked for, few at a time; `now` is a clock that only goes forward.
+    ///
+    /// # Errors
+    /// Where the first of them has to wait, because the schema registry does not answer.
+    pub fn ready_of(
+        &self,
+        messages: usize,
+        now: &dyn Fn() -> Duration,
+    ) -> Result<usize, SchemaTrouble> {
+        let messages = messages.min(self.messages.len());
+        let Some(schemas) = self.format.schemas() else { return Ok(messages) };
+        let payloads = self.messages.iter().take(messages);
+        let payloads = payloads.map(|one| self.bytes.get(one.range()).unwrap_or_default());
+        schemas.ready(payloads, now)
+    }
+
     /// The first and the last offset that the first `messages` messages stand for, with what was passed
     /// behind the last of all; `None` where there are none.
     #[must_use]
@@ -363,8 +382,10 @@ pub fn decode_line_messages(
     taken
 }
 
-/// Decodes messages that are not lines into `out`, whose former content is dropped. Of every bad message the
-/// first refusal is told: no further one is begun once as many are kept as can be.
+/// Decodes messages that are not lines into `out`, whose former content is dropped.
+///
+/// Of every bad message the first refusal is told: no further one is begun once as many are kept as can be, and none whose
+/// schema is not known yet.
 ///
 /// Numbers of items are those of their messages, from 0; [`SeriesOptions::samples_max`] is for each message.
 ///
@@ -378,11 +399,15 @@ pub fn decode_series_messages(
     let form = messages.batch.format.series_form().expect("lines are decoded as lines");
     out.begin(form, options);
     out.map = messages.batch.format.map().cloned();
+    out.schemas = messages.batch.format.schemas().cloned();
     let map = messages.batch.format.map().map(Arc::as_ref);
     let bytes = messages.batch.bytes();
     let is_utf8 = !form.is_text() || std::str::from_utf8(bytes).is_ok();
     let mut taken = Taken::default();
-    let mut json = JsonMessages::new();
+    let mut state = Decoders {
+        json: JsonMessages::new(),
+        records: RecordMessages::new(messages.batch.format.schemas().map(Arc::as_ref)),
+    };
     for (number, message) in messages.iter() {
         if out.rows() >= SAMPLES_ENOUGH || out.errors().is_full() {
             break;
@@ -390,25 +415,35 @@ pub fn decode_series_messages(
         let refused = out.errors().total();
         let (items, rows) = (out.items(), out.rows());
         let text = bytes.get(message.range()).unwrap_or_default();
+        if form == SeriesForm::Record && !state.records.is_ready(text) {
+            break;
+        }
         let decoded = if message.is_too_long {
-            Err(ItemReason::MessageTooLong)
+            Err(ItemReason::MessageTooLong.into())
         } else if text.is_empty() {
-            Err(ItemReason::BadMessage)
+            Err(ItemReason::BadMessage.into())
         } else if !is_utf8 && std::str::from_utf8(text).is_err() {
-            Err(ItemReason::NotUtf8)
+            Err(ItemReason::NotUtf8.into())
         } else {
-            let decoded =
-                decode_one(&one(bytes, number, message, map), form, (options, &mut json), out);
-            let labels = message.labels.span();
-            decoded.and_then(|()| out.add_labels(items, labels, (bytes, options.key_seed)))
+            let one = one(bytes, number, message, map);
+            decode_one(&one, form, (options, &mut state), out).and_then(|()| {
+                let labels = message.labels.span();
+                Ok(out.add_labels(items, labels, (bytes, options.key_seed))?)
+            })
         };
-        if let Err(reason) = decoded {
+        if let Err(refused) = decoded {
             out.retract_items(items, rows);
-            out.errors_mut().push(number, reason, 1);
+            out.errors_mut().push_at(number, refused);
         }
         taken.note(number, out.errors().total() > refused);
     }
     taken
+}
+
+/// What decoders remember from message to message.
+struct Decoders<'a> {
+    json: JsonMessages,
+    records: RecordMessages<'a>,
 }
 
 /// A message that is being decoded.
@@ -442,26 +477,28 @@ fn one<'a>(bytes: &'a [u8], number: u32, message: &Message, map: Option<&'a Json
 fn decode_one(
     message: &One<'_>,
     form: SeriesForm,
-    (options, json): (&SeriesOptions, &mut JsonMessages),
+    (options, state): (&SeriesOptions, &mut Decoders<'_>),
     out: &mut SeriesBatch,
-) -> Result<(), ItemReason> {
+) -> Result<(), Refused> {
     match form {
-        SeriesForm::JsonLines | SeriesForm::Luminate => json.decode(message, options, out),
+        SeriesForm::JsonLines | SeriesForm::Luminate => state.json.decode(message, options, out)?,
         SeriesForm::MappedJson => {
             let map = message.map.expect("messages of this form have a map");
-            json::decode_mapped_message(message, map, options, out)
+            json::decode_mapped_message(message, map, options, out)?;
         }
-        SeriesForm::Otlp => otlp::decode_message(message, options, out),
-        SeriesForm::Number => number_message::decode_message(message, options, out),
+        SeriesForm::Record => state.records.decode(message, options, out)?,
+        SeriesForm::Otlp => otlp::decode_message(message, options, out)?,
+        SeriesForm::Number => number_message::decode_message(message, options, out)?,
         SeriesForm::RemoteWrite1 | SeriesForm::RemoteWrite2 => {
             let samples_max = out.rows().saturating_add(options.samples_max);
             let options = SeriesOptions { samples_max, ..*options };
             v1::decode_message(message, &options, out).map_err(|error| match error {
                 SeriesError::TooManySamples { .. } => ItemReason::TooManySamples,
                 _ => ItemReason::BadMessage,
-            })
+            })?;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod number_message;
 mod oracle;
 mod otlp;
 pub mod precision;
+pub mod record;
 pub mod remote_write;
 mod scan;
 pub mod series_batch;

@@ -7,11 +7,12 @@ use tidewatch_metrics::EventTime;
 use twox_hash::XxHash3_128;
 
 use crate::decode::composed;
-use crate::decode::item_errors::{ItemError, ItemErrors, ItemReason};
+use crate::decode::item_errors::{Detail, ItemError, ItemErrors, ItemReason};
 use crate::decode::json::{self, JsonMap};
 use crate::decode::line_batch::Span;
 use crate::decode::message_labels;
 use crate::decode::number_message;
+use crate::decode::record::{Found, Schemas};
 use crate::decode::remote_write;
 
 /// Bytes of a key that was put together, mostly no more.
@@ -38,6 +39,8 @@ pub enum SeriesForm {
     MappedJson,
     /// Metrics of OpenTelemetry's protocol; only messages have this form.
     Otlp,
+    /// A record of Avro or a message of Protobuf, of a schema that it names; only messages have this form.
+    Record,
 }
 
 impl SeriesForm {
@@ -57,6 +60,7 @@ impl SeriesForm {
             Self::Number => "number",
             Self::MappedJson => "mapped_json",
             Self::Otlp => "otlp",
+            Self::Record => "record",
         }
     }
 }
@@ -148,7 +152,7 @@ pub enum SeriesError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ItemKey {
     /// JSON: the name without its quotes. Remote write: the whole time series. Numbers: the message's key.
-    /// JSON with a map, and OpenTelemetry: a piece of `SeriesBatch::composed`.
+    /// JSON with a map, records, and OpenTelemetry: a piece of `SeriesBatch::composed`.
     pub(crate) name: Span,
     /// JSON: the object of labels with its braces, or nothing.
     pub(crate) labels: Span,
@@ -195,8 +199,12 @@ pub struct SeriesBatch {
     pub(crate) composed: Vec<u8>,
     /// Reused: where an object has what a map asks for.
     pub(crate) places: Vec<Span>,
+    /// Reused: what a record has where a map asks for it.
+    pub(crate) found: Vec<Found>,
     /// What the nodes of errors refer to.
     pub(crate) map: Option<Arc<JsonMap>>,
+    /// What the schemas of errors refer to.
+    pub(crate) schemas: Option<Arc<Schemas>>,
 }
 
 /// What a body of remote write has beside samples: counted, not stored.
@@ -234,6 +242,7 @@ impl SeriesBatch {
         self.scratch.clear();
         self.composed.clear();
         self.map = None;
+        self.schemas = None;
     }
 
     /// Items with rows.
@@ -302,13 +311,21 @@ impl SeriesBatch {
         &self.errors
     }
 
-    /// Why something was refused, in words for people, with the path that a map has there.
+    /// Why something was refused, in words for people, with the path that a map has there or the schema.
     #[must_use]
     pub fn explain(&self, error: &ItemError) -> String {
-        let path = error.node.zip(self.map.as_ref()).map(|(node, map)| map.path(node.into()));
-        match path.filter(|path| !path.is_empty()) {
-            Some(path) => format!("{} at {path}", error.reason),
-            None => error.reason.to_string(),
+        let reason = error.reason;
+        match error.detail {
+            Detail::None => reason.to_string(),
+            Detail::Node(node) => {
+                let path = self.map.as_ref().map_or("", |map| map.path(node.into()));
+                if path.is_empty() { reason.to_string() } else { format!("{reason} at {path}") }
+            }
+            Detail::Schema(id) => {
+                let why = self.schemas.as_ref().and_then(|schemas| schemas.why_unusable(id));
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                format!("{reason} (id {id}){why}")
+            }
         }
     }
 
@@ -343,7 +360,7 @@ impl SeriesBatch {
                 remote_write::v2::names(key.name.of(body), body, &self.symbols)
             }
             SeriesForm::Number => number_message::names(key.name.of(body)),
-            SeriesForm::MappedJson | SeriesForm::Otlp => {
+            SeriesForm::MappedJson | SeriesForm::Otlp | SeriesForm::Record => {
                 composed::names(key.name.of(&self.composed))
             }
         }
@@ -470,7 +487,7 @@ pub fn decode_series(
         SeriesForm::JsonLines => json::decode_lines(body, options, out),
         SeriesForm::RemoteWrite1 => remote_write::v1::decode(body, options, out),
         SeriesForm::RemoteWrite2 => remote_write::v2::decode(body, options, out),
-        SeriesForm::Number | SeriesForm::MappedJson | SeriesForm::Otlp => {
+        SeriesForm::Number | SeriesForm::MappedJson | SeriesForm::Otlp | SeriesForm::Record => {
             Err(SeriesError::MessagesOnly { form })
         }
     };

@@ -51,7 +51,7 @@ pub enum SourceState {
     Waiting,
     /// A topic is not there.
     Missing,
-    /// The brokers do not answer, or refuse.
+    /// The brokers or the registry of schemas do not answer, or refuse.
     Unreachable,
     /// A partition is not read until somebody does something.
     Stopped,
@@ -123,6 +123,8 @@ pub enum SourceTrouble {
     Brokers(String),
     /// A topic is not there; it goes on looking.
     Missing(String),
+    /// Messages name schemas, and their registry does not answer, or refuses; it goes on trying.
+    Schemas(String),
     /// Too much is in hand, or the disk is full; it goes on when there is room.
     Waiting(String),
 }
@@ -133,7 +135,7 @@ impl SourceHealth {
     pub fn state(&self) -> SourceState {
         match &self.trouble {
             Some(SourceTrouble::Stopped(_)) => SourceState::Stopped,
-            Some(SourceTrouble::Brokers(_)) => SourceState::Unreachable,
+            Some(SourceTrouble::Brokers(_) | SourceTrouble::Schemas(_)) => SourceState::Unreachable,
             Some(SourceTrouble::Missing(_)) => SourceState::Missing,
             Some(SourceTrouble::Waiting(_)) => SourceState::Waiting,
             None if !self.has_begun => SourceState::Starting,
@@ -177,6 +179,11 @@ impl PartitionState {
 }
 
 impl SourceTrouble {
+    /// Whether it lies with others, and goes by itself once they mend it.
+    pub(crate) fn is_outside(&self) -> bool {
+        matches!(self, Self::Brokers(_) | Self::Missing(_) | Self::Schemas(_))
+    }
+
     /// It in words.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -184,6 +191,7 @@ impl SourceTrouble {
             Self::Stopped(text)
             | Self::Brokers(text)
             | Self::Missing(text)
+            | Self::Schemas(text)
             | Self::Waiting(text) => text,
         }
     }

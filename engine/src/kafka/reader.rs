@@ -83,6 +83,8 @@ pub(super) struct Reader {
     pub(super) times: Times,
     /// Why nothing is stored for now, and until when.
     pause: Option<(Duration, String)>,
+    /// Why messages of some partition wait for their schemas.
+    schema_trouble: Option<String>,
     /// What the brokers answer instead of what they are asked.
     refusal: Option<String>,
     /// Whether they have not answered the question before, either: a connection may take its time.
@@ -200,6 +202,7 @@ impl Reader {
             outcomes: bounded(SOURCE_PARTITIONS_MAX),
             times: Times::default(),
             pause: None,
+            schema_trouble: None,
             refusal: None,
             is_refused_again: false,
             fetch_trouble: None,
@@ -299,6 +302,7 @@ impl Reader {
 
     /// Hands over what is gathered of all partitions that have nothing on its way.
     fn store_all(&mut self) {
+        self.schema_trouble = None;
         for at in 0..self.partitions.len() {
             if self.pause.is_some() {
                 return;
@@ -319,7 +323,14 @@ impl Reader {
         if self.engine.is_behind() {
             return Err(EngineError::Overloaded { retry_after_s: 1 });
         }
-        let (batch, count) = (&partition.gathered, partition.ready());
+        let (batch, clock) = (&partition.gathered, &self.engine.ingest().clock);
+        let count = match batch.ready_of(partition.ready(), &|| clock.monotonic()) {
+            Ok(count) => count,
+            Err(trouble) => {
+                self.schema_trouble = Some(trouble.to_string());
+                return Ok(());
+            }
+        };
         let bytes = u64::try_from(batch.bytes_of(count)).unwrap_or(u64::MAX);
         let ingest = self.engine.ingest();
         let claim = self.engine.sources().claim(offsets?)?;
@@ -518,11 +529,12 @@ impl Reader {
         }
         let trouble = self.trouble();
         let mut health = lock(&self.health).clone();
-        let is_cut_off = |trouble: &Option<_>| {
-            matches!(trouble, Some(SourceTrouble::Brokers(_) | SourceTrouble::Missing(_)))
+        let is_cut_off = |trouble: &Option<SourceTrouble>| {
+            trouble.as_ref().is_some_and(SourceTrouble::is_outside)
         };
         match (is_cut_off(&health.trouble), &trouble) {
-            (false, Some(SourceTrouble::Brokers(why) | SourceTrouble::Missing(why))) => {
+            (false, Some(trouble)) if trouble.is_outside() => {
+                let why = trouble.text();
                 warn!(source = %self.config.name, "cannot read, and goes on trying: {why}");
             }
             (true, None) => info!(source = %self.config.name, "reads again"),
@@ -562,6 +574,7 @@ impl Reader {
             .map(SourceTrouble::Stopped)
             .or(brokers.map(SourceTrouble::Brokers))
             .or_else(|| missing().map(SourceTrouble::Missing))
+            .or(self.schema_trouble.clone().map(SourceTrouble::Schemas))
             .or(waiting.map(SourceTrouble::Waiting))
     }
 

@@ -196,6 +196,9 @@ impl Engine {
             if count == 0 {
                 break;
             }
+            let clock = &self.ingest().clock;
+            let count = batch.ready_of(count, &|| clock.monotonic());
+            let count = count.map_err(|trouble| EngineError::Schemas(Box::new(trouble)))?;
             let mut permit = self.ingest().admit(1)?;
             permit.cover(u64::try_from(batch.bytes_of(count)).unwrap_or(u64::MAX));
             let messages = Messages { batch: &batch, count };

@@ -121,14 +121,14 @@ struct Node {
 
 /// Where the metric of a sample comes from; nodes by their places in [`JsonMap`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Metric {
+pub(crate) enum Metric {
     Node(usize),
     Constant(String),
 }
 
 /// Where labels come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Labels {
+pub(crate) enum Labels {
     None,
     Object(usize),
     Nodes(Vec<(String, usize)>),
@@ -141,12 +141,12 @@ pub(super) enum Labels {
 #[derive(Clone, Debug)]
 pub struct JsonMap {
     nodes: Vec<Node>,
-    pub(super) time: Option<usize>,
-    pub(super) time_unit: Precision,
-    pub(super) metric: Metric,
+    pub(crate) time: Option<usize>,
+    pub(crate) time_unit: Precision,
+    pub(crate) metric: Metric,
     /// What is added to the metric, and the value.
-    pub(super) values: Vec<(String, usize)>,
-    pub(super) labels: Labels,
+    pub(crate) values: Vec<(String, usize)>,
+    pub(crate) labels: Labels,
 }
 
 impl JsonMap {
@@ -207,24 +207,44 @@ impl JsonMap {
     }
 
     /// How many nodes there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 
     /// Those from `node` up to this one are within it, itself included.
     #[inline]
-    pub(super) fn end_of(&self, node: usize) -> usize {
+    pub(crate) fn end_of(&self, node: usize) -> usize {
         self.nodes.get(node).map_or(node, |node| node.end)
     }
 
     /// The node within `node` that a member's name leads to.
     #[inline]
     pub(super) fn child(&self, node: usize, member: Text, bytes: &[u8]) -> Option<usize> {
+        self.child_where(node, |name| is_named(member, bytes, name))
+    }
+
+    /// The node within `node` that this name leads to.
+    #[inline]
+    pub(crate) fn child_named(&self, node: usize, name: &[u8]) -> Option<usize> {
+        self.child_where(node, |known| known == name)
+    }
+
+    /// The nodes right within `node`, with their names.
+    pub(crate) fn children(&self, node: usize) -> impl Iterator<Item = (usize, &str)> {
+        let end = self.end_of(node);
+        let first = Some(node + 1).filter(|first| *first < end);
+        let next = move |child: &usize| Some(self.end_of(*child)).filter(|next| *next < end);
+        let children = std::iter::successors(first, next);
+        children.filter_map(|child| Some((child, self.nodes.get(child)?.name.as_str())))
+    }
+
+    #[inline]
+    fn child_where(&self, node: usize, is_it: impl Fn(&[u8]) -> bool) -> Option<usize> {
         let end = self.end_of(node);
         let mut child = node + 1;
         while child < end {
             let there = self.nodes.get(child)?;
-            if is_named(member, bytes, there.name.as_bytes()) {
+            if is_it(there.name.as_bytes()) {
                 return Some(child);
             }
             child = there.end;

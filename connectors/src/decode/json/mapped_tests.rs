@@ -271,7 +271,7 @@ fn what_does_not_match_tells_where() {
         (r#"{"data":{"reading":{"v":1}}}"#, "metric name is missing at meta.sensor"),
         (r#"{"meta":{"sensor":5}}"#, "metric name is not a string at meta.sensor"),
         (r#"{"meta":{"sensor":"s","at":"noon"}}"#, "invalid timestamp at meta.at"),
-        (r#"{"meta":{"sensor":"s"},"tags":[]}"#, "labels are not a JSON object at tags"),
+        (r#"{"meta":{"sensor":"s"},"tags":[]}"#, "labels are not an object at tags"),
         (r#"{"meta":{"sensor":"s"},"data":{"reading":[1]}}"#, "value is missing at data.reading.v"),
         (
             r#"{"meta":{"sensor":"s"},"data":{"reading":{"v":"1"}}}"#,

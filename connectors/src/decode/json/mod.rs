@@ -26,10 +26,12 @@ pub(crate) use decoder::{decode_lines, decode_luminate};
 pub use decoder::{metrics_of, samples_of};
 pub(crate) use grammar::skip_space;
 pub use map::{JsonMap, LabelPlace, MapError, MapSpec, MetricPlace, ValuePlace};
+pub(crate) use map::{Labels, Metric};
 pub(crate) use mapped::{decode_message as decode_mapped_message, labels_of_object};
 pub(crate) use message::JsonMessages;
 pub(crate) use names::{names, unescape};
 pub use path::PathError;
+pub(crate) use scalar::{time_of_number, time_of_text};
 
 #[cfg(test)]
 mod json_tests;

@@ -38,7 +38,7 @@ pub(super) fn value(
 }
 
 /// The time that a date with its time names.
-pub(super) fn time_of_text(text: &[u8]) -> Result<EventTime, ItemReason> {
+pub(crate) fn time_of_text(text: &[u8]) -> Result<EventTime, ItemReason> {
     parse_date_time(text).map_err(|fault| match fault {
         TimeFault::Invalid => ItemReason::InvalidTime,
         TimeFault::OutOfRange => ItemReason::TimeOutOfRange,
@@ -50,7 +50,7 @@ pub(super) fn time_of_text(text: &[u8]) -> Result<EventTime, ItemReason> {
 ///
 /// A fraction is of that unit, exact and cut off at nanoseconds. Exponents are refused: nobody writes times so.
 #[inline]
-pub(super) fn time_of_number(
+pub(crate) fn time_of_number(
     bytes: &[u8],
     start: usize,
     end: usize,
