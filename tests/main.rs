@@ -9,6 +9,7 @@ mod dead_letters;
 mod deploy;
 mod door;
 mod full_disk;
+mod garbage;
 mod idempotency;
 mod instruments;
 mod kafka;

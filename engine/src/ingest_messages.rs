@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidewatch_connectors::decode::{
-    Messages, Precision, Taken, decode_line_messages, decode_series_messages,
+    Messages, Precision, SeriesOptions, Taken, decode_line_messages, decode_series_messages,
 };
 use tidewatch_metrics::series::check_database;
-use tidewatch_metrics::{SampleBatch, UnixNanos};
+use tidewatch_metrics::{EventTime, SampleBatch, UnixNanos};
 use tidewatch_segments::Letter;
 
 use crate::EngineError;
@@ -224,7 +224,9 @@ impl Ingest {
             let report = in_samples(report, &parts);
             return Decoded { taken, report, parts, fresh, is_lines: true };
         };
-        let options = self.series_options(db, form, received);
+        // A time before 1970 is what a producer without a clock writes; Kafka's own times know none.
+        let time_min = Some(EventTime::new(0));
+        let options = SeriesOptions { time_min, ..self.series_options(db, form, received) };
         let mut taken = decode_series_messages(messages, &options, &mut lane.series);
         let mut report = report_items(&lane.series);
         let parts = self.route_series(lane, text, &mut fresh, &mut report);

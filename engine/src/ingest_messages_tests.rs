@@ -144,7 +144,7 @@ fn a_bad_message_is_kept_whole_with_its_reason_in_the_record_of_its_offset() {
     let twice_bad = format!("[{GOOD},{{\"metric\":\"m\",\"value\":1}},7]");
     for (offset, payload) in [(100, GOOD), (105, &twice_bad), (110, "rubbish")] {
         let key = (offset == 110).then_some(&b"k"[..]);
-        let time = (offset == 110).then(|| tidewatch_metrics::EventTime::new(5));
+        let time = (offset == 110).then(|| EventTime::new(5));
         batch.push(offset, Incoming { payload: payload.as_bytes(), key, time, labels: None });
     }
     let report = house.write(&batch, 3, OnBad::Keep(Arc::default()));
