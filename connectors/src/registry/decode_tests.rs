@@ -8,6 +8,8 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MapKey, MessageDescriptor, Value as Proto};
 use protox::Compiler;
@@ -24,7 +26,7 @@ use crate::decode::{
     Incoming, MessageBatch, MessageForm, MessageFormat, Messages, SeriesBatch, SeriesOptions,
     decode_series_messages,
 };
-use crate::registry::{avro, base64, protobuf};
+use crate::registry::{avro, protobuf};
 
 /// Schemas by their ids.
 #[derive(Debug)]
@@ -507,7 +509,7 @@ fn a_message_says_which_of_its_file_it_is_and_a_file_may_be_kept_as_its_descript
         ..MapSpec::default()
     };
     let description = compiler().descriptor_pool().get_file_by_name("plant.proto").unwrap();
-    let description = base64::encode(&description.encode_to_vec());
+    let description = STANDARD.encode(description.encode_to_vec());
     let imports = [(text("plant/kinds.proto"), text(KINDS))];
     let described = RecordSchema::Protobuf(protobuf::compile(&description, &imports).unwrap());
     for schema in [plant(), described] {

@@ -9,7 +9,6 @@
 //! nobody knows, and has whoever asks ask again.
 
 mod avro;
-mod base64;
 mod config;
 mod protobuf;
 mod source;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
@@ -9,7 +11,6 @@ use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 use crate::decode::record::{
     FieldKind, FieldShape, MessageKind, ProtobufField, ProtobufMessage, ProtobufSchema,
 };
-use crate::registry::base64;
 
 /// What a text that is no import is called.
 const NAME: &str = "tidewatch/the-schema-itself.proto";
@@ -60,7 +61,7 @@ impl FileResolver for Texts {
         let Some(text) = self.0.get(name) else {
             return Err(protox::Error::file_not_found(name));
         };
-        let Some(bytes) = base64::decode(text) else { return File::from_source(name, text) };
+        let Ok(bytes) = STANDARD.decode(text) else { return File::from_source(name, text) };
         let described = File::decode_file_descriptor_proto(&bytes[..]);
         let described = described.map_err(protox::Error::new)?;
         let mut file = described.file_descriptor_proto().clone();

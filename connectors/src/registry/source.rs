@@ -7,6 +7,8 @@ use std::fs;
 use std::io::Read as _;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use ureq::http::header;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -17,7 +19,7 @@ use crate::decode::record::{
     FetchedSchema, RecordSchema, SchemaRefusal, SchemaSource, SchemaTrouble,
 };
 use crate::registry::config::{RegistryConfig, RegistryProblem};
-use crate::registry::{avro, base64, protobuf};
+use crate::registry::{avro, protobuf};
 
 /// Whoever asks waits no longer for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -141,7 +143,7 @@ impl RegistrySource {
             .build();
         // RFC 7617.
         let authorization = config.user.as_ref().map(|(name, password)| {
-            format!("Basic {}", base64::encode(format!("{name}:{}", password.text()).as_bytes()))
+            format!("Basic {}", STANDARD.encode(format!("{name}:{}", password.text())))
         });
         Ok(Self { base, authorization, form, agent: agent.into() })
     }
