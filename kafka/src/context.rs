@@ -10,6 +10,9 @@ use rdkafka::error::{KafkaError as NativeError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
+/// What librdkafka's log calls a connection that broke or did not come about.
+const FAILED_CONNECTION: &str = "FAIL";
+
 /// Keeps the last trouble with brokers, and rebalances of a group until they are asked for. librdkafka goes on trying
 /// by itself; the group waits for the answer to a rebalance.
 #[derive(Debug, Default)]
@@ -68,8 +71,12 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters of it comes as an error, too.
         tracing::debug!(target: "librdkafka", facility, message);
+        // It comes as an error, too, but where that is lost, librdkafka may not say the same again for minutes.
+        if facility == FAILED_CONNECTION {
+            let (_thread, reason) = message.split_once("]: ").unwrap_or(("", message));
+            *self.lock() = Some(reason.to_owned());
+        }
     }
 
     fn error(&self, error: NativeError, reason: &str) {
@@ -154,5 +161,13 @@ mod tests {
         assert_eq!(context.trouble().as_deref(), Some("wrong password"));
         context.clear();
         assert_eq!(context.trouble(), None);
+        context.log(RDKafkaLogLevel::Error, "METADATA", "[thrd:main]: no such topic");
+        assert_eq!(context.trouble(), None);
+        context.log(
+            RDKafkaLogLevel::Error,
+            "FAIL",
+            "[thrd:ssl://a:1/bootstrap]: ssl://a:1/bootstrap: no",
+        );
+        assert_eq!(context.trouble().as_deref(), Some("ssl://a:1/bootstrap: no"));
     }
 }
