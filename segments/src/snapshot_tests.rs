@@ -64,9 +64,11 @@ fn a_fence_older_than_the_segments_is_refused() {
 fn segments_are_in_the_order_of_the_log_for_every_series_after_slots_moved() {
     let mut directory = Directory::new(3);
     let mut manifest = directory.manifest.clone();
-    // Two shards flushed up to 100 and 50; then one shard takes all from 51 on.
-    for (last, time) in [(59_u64, 0_i64), (100, 1), (50, 2), (200, 3)] {
-        append(&mut directory.head, &rows_of(0..1, time..time + 1));
+    // Two shards, one of which is ahead, have a series each; then one shard takes all from 51 on.
+    for (last, series, time) in
+        [(59_u64, 0..1, 0_i64), (100, 0..1, 1), (50, 1..2, 2), (200, 0..2, 3)]
+    {
+        append(&mut directory.head, &rows_of(series, time..time + 1));
         let (mut head, _) = Head::new();
         std::mem::swap(&mut head, &mut directory.head);
         head.publish(Lsn::new(last));
@@ -76,7 +78,7 @@ fn segments_are_in_the_order_of_the_log_for_every_series_after_slots_moved() {
     let all = directory.published(Vec::new());
     let order = all.snapshot(Lsn::new(200)).unwrap().segments;
     let order: Vec<u64> = order.iter().map(|segment| segment.meta().last_lsn.get()).collect();
-    assert_eq!(order, [50, 59, 100, 200]);
+    assert_eq!(order, [59, 100, 50, 200], "of each series in the order of the log");
 }
 
 /// Record `n` holds the row at second `n - 1`, so a snapshot at fence `n` shows seconds `0..n`.

@@ -193,7 +193,7 @@ mod tests {
             ("queuing.strategy", "lifo"),
             ("enable.gapless.guarantee", "false"),
             ("transactional.id", "x"),
-            ("compression.type", "zstd"),
+            ("compression.type", "brotli"),
             ("bootstrap.servers", "elsewhere:9092"),
         ] {
             let problems = config(&[weak]).problems();
