@@ -70,10 +70,10 @@ impl Context {
 }
 
 impl ClientContext for Context {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", facility, message);
         // It comes as an error, too, but where that is lost, librdkafka may not say the same again for minutes.
-        if facility == FAILED_CONNECTION {
+        if facility == FAILED_CONNECTION && is_error(level) {
             let (_thread, reason) = message.split_once("]: ").unwrap_or(("", message));
             *self.lock() = Some(reason.to_owned());
         }
@@ -120,6 +120,12 @@ impl ConsumerContext for Context {
     }
 }
 
+/// An idle connection that a broker closes is none.
+fn is_error(level: RDKafkaLogLevel) -> bool {
+    use RDKafkaLogLevel::{Alert, Critical, Emerg, Error};
+    matches!(level, Emerg | Alert | Critical | Error)
+}
+
 /// A member that leaves takes nothing, and gives up what it has.
 fn answer_at_once(
     consumer: &BaseConsumer<Context>,
@@ -161,6 +167,7 @@ mod tests {
         assert_eq!(context.trouble().as_deref(), Some("wrong password"));
         context.clear();
         assert_eq!(context.trouble(), None);
+        context.log(RDKafkaLogLevel::Info, "FAIL", "[thrd:a:1/1]: a:1/1: Disconnected");
         context.log(RDKafkaLogLevel::Error, "METADATA", "[thrd:main]: no such topic");
         assert_eq!(context.trouble(), None);
         context.log(

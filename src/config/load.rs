@@ -218,5 +218,8 @@ fn seconds(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
 }
 
 #[cfg(test)]
+#[path = "load_sources_tests.rs"]
+mod sources_tests;
+#[cfg(test)]
 #[path = "load_tests.rs"]
 mod tests;

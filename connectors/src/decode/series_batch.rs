@@ -398,6 +398,28 @@ impl SeriesBatch {
         self.first_rows.push(u32::try_from(first_row).expect("a sample takes bytes of the body"));
     }
 
+    /// A sample whose names were put together at the end of `composed`; `seed` is that of the hashes.
+    ///
+    /// # Errors
+    /// [`ItemReason::NamesTooLong`] where they go beyond `names_max`.
+    #[inline]
+    pub(crate) fn push_composed(
+        &mut self,
+        number: u32,
+        key: ItemKey,
+        (time, value): (EventTime, f64),
+        (names_max, seed): (usize, u64),
+    ) -> Result<(), ItemReason> {
+        if self.composed.len() > names_max {
+            return Err(ItemReason::NamesTooLong);
+        }
+        let hash = XxHash3_128::oneshot_with_seed(seed, key.name.of(&self.composed));
+        let first_row = self.rows();
+        self.push_row(time, value);
+        self.push_item(number, key, hash, first_row);
+        Ok(())
+    }
+
     /// Gives the items from the `first`-th one on the labels of their message, which stand in `body`; `seed` is that
     /// of the hashes.
     ///

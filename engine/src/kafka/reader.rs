@@ -9,8 +9,8 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tidewatch_connectors::decode::Messages;
 use tidewatch_connectors::kafka::{
-    Fetched, KafkaClient, KafkaConfig, KafkaInstruments, OnBadMessage, PartitionLabels,
-    SourceLabel, TopicChoice, What,
+    Fetched, KafkaClient, KafkaConfig, KafkaInstruments, OnBadMessage, SourceLabel, TopicChoice,
+    What,
 };
 use tracing::{error, info, warn};
 
@@ -81,7 +81,7 @@ pub(super) struct Reader {
     dead_letters: u64,
     pub(super) outcomes: (Sender<Outcome>, Receiver<Outcome>),
     pub(super) times: Times,
-    /// Why nothing is stored for now, and until when.
+    /// Why nothing is stored, and until when.
     pause: Option<(Duration, String)>,
     /// Why messages of some partition wait for their schemas.
     schema_trouble: Option<String>,
@@ -515,17 +515,6 @@ impl Reader {
             if let Some(marks) = self.client.marks(topic, number).filter(|_| is_there) {
                 partition.end = marks.high;
             }
-            let labels = PartitionLabels {
-                source: self.config.name.clone(),
-                topic: topic.to_owned(),
-                partition: number,
-            };
-            if !partition.is_ours() {
-                self.instruments.lag.remove(&labels);
-                continue;
-            }
-            let lag = i64::try_from(partition.lag()).unwrap_or(i64::MAX);
-            self.instruments.lag.get_or_create(&labels).set(lag);
         }
         let trouble = self.trouble();
         let mut health = lock(&self.health).clone();

@@ -11,6 +11,7 @@ use crate::kafka::health::{
 use crate::kafka::lag::{Lag, Moment};
 use crate::kafka::partition::{OnItsWay, Partition, State};
 use crate::kafka::reader::Reader;
+use crate::sources::SourcePartition;
 
 /// What is remembered of a partition for those who look on.
 #[derive(Debug, Default)]
@@ -47,15 +48,17 @@ impl Reader {
             told_of(partition, now, trouble.as_ref().zip(told.as_ref()))
         });
         let each: Arc<[PartitionHealth]> = looked.collect();
-        let lags = each.iter().map(|one| (&one.partition, one.lag));
-        let others = self.partitions.iter().filter(|partition| !partition.is_ours());
-        for (name, lag) in lags.chain(others.map(|partition| (&partition.name, Duration::ZERO))) {
-            let labels = PartitionLabels {
-                source: name.source().to_owned(),
-                topic: name.topic().to_owned(),
-                partition: name.partition(),
-            };
-            self.instruments.lag_seconds.get_or_create(&labels).set(lag.as_secs_f64());
+        for one in &*each {
+            let labels = labels_of(&one.partition);
+            let messages = i64::try_from(one.lag_messages).unwrap_or(i64::MAX);
+            self.instruments.lag.get_or_create(&labels).set(messages);
+            self.instruments.lag_seconds.get_or_create(&labels).set(one.lag.as_secs_f64());
+        }
+        // Their lag is another member's.
+        for other in self.partitions.iter().filter(|partition| !partition.is_ours()) {
+            let labels = labels_of(&other.name);
+            self.instruments.lag.remove(&labels);
+            self.instruments.lag_seconds.remove(&labels);
         }
         let lag_messages = each.iter().map(|one| one.lag_messages).sum();
         let messages = each.iter().map(|one| one.counts.messages).sum();
@@ -71,6 +74,14 @@ impl Reader {
         health.has_caught_up = self.partitions.iter().all(|one| is_caught_up(one, now.interval));
         health.each = each;
         health.trouble = trouble;
+    }
+}
+
+fn labels_of(partition: &SourcePartition) -> PartitionLabels {
+    PartitionLabels {
+        source: partition.source().to_owned(),
+        topic: partition.topic().to_owned(),
+        partition: partition.partition(),
     }
 }
 

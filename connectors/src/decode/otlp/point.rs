@@ -8,7 +8,6 @@
 #![deny(clippy::indexing_slicing)]
 
 use tidewatch_metrics::EventTime;
-use twox_hash::XxHash3_128;
 
 use crate::decode::composed::Part;
 use crate::decode::item_errors::ItemReason;
@@ -169,16 +168,10 @@ impl Request<'_> {
         }
         composed.extend_from_slice(&self.attributes);
         composed.extend_from_slice(&self.resource);
-        if composed.len() > self.names_max {
-            return Err(ItemReason::NamesTooLong);
-        }
         let name = Span::between(start, composed.len());
-        let hash = XxHash3_128::oneshot_with_seed(self.options.key_seed, name.of(composed));
-        let first_row = self.out.rows();
-        self.out.push_row(point.time, value);
         let key = ItemKey { name, ..ItemKey::default() };
-        self.out.push_item(self.message.number, key, hash, first_row);
-        Ok(())
+        let limits = (self.names_max, self.options.key_seed);
+        self.out.push_composed(self.message.number, key, (point.time, value), limits)
     }
 }
 

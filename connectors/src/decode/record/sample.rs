@@ -2,7 +2,6 @@
 #![deny(clippy::indexing_slicing)]
 
 use tidewatch_metrics::EventTime;
-use twox_hash::XxHash3_128;
 
 use crate::decode::composed::Part;
 use crate::decode::item_errors::{ItemReason, Refused};
@@ -39,14 +38,8 @@ impl Sample<'_> {
             };
             is_there = true;
             let key = self.key(suffix, at)?;
-            if self.out.composed.len() > self.names_max {
-                return Err(ItemReason::NamesTooLong.into());
-            }
-            let first_row = self.out.rows();
-            self.out.push_row(time, value);
-            let composed = key.name.of(&self.out.composed);
-            let hash = XxHash3_128::oneshot_with_seed(options.key_seed, composed);
-            self.out.push_item(message.number, key, hash, first_row);
+            let limits = (self.names_max, options.key_seed);
+            self.out.push_composed(message.number, key, (time, value), limits)?;
         }
         let first = map.values.first().map_or(0, |(_, node)| *node);
         if is_there { Ok(()) } else { Err(ItemReason::MissingValue.at(first)) }
