@@ -382,6 +382,7 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     engine.rules = Arc::new(config.rules.clone());
     engine.alerts_max_age = config.alerts.max_age;
     engine.sinks.clone_from(&config.sinks);
+    engine.feeds.clone_from(&config.feeds);
     engine.public_url.clone_from(&config.http.public_url);
     engine
 }

@@ -41,7 +41,8 @@ fn the_instruments_are_those_of_the_document() {
     let brokers = cluster.bootstrap_servers();
     let text = format!(
         "[[sink.file]]\nname = \"log\"\npath = {alerts:?}\n[[source.kafka]]\nname = \"main\"\n\
-         brokers = {brokers:?}\ntopics = [\"load\"]\n"
+         brokers = {brokers:?}\ntopics = [\"load\"]\n\
+         [[sink.kafka]]\nname = \"lost\"\nbrokers = {brokers:?}\ntopic = \"lost\"\ncontent = \"dead_letters\"\n"
     );
     fs::write(&config, text).unwrap();
     let server = Start::on(&home.data()).config(&config).up();

@@ -56,7 +56,7 @@ pub(crate) fn read(brokers: &str, topic: &str, partitions: i32) -> Vec<Seen> {
         all.add_partition_offset(topic, partition, Offset::Offset(low)).unwrap();
     }
     consumer.assign(&all).unwrap();
-    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or(b"")).into_owned();
     let record = |_| {
         let message = consumer.poll(PATIENCE).expect("a record").unwrap();
         let headers = message.headers().unwrap().iter();

@@ -14,6 +14,7 @@ mod idempotency;
 mod instruments;
 mod kafka;
 mod kafka_alerts;
+mod kafka_feeds;
 mod kafka_formats;
 mod kafka_groups;
 mod kafka_schemas;

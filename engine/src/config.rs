@@ -10,6 +10,7 @@ use tidewatch_segments::LetterLimits;
 use tidewatch_sinks::SinkConfig;
 use tidewatch_wal::WalConfig;
 
+use crate::feeds::FeedConfig;
 use crate::idempotency::KeyLimits;
 use crate::ingest::IngestConfig;
 use crate::limits::REQUESTS_MAX;
@@ -88,6 +89,8 @@ pub struct EngineConfig {
     pub alerts_max_age: Duration,
     /// Where alerts go.
     pub sinks: Vec<SinkConfig>,
+    /// Copies of rows for topics.
+    pub feeds: Vec<FeedConfig>,
     /// Where people reach the server, for the link in alerts.
     pub public_url: Option<String>,
     /// Whether to start on a damaged directory without what is damaged.
@@ -129,6 +132,7 @@ impl EngineConfig {
             rules: Arc::default(),
             alerts_max_age: Duration::from_hours(1),
             sinks: Vec::new(),
+            feeds: Vec::new(),
             public_url: None,
             salvage: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -138,6 +142,12 @@ impl EngineConfig {
     /// The sinks' names.
     pub fn sink_names(&self) -> impl Iterator<Item = &str> {
         self.sinks.iter().map(SinkConfig::name)
+    }
+
+    /// The sinks' names and the feeds' tags, as starts are noted in the log.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = String> {
+        let feeds = self.feeds.iter().map(FeedConfig::tag);
+        self.sink_names().map(str::to_owned).chain(feeds)
     }
 
     /// Where the log lives.

@@ -1,5 +1,6 @@
 //! What the engine counts about itself.
 
+use crate::feeds::FeedInstruments;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +19,8 @@ pub struct ShardInstruments {
     pub onsets: Counter,
     /// What the windows of percentiles count.
     pub windows: WindowInstruments,
+    /// What goes to topics.
+    pub feeds: FeedInstruments,
 }
 
 impl ShardInstruments {
@@ -39,6 +42,7 @@ impl ShardInstruments {
             self.onsets.clone(),
         );
         self.windows.register(registry);
+        self.feeds.register(registry);
     }
 }
 

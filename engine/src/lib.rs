@@ -16,6 +16,7 @@ mod deletes;
 pub mod dispatch;
 mod engine;
 mod error;
+mod feeds;
 mod flusher;
 mod hashes;
 mod idempotency;
@@ -66,6 +67,7 @@ pub use data_dir::DataDir;
 pub use deletes::{DeleteRecord, Deletes};
 pub use engine::{Engine, EngineHealth, EngineHome, SinkTrouble};
 pub use error::{EngineError, ErrorKind, chain};
+pub use feeds::{FeedConfig, FeedContent, FeedNote};
 pub use idempotency::{
     Claim, Claimed, Idempotency, IdempotencyKey, KeyLimits, StoredAnswer, Wake, request_hash,
 };

@@ -46,9 +46,16 @@ pub const LETTER_BYTES_MAX: usize = 1 << 20;
 pub const LETTER_REASON_BYTES_MAX: usize = 512;
 /// Letters that one request may name.
 pub const LETTERS_NAMED_MAX: usize = 1_000;
+/// Bytes of rows that wait for one topic; beyond, the oldest are left out.
+pub const FEED_BYTES_MAX: usize = 16 << 20;
+/// Bytes of rows that are sent to a topic at a time, but for a single row that has more.
+pub const FEED_BATCH_BYTES_MAX: usize = 2 << 20;
+/// Rows that are sent to a topic at a time.
+pub const FEED_BATCH_ROWS_MAX: usize = 10_000;
 /// Samples after which a tick asks for an output hash.
 pub const HASH_TICK_ROWS: u64 = 1_000_000;
 
+const _: () = assert!(FEED_BYTES_MAX > 4 * LETTER_BYTES_MAX + FEED_BATCH_BYTES_MAX);
 const _: () = assert!(LETTERS_FILED_BYTES < LETTERS_WAITING_BYTES_MAX);
 const _: () = assert!(RECORD_LETTERS_BYTES_MAX > 3 * LETTER_BYTES_MAX);
 const _: () = assert!(WINDOWS_FILED_BYTES < WINDOWS_WAITING_BYTES_MAX);

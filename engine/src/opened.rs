@@ -1,5 +1,6 @@
 //! The parts of an engine that exist before its log is read: files, checkpoint, shards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidewatch_env::{Clock, Disk};
@@ -9,10 +10,11 @@ use tidewatch_segments::{Manifest, remove_orphans, restore_catalog};
 use tidewatch_wal::WalError;
 use tracing::{error, info, warn};
 
-use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept, SinkEntry};
+use crate::checkpoint::{Base, Checkpoint, CheckpointIndex, CheckpointStore, Kept};
 use crate::config::EngineConfig;
 use crate::deletes::Deletes;
 use crate::dispatch::shard_of;
+use crate::feeds::Feeds;
 use crate::idempotency::Idempotency;
 use crate::instruments::{OutboxInstruments, ShardInstruments};
 use crate::letters::Letters;
@@ -36,8 +38,8 @@ pub(crate) struct Opened {
     pub(crate) sources: Arc<Sources>,
     /// Where replay begins.
     pub(crate) base: Base,
-    /// The sinks as the checkpoint knows them.
-    pub(crate) sinks: Vec<SinkEntry>,
+    /// Since which start the checkpoint knows sinks and feeds without a break.
+    pub(crate) since: BTreeMap<String, Lsn>,
     pub(crate) store: CheckpointStore,
     /// Checkpoints that can be used, oldest first.
     pub(crate) checkpoints: Vec<Kept>,
@@ -74,22 +76,25 @@ impl Opened {
         let (durable, lacks_series) = (durable_lsn(&manifest, &indexes), manifest.lacks_series());
         let flushed = Arc::new(*manifest.flushed());
         let filed = manifest.windows_lsn();
-        let letters = Arc::new(Letters::load(&**disk, &dir, &manifest)?);
+        let feeds = Arc::new(Feeds::new(&config.feeds, config.shards, &shard_instruments.feeds));
+        let letters = Letters::load(&**disk, &dir, &manifest, Arc::clone(&feeds))?;
         let deletes = Arc::new(Deletes::new(manifest.deletes_lsn()));
         let (heads, published) =
             crate::flusher::publish(disk, &dir, manifest, &catalog, config.shards);
         published.limit_footers(config.footers_bytes_max);
         let progress = Arc::new(Progress::new(config.shards));
         let counted = shard_instruments.windows.clone();
+        let (ticks, told) = (Arc::clone(&progress), Arc::clone(&feeds));
         let shared = ShardShared {
-            windows: Arc::new(Windows::new(config.shards, Arc::clone(&progress), filed, counted)),
+            windows: Arc::new(Windows::new(config.shards, ticks, filed, told, counted)),
+            feeds,
             catalog,
             published,
             progress,
             outbox: Arc::new(Outbox::new(outbox_instruments)),
             clock: Arc::clone(clock),
             deletes,
-            letters,
+            letters: Arc::new(letters),
             flushed,
         };
         let shards = heads.into_iter().enumerate().map(|(index, head)| {
@@ -103,7 +108,7 @@ impl Opened {
             keys: Idempotency::new(config.keys),
             sources: Arc::default(),
             base: Base::first(),
-            sinks: Vec::new(),
+            since: BTreeMap::new(),
             checkpoints,
             durable,
             lacks_series,
@@ -123,7 +128,19 @@ impl Opened {
                 if self.restore(&checkpoint)? {
                     let from = self.base.replay_from;
                     info!(number, replay_from = %from, "starting from a checkpoint");
-                    self.sinks = checkpoint.index.outbox.sinks.clone();
+                    let index = &checkpoint.index;
+                    let covered = |slot: Slot| index.slots[usize::from(slot.0)].lsn;
+                    let windows = index.windows.map(|windows| windows.lsn);
+                    let (feeds, catalog) = (&self.shared.feeds, &self.shared.catalog);
+                    feeds.restore(&index.feeds, catalog, covered, windows);
+                    self.since = index
+                        .outbox
+                        .sinks
+                        .iter()
+                        .map(|sink| (sink.name.clone(), sink.since))
+                        .collect();
+                    self.since
+                        .extend(index.feeds.iter().map(|feed| (feed.tag.clone(), feed.since)));
                     self.sources.restore(&checkpoint.index.offsets);
                     let outbox = checkpoint.index.outbox;
                     self.shared.outbox.restore_checkpoint(outbox, &self.base);

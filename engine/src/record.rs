@@ -21,6 +21,7 @@
 //! 25 sourced samples  source text, topic text, partition u32, topic id u128, first u64, last u64, then as 16,
 //!                     then letters, if there are any (see `letters`)
 //! 26 ended letters  marks (see `letters`), then as 16
+//! 27 feed          how far it is acknowledged (see `feeds`)
 //! ```
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use tidewatch_segments::{DeliveryRow, Letter, LetterMark, RequestKey};
 
 use crate::checkpoint::CheckpointRecord;
 use crate::deletes::DeleteRecord;
+use crate::feeds::FeedNote;
 use crate::idempotency::{StoredAnswer, is_key};
 use crate::letters::{put_letters, put_marks, take_letters, take_marks};
 use crate::sources::SourceOffsets;
@@ -61,6 +63,8 @@ pub const KIND_KEYED_SAMPLES: u8 = 24;
 pub const KIND_SOURCED_SAMPLES: u8 = 25;
 /// Letters that have come to their end, and their samples.
 pub const KIND_ENDED_LETTERS: u8 = 26;
+/// How far a feed is acknowledged.
+pub const KIND_FEED: u8 = 27;
 
 /// Marks of a transition: it is too old to be delivered; it is of a group, and not of a series.
 const HISTORICAL: u8 = 1;
@@ -85,6 +89,8 @@ pub enum LogRecord {
     Checkpoint(CheckpointRecord),
     /// A delete.
     Delete(DeleteRecord),
+    /// How far a feed is acknowledged.
+    Feed(FeedNote),
 }
 
 /// Samples of one request, with the registrations of series that no earlier record holds.
@@ -492,6 +498,7 @@ pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
         }),
         KIND_CHECKPOINT => LogRecord::Checkpoint(CheckpointRecord::decode(&mut fields)?),
         KIND_DELETE => LogRecord::Delete(DeleteRecord::decode(&mut fields)?),
+        KIND_FEED => LogRecord::Feed(FeedNote::decode(&mut fields)?),
         _ => return None,
     };
     fields.end()?;

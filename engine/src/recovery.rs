@@ -13,6 +13,7 @@ use crate::checkpoint::Base;
 use crate::committer::LogPosition;
 use crate::config::EngineConfig;
 use crate::dispatch::Dispatch;
+use crate::feeds::Feeds;
 use crate::hashes::Hashes;
 use crate::idempotency::Idempotency;
 use crate::left_out::{LeftOut, UnknownSeries};
@@ -109,6 +110,7 @@ struct Scan<'a> {
     keys: &'a Idempotency,
     sources: &'a Sources,
     letters: &'a Letters,
+    feeds: &'a Feeds,
     /// The last record whose key is in a file.
     filed: Lsn,
     position: LogPosition,
@@ -120,16 +122,16 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(opened: &'a Opened, filed: Lsn) -> Self {
-        let sinks = opened.sinks.iter().map(|sink| (sink.name.clone(), sink.since));
         let mut scan = Self {
             base: &opened.base,
             catalog: &opened.shared.catalog,
             keys: &opened.keys,
             sources: &opened.sources,
             letters: &opened.shared.letters,
+            feeds: &opened.shared.feeds,
             filed,
             position: opened.base.position.1,
-            sinks_since: sinks.collect(),
+            sinks_since: opened.since.clone(),
             known: Vec::new(),
             unknown: UnknownSeries::default(),
         };
@@ -172,6 +174,7 @@ impl<'a> Scan<'a> {
                     self.start(lsn, &start);
                 }
             }
+            LogRecord::Feed(record) => self.feeds.restore_acknowledged(&record),
             LogRecord::Transition(_)
             | LogRecord::Delivery(_)
             | LogRecord::OutputHash(_)
@@ -236,6 +239,8 @@ impl Replay {
         let reader = WalReader::open_at(Arc::clone(disk), &config.wal_dir(), from)?;
         let (start, _) = log.start;
         let since = |sink: &str| log.sinks_since.get(sink).copied().unwrap_or(start);
+        // ORDER: before the first record, whose rows may have been acknowledged.
+        opened.shared.feeds.settle(&log.sinks_since, start);
         state.target.store(start.get(), Ordering::Relaxed);
         let catalog = Arc::clone(&opened.shared.catalog);
         let mut replayer = Replayer::new(catalog, opened.base.clone());
@@ -340,6 +345,6 @@ fn start_record(config: &EngineConfig, clock: &dyn Clock) -> StartRecord {
         time: clock.now(),
         alerts_max_age_nanos: i64::try_from(config.alerts_max_age.as_nanos()).unwrap_or(i64::MAX),
         rules: config.rules.canonical_text(),
-        sinks: config.sink_names().map(str::to_owned).collect(),
+        sinks: config.receivers().collect(),
     }
 }

@@ -12,6 +12,7 @@ use tidewatch_segments::{FrozenHead, Head, Published, RowColumns};
 use crate::admission::Permit;
 use crate::checkpoint::EncodedSlot;
 use crate::deletes::{DeleteRecord, Deletes};
+use crate::feeds::Feeds;
 use crate::instruments::ShardInstruments;
 use crate::letters::Letters;
 use crate::locals::Locals;
@@ -52,6 +53,8 @@ pub struct ShardShared {
     pub windows: Arc<Windows>,
     /// Dead letters, and what was done with any.
     pub letters: Arc<Letters>,
+    /// Copies of rows for topics.
+    pub feeds: Arc<Feeds>,
     /// The last record whose rows of a slot are in segments, per slot, when the engine opened.
     pub flushed: Arc<[Lsn; SLOTS]>,
 }
@@ -114,6 +117,7 @@ impl Shard {
         };
         self.pipeline.apply(&columns, &mut self.emitted);
         self.append(rows.lsn, batch);
+        self.shared.feeds.push_scored(self.index, rows.lsn, batch, &self.emitted);
         // ORDER: after the append, so that no reader sees a sample before its severity.
         self.head.publish(rows.lsn);
         self.count(batch);

@@ -405,7 +405,8 @@ impl Replay {
                 | LogRecord::Tick(_)
                 | LogRecord::Delivery(_)
                 | LogRecord::Checkpoint(_)
-                | LogRecord::Delete(_),
+                | LogRecord::Delete(_)
+                | LogRecord::Feed(_),
             )
             | None => {}
         }

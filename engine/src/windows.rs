@@ -14,6 +14,7 @@ use tidewatch_segments::WindowRow;
 use tracing::warn;
 
 use crate::dispatch::RulesInForce;
+use crate::feeds::Feeds;
 use crate::instruments::WindowInstruments;
 use crate::limits::{WINDOWS_FILED_BYTES, WINDOWS_WAITING_BYTES_MAX};
 use crate::progress::Progress;
@@ -24,6 +25,7 @@ pub struct Windows {
     shards: usize,
     progress: Arc<Progress>,
     state: Mutex<State>,
+    feeds: Arc<Feeds>,
     instruments: WindowInstruments,
 }
 
@@ -74,10 +76,11 @@ impl Windows {
         shards: usize,
         progress: Arc<Progress>,
         filed: Lsn,
+        feeds: Arc<Feeds>,
         instruments: WindowInstruments,
     ) -> Self {
         let state = State { filed, forgotten: filed, ..State::default() };
-        Self { shards, progress, state: Mutex::new(state), instruments }
+        Self { shards, progress, state: Mutex::new(state), feeds, instruments }
     }
 
     /// A shard has come to the record `at`, with what it counted since the one before. The last shard gets what
@@ -96,6 +99,8 @@ impl Windows {
         // ORDER: every shard comes to the records in the log's order, so no earlier one is awaited.
         let Some((turn, counts)) = state.awaited.remove(&at) else { return Vec::new() };
         let outcome = state.turn(at, turn, counts);
+        // ORDER: while the state is locked, so that a checkpoint of it has told of all its windows.
+        self.feeds.push_windows(at, &outcome.closed);
         self.count(&state, &outcome);
         self.progress.set_closes_at(state.set.closes_at());
         self.progress.set_counting(state.set.has_rules());
@@ -273,4 +278,4 @@ pub(crate) fn window_row(lsn: Lsn, window: &ClosedWindow) -> WindowRow {
 
 #[cfg(test)]
 #[path = "windows_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -64,7 +64,7 @@ fn lines(rng: &mut Rng, second: i64) -> (String, u64) {
 }
 
 /// Every window in files and in memory: name, labels, start and revision, and how many rows it counted.
-fn windows(disk: &SimDisk, node: &Node) -> BTreeMap<(String, String, i64, u32), u64> {
+pub(crate) fn windows(disk: &SimDisk, node: &Node) -> BTreeMap<(String, String, i64, u32), u64> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let dir = std::path::Path::new("/data/segments");
     let manifest = Manifest::open_read_only(&*disk, dir).unwrap();

@@ -1,7 +1,7 @@
-//! Sends records, one after the other, and waits for each to be acknowledged.
+//! Sends records and waits until they are acknowledged.
 
 use std::fmt;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext as _;
@@ -62,8 +62,8 @@ const _: () = assert!(ACKNOWLEDGED_MAX.as_millis() == 10_000);
 pub struct Record<'a> {
     /// The topic.
     pub topic: &'a str,
-    /// Chooses the partition.
-    pub key: &'a [u8],
+    /// Chooses the partition; without one any may be chosen.
+    pub key: Option<&'a [u8]>,
     /// What it says.
     pub value: &'a [u8],
     /// Names and texts, in this order.
@@ -80,15 +80,24 @@ impl fmt::Debug for KafkaProducer {
 }
 
 impl ProducerContext for Context {
-    /// Whoever waits for the record.
-    type DeliveryOpaque = Box<SyncSender<Option<RDKafkaErrorCode>>>;
+    type DeliveryOpaque = Box<Waiting>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
         let failure = result.as_ref().err().map(|(error, _)| code(error));
         // One that waits no longer has given the record up.
-        waiting.try_send(failure).ok();
+        waiting.outcomes.try_send((waiting.place, failure)).ok();
     }
 }
+
+/// Whoever waits for a record of several, the `place`th of them.
+#[derive(Debug)]
+pub struct Waiting {
+    place: usize,
+    outcomes: SyncSender<Acknowledgement>,
+}
+
+/// Of which record, and why it failed, if it did.
+type Acknowledgement = (usize, Option<RDKafkaErrorCode>);
 
 impl KafkaProducer {
     /// A producer, which connects in the background and goes on trying.
@@ -111,35 +120,129 @@ impl KafkaProducer {
     /// # Errors
     /// [`ProducerError::Unanswered`] or [`ProducerError::Refused`].
     pub fn send(&mut self, record: &Record<'_>) -> Result<(), ProducerError> {
+        match self.send_all(std::slice::from_ref(record))?.pop() {
+            Some((_, refusal)) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends records and waits until each is acknowledged or given up. Those of one key keep their order. Gives the places of those
+    /// that brokers refuse for good, and why; all others are acknowledged.
+    ///
+    /// # Errors
+    /// [`ProducerError::Unanswered`] or [`ProducerError::Refused`] of the first record that is worth another attempt;
+    /// any of the others may be in the topic.
+    pub fn send_all(
+        &mut self,
+        records: &[Record<'_>],
+    ) -> Result<Vec<(usize, ProducerError)>, ProducerError> {
+        let refused = self.send_batch(records)?;
+        if records.len() < 2 {
+            return Ok(refused);
+        }
+        // A broker refuses records that came together as one: alone it may take most of them.
+        let mut refused_alone = Vec::new();
+        for (place, _) in refused {
+            let alone = self.send_batch(&records[place..=place])?;
+            refused_alone.extend(alone.into_iter().map(|(_, refusal)| (place, refusal)));
+        }
+        Ok(refused_alone)
+    }
+
+    fn send_batch(
+        &mut self,
+        records: &[Record<'_>],
+    ) -> Result<Vec<(usize, ProducerError)>, ProducerError> {
+        let (outcomes, acknowledged) = sync_channel(records.len().max(1));
+        let mut answers = Answers { acknowledged, open: 0, refused: Vec::new(), failure: None };
+        for (place, record) in records.iter().enumerate() {
+            let waiting = Waiting { place, outcomes: outcomes.clone() };
+            match self.hand_over(record, waiting, &mut answers) {
+                Ok(()) => answers.open += 1,
+                Err(code) => self.note(&mut answers, (place, Some(code))),
+            }
+            if answers.failure.is_some() {
+                break;
+            }
+        }
+        while answers.open > 0 {
+            self.await_one(&mut answers);
+        }
+        match answers.failure {
+            Some(failure) => Err(failure),
+            None => {
+                self.0.context().clear();
+                answers.refused.sort_by_key(|(place, _)| *place);
+                Ok(answers.refused)
+            }
+        }
+    }
+
+    /// Gives a record to librdkafka; where it has no room, waits until it has.
+    fn hand_over(
+        &mut self,
+        record: &Record<'_>,
+        waiting: Waiting,
+        answers: &mut Answers,
+    ) -> Result<(), RDKafkaErrorCode> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in record.headers {
             headers = headers.insert(Header { key, value: Some(*value) });
         }
-        let (waiting, outcome) = sync_channel(1);
-        let native = BaseRecord::with_opaque_to(record.topic, Box::new(waiting))
-            .key(record.key)
-            .payload(record.value)
-            .headers(headers);
-        let sent = match self.0.send(native) {
-            // librdkafka refuses by what it heard of the topic last, and asks again after minutes only.
-            Err((error, again)) if is_of_topic(code(&error)) => {
-                self.look(record.topic)?;
-                self.0.send(again)
-            }
-            sent => sent,
-        };
-        if let Err((error, _)) = sent {
-            return Err(self.failure(code(&error), ACKNOWLEDGED_MAX));
+        let mut native: BaseRecord<'_, [u8], [u8], _> =
+            BaseRecord::with_opaque_to(record.topic, Box::new(waiting))
+                .payload(record.value)
+                .headers(headers);
+        if let Some(key) = record.key {
+            native = native.key(key);
         }
-        match outcome.recv_timeout(ACKNOWLEDGED_MAX + GIVEN_UP_WITHIN) {
-            Ok(None) => {
-                self.0.context().clear();
-                Ok(())
+        let mut has_looked = false;
+        loop {
+            let (code, again) = match self.0.send(native) {
+                Ok(()) => return Ok(()),
+                Err((error, again)) => (code(&error), again),
+            };
+            let has_room_soon = code == RDKafkaErrorCode::QueueFull && answers.open > 0;
+            // librdkafka refuses by what it heard of the topic last, and asks again after minutes only.
+            let may_be_heard = is_of_topic(code) && !has_looked;
+            if has_room_soon {
+                self.await_one(answers);
+            } else if may_be_heard {
+                has_looked = true;
+                if let Err(failure) = self.look(record.topic) {
+                    answers.failure.get_or_insert(failure);
+                }
             }
-            Ok(Some(code)) => Err(self.failure(code, ACKNOWLEDGED_MAX)),
+            if !has_room_soon && !may_be_heard || answers.failure.is_some() {
+                return Err(code);
+            }
+            native = again;
+        }
+    }
+
+    /// Waits for the next answer; without one in time, everything is given up.
+    fn await_one(&self, answers: &mut Answers) {
+        match answers.acknowledged.recv_timeout(ACKNOWLEDGED_MAX + GIVEN_UP_WITHIN) {
+            Ok(answer) => {
+                answers.open -= 1;
+                self.note(answers, answer);
+            }
             Err(_) => {
                 self.0.purge(PurgeConfig::default().queue().inflight());
-                Err(self.failure(RDKafkaErrorCode::MessageTimedOut, ACKNOWLEDGED_MAX))
+                answers.open = 0;
+                self.note(answers, (0, Some(RDKafkaErrorCode::MessageTimedOut)));
+            }
+        }
+    }
+
+    fn note(&self, answers: &mut Answers, (place, code): Acknowledgement) {
+        let Some(code) = code else { return };
+        match self.failure(code, ACKNOWLEDGED_MAX) {
+            refusal @ ProducerError::Refused { is_for_good: true, .. } => {
+                answers.refused.push((place, refusal));
+            }
+            failure => {
+                answers.failure.get_or_insert(failure);
             }
         }
     }
@@ -179,6 +282,16 @@ impl KafkaProducer {
             None => ProducerError::of(code, within, self.0.context().trouble()),
         }
     }
+}
+
+/// What has become of records that are on their way.
+struct Answers {
+    acknowledged: Receiver<Acknowledgement>,
+    /// Records that have no answer.
+    open: usize,
+    refused: Vec<(usize, ProducerError)>,
+    /// The first that is worth another attempt.
+    failure: Option<ProducerError>,
 }
 
 /// librdkafka's code of an error; that of nothing in particular where it has none.

@@ -21,7 +21,7 @@ fn cluster() -> Cluster {
 
 fn record<'a>(key: &'a str, value: &'a str) -> Record<'a> {
     let headers = &[("idempotency-key", "k:firing"), ("content-type", "application/json")];
-    Record { topic: "alerts", key: key.as_bytes(), value: value.as_bytes(), headers }
+    Record { topic: "alerts", key: Some(key.as_bytes()), value: value.as_bytes(), headers }
 }
 
 /// A record as it is in the topic: key, value, headers.
@@ -155,4 +155,47 @@ fn a_producer_that_can_send_nothing_more_says_so() {
     }
     let mut other = KafkaProducer::connect(&cluster.bootstrap_servers(), &[]).unwrap();
     other.send(&record("a", "4")).unwrap();
+}
+
+#[test]
+fn many_at_a_time_keep_the_order_of_their_keys_and_what_is_refused_is_told_of_each() {
+    let cluster = cluster();
+    // A queue of librdkafka with less room than the records take.
+    let small = KafkaOption { name: "queue.buffering.max.messages".into(), value: "7".into() };
+    let mut producer = KafkaProducer::connect(&cluster.bootstrap_servers(), &[small]).unwrap();
+    let texts: Vec<_> = (0..300).map(|number| number.to_string()).collect();
+    let large = "x".repeat(2_000_000);
+    let value = |number: usize| if number == 37 { &large } else { &texts[number] };
+    let records: Vec<_> =
+        (0..300).map(|number| record(&texts[number % 10], value(number))).collect();
+    // Once what came together is refused as one.
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+    let refused = producer.send_all(&records).unwrap();
+    let [(37, ProducerError::Refused { code: 10, is_for_good: true, .. })] = &refused[..] else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(producer.send_all(&[]).unwrap(), []);
+    let seen = read(&cluster.bootstrap_servers(), 299);
+    let mut numbers: Vec<usize> = Vec::new();
+    for (key, value, _) in seen.values().flatten() {
+        let number = value.parse().unwrap();
+        assert_eq!(number % 10, key.parse::<usize>().unwrap());
+        numbers.push(number);
+    }
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq((0..300).filter(|number| *number != 37)));
+}
+
+#[test]
+fn without_an_answer_to_one_of_many_nothing_is_said_of_the_others() {
+    let cluster = cluster();
+    let mut producer = KafkaProducer::connect(&cluster.bootstrap_servers(), &[]).unwrap();
+    let records = [record("a", "1"), Record { key: None, ..record("", "2") }];
+    producer.send_all(&records[..1]).unwrap();
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[error]);
+    let failure = producer.send_all(&records).unwrap_err();
+    assert!(matches!(failure, ProducerError::Refused { code: 29, .. }), "{failure}");
+    assert_eq!(producer.send_all(&records).unwrap(), []);
 }

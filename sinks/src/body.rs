@@ -88,7 +88,7 @@ struct Body<'a> {
 }
 
 /// Labels as one JSON object, in the order in which the series has them.
-struct Labels<'a>(&'a [(String, String)]);
+pub(crate) struct Labels<'a>(pub(crate) &'a [(String, String)]);
 
 impl Serialize for Labels<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,51 +2,15 @@
 
 use std::time::Duration;
 
-use tidewatch_kafka::{
-    KafkaOption, KafkaProducer, PRODUCER_RULES, ProducerError, Record, are_brokers, is_topic,
-};
+use tidewatch_kafka::ProducerError;
 use tidewatch_metrics::Subject;
 
 use crate::body::with_dedupe_key;
-use crate::config::Problem;
+use crate::kafka_topic::{KafkaTopic, Told};
 use crate::limits::{ERROR_CHARS_MAX, KAFKA_LOOK_EVERY};
 use crate::sink::shortened;
 use crate::times::times;
-use crate::{Attempt, Message, Outcome, Sink};
-
-/// A topic that alerts go to. `Debug` does not show the values of options.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KafkaSinkConfig {
-    /// The sink's name.
-    pub name: String,
-    /// Hosts and ports, with commas between.
-    pub brokers: String,
-    /// The topic.
-    pub topic: String,
-    /// Options of librdkafka.
-    pub options: Vec<KafkaOption>,
-}
-
-impl KafkaSinkConfig {
-    /// All that is wrong but for the name, found without touching the network.
-    pub(crate) fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut note = |field, message: String| problems.push(Problem { field, message });
-        if !are_brokers(&self.brokers) {
-            note("brokers", "must be hosts and ports with commas between".to_owned());
-        }
-        if !is_topic(&self.topic) {
-            let message = "must have 1 to 249 letters, digits, dots, dashes and underscores";
-            note("topic", message.to_owned());
-        }
-        for option in &self.options {
-            if let Err(error) = PRODUCER_RULES.check(option) {
-                note("options", format!("cannot be used: {error}"));
-            }
-        }
-        problems
-    }
-}
+use crate::{Attempt, KafkaSinkConfig, Message, Outcome, Sink};
 
 /// Sends each body, with its dedupe key, to a topic.
 ///
@@ -56,18 +20,15 @@ impl KafkaSinkConfig {
 /// is a dead letter.
 #[derive(Debug)]
 pub struct KafkaSink {
-    config: KafkaSinkConfig,
-    /// None before the first attempt, and after one that has ruined it.
-    producer: Option<KafkaProducer>,
-    /// The last look had no answer, for no known reason: a connection may take its time.
-    was_late: bool,
+    name: String,
+    topic: KafkaTopic,
 }
 
 impl KafkaSink {
     /// A sink that connects when it is first looked at or has something to deliver.
     #[must_use]
     pub fn new(config: KafkaSinkConfig) -> Self {
-        Self { config, producer: None, was_late: false }
+        Self { name: config.name.clone(), topic: KafkaTopic::new(config) }
     }
 
     fn send(&mut self, message: &Message, body: &[u8]) -> Result<(), ProducerError> {
@@ -79,22 +40,21 @@ impl KafkaSink {
             ("tidewatch-times", times.as_str()),
         ];
         let (key, value) = (key(message), with_dedupe_key(body, &message.transition));
-        let Self { config, producer, .. } = self;
-        let record =
-            Record { topic: &config.topic, key: key.as_bytes(), value: &value, headers: &headers };
-        connected(config, producer)?.send(&record)
+        let told = Told { key: Some(key.as_bytes()), value: &value, headers: &headers };
+        match self.topic.send(&[told])?.pop() {
+            Some((_, refusal)) => Err(refusal),
+            None => Ok(()),
+        }
     }
 }
 
 impl Sink for KafkaSink {
     fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     fn deliver(&mut self, message: &Message, body: &[u8]) -> Attempt {
-        let sent = self.send(message, body);
-        self.producer.take_if(|producer| producer.is_dead());
-        let Err(error) = sent else { return Attempt::delivered(None) };
+        let Err(error) = self.send(message, body) else { return Attempt::delivered(None) };
         let (outcome, status) = match &error {
             ProducerError::Client { .. } | ProducerError::Unanswered { .. } => {
                 (Outcome::Retry { after: None }, None)
@@ -112,24 +72,7 @@ impl Sink for KafkaSink {
     }
 
     fn look(&mut self) -> Option<String> {
-        let Self { config, producer, was_late } = self;
-        let looked = connected(config, producer).and_then(|producer| producer.look(&config.topic));
-        let is_late = matches!(looked, Err(ProducerError::Unanswered { trouble: None, .. }));
-        let is_told = !is_late || *was_late;
-        *was_late = is_late;
-        let error = looked.err().filter(|_| is_told)?;
-        Some(shortened(&error.to_string(), ERROR_CHARS_MAX))
-    }
-}
-
-/// The producer; a new one where there is none.
-fn connected<'a>(
-    config: &KafkaSinkConfig,
-    producer: &'a mut Option<KafkaProducer>,
-) -> Result<&'a mut KafkaProducer, ProducerError> {
-    match producer {
-        Some(producer) => Ok(producer),
-        None => Ok(producer.insert(KafkaProducer::connect(&config.brokers, &config.options)?)),
+        self.topic.look()
     }
 }
 
@@ -143,9 +86,11 @@ fn key(message: &Message) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidewatch_kafka::KafkaOption;
     use tidewatch_metrics::GroupId;
 
     use super::*;
+    use crate::config::Problem;
     use crate::samples;
 
     fn config(options: &[(&str, &str)]) -> KafkaSinkConfig {

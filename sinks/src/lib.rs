@@ -1,4 +1,4 @@
-//! Where alerts go: standard output, a file, a webhook, a topic of Kafka.
+//! Where alerts go: standard output, a file, a webhook, a topic of Kafka; and where other rows go: a topic.
 //!
 //! A [`Sink`] makes one attempt at delivering one [`Message`]. A [`Courier`] is a thread around a
 //! sink: it takes messages into a bounded queue, keeps them in order per series, tries again what
@@ -16,10 +16,16 @@ mod body;
 mod config;
 mod courier;
 mod error;
+mod feed;
+mod feed_body;
 mod file;
 mod instruments;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_feed;
+#[cfg(feature = "kafka")]
+mod kafka_topic;
 pub mod limits;
 mod message;
 mod report;
@@ -43,10 +49,14 @@ pub use crate::body::body;
 pub use crate::config::{Problem, SinkConfig};
 pub use crate::courier::{Courier, CourierConfig, CourierWatch, Stopped};
 pub use crate::error::SinkError;
+pub use crate::feed::{FeedAttempt, FeedRecord, FeedSink, FeedTarget};
+pub use crate::feed_body::{ClosedPercentiles, DeadMessage, ScoredSample};
 pub use crate::file::FileSink;
 pub use crate::instruments::{SinkInstruments, SinkLabel};
 #[cfg(feature = "kafka")]
-pub use crate::kafka::{KafkaSink, KafkaSinkConfig};
+pub use crate::kafka::KafkaSink;
+#[cfg(feature = "kafka")]
+pub use crate::kafka_topic::KafkaSinkConfig;
 pub use crate::message::Message;
 pub use crate::report::{DeliveryOutcome, DeliveryReport};
 pub use crate::retry::RetryPolicy;

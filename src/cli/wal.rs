@@ -233,6 +233,9 @@ fn describe(record: &LogRecord, document: &mut Value) {
                 "from": record.from.nanos(), "to": record.to.nanos(),
             });
         }
+        LogRecord::Feed(record) => {
+            document["feed"] = json!({ "feed": record.tag, "upto_lsn": record.upto.get() });
+        }
         LogRecord::OutputHash(record) => {
             document["output_hash"] = json!({
                 "at": record.at.get(), "samples": record.hash.samples,

@@ -17,7 +17,7 @@ use crate::config::settings::{
     AlertsConfig, Auth, CheckpointConfig, CompatConfig, Config, DlqConfig, FlushConfig, HttpConfig,
     LimitsConfig, QueryConfig, ReplayConfig, StorageConfig, TlsConfig, WalConfig,
 };
-use crate::config::sinks::read_sinks;
+use crate::config::sinks::{SinkTopic, read_sinks};
 use crate::config::sources::read_sources;
 
 const MIB: u64 = 1 << 20;
@@ -46,7 +46,7 @@ impl Config {
 /// Reads every key; where one has a problem, the default stands in its place.
 fn read(mut table: Table, env: &BTreeMap<String, String>, findings: &mut Findings) -> Config {
     let root = &mut table;
-    let config = Config {
+    let mut config = Config {
         storage: read_storage(Section::of(root, "storage", findings)),
         http: read_http(Section::of(root, "http", findings)),
         limits: read_limits(Section::of(root, "limits", findings)),
@@ -60,9 +60,14 @@ fn read(mut table: Table, env: &BTreeMap<String, String>, findings: &mut Finding
         compat: read_compat(Section::of(root, "compat", findings)),
         retention: read_retention(root, findings),
         rules: read_rules(root, findings),
-        sinks: read_sinks(root, env, findings),
-        sources: read_sources(root, env, findings),
+        sinks: Vec::new(),
+        feeds: Vec::new(),
+        sources: Vec::new(),
     };
+    let sinks = read_sinks(root, env, findings);
+    config.sources = read_sources(root, env, findings);
+    SinkTopic::check(&sinks.topics, &config.sources, findings);
+    (config.sinks, config.feeds) = (sinks.alerts, sinks.feeds);
     finish(&table, "", findings);
     config
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use tidewatch_engine::FeedContent;
 use tidewatch_sinks::SinkConfig;
 
 use super::*;
@@ -363,6 +364,63 @@ fn topics_for_alerts_are_checked_and_their_secrets_are_never_shown() {
              for others to set: it keeps records from being lost, sent twice or out of their order",
             "sink.kafka.\"n\".options_env names a variable for \"b\" that is not set",
             "sink.kafka.\"n\".topic must have 1 to 249 letters, digits, dots, dashes and underscores",
+        ]
+    );
+}
+
+#[test]
+fn topics_for_rows_are_checked() {
+    let kafka = "brokers = \"b:9092\"\ntopic = \"t\"\n";
+    let sink =
+        |name: &str, keys: &str| format!("[[sink.kafka]]\nname = \"{name}\"\n{kafka}{keys}\n");
+    let toml = [
+        sink("a", "content = \"severities\"\nseverity_min = 2"),
+        sink("b", "content = \"percentiles\""),
+        sink("c", "content = \"dead_letters\""),
+        sink("d", "content = \"alerts\""),
+        sink("e", "content = \"severities\""),
+    ];
+    let config = load(&toml.concat(), &[], &[]).expect("good sinks");
+    assert_eq!(config.sinks.len(), 1);
+    let severities = |severity: f32| {
+        let severity_min = tidewatch_metrics::Severity::from_f32(severity);
+        FeedContent::Severities { severity_min }
+    };
+    let contents: Vec<_> =
+        config.feeds.iter().map(|feed| (feed.name.as_str(), feed.content)).collect();
+    let expected = [
+        ("a", severities(2.0)),
+        ("b", FeedContent::Percentiles),
+        ("c", FeedContent::DeadLetters),
+        ("e", severities(4.0)),
+    ];
+    assert_eq!(contents, expected);
+    let source =
+        "[[source.kafka]]\nname = \"main\"\nbrokers = \"b:9092\"\ntopics = [\"x\", \"^t\"]\n";
+    let toml = [
+        sink("a", "content = \"everything\""),
+        sink("a", "severity_min = 4"),
+        sink("c", "content = \"severities\"\nseverity_min = 0.25"),
+        source.to_owned(),
+    ];
+    let mut found = problems(&toml.concat(), &[], &[]);
+    found.retain(|problem| !problem.contains("would come back"));
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "sink has two entries with the name \"a\"",
+            "sink.kafka.\"a\".content is \"everything\", but must be \"alerts\", \"severities\", \"percentiles\" \
+             or \"dead_letters\"",
+            "sink.kafka.\"a\".severity_min has no meaning without content = \"severities\"",
+            "sink.kafka.\"c\".severity_min is 0.25, but must be between 0.5 and 100",
+        ]
+    );
+    assert_eq!(
+        problems(&[sink("a", ""), source.to_owned()].concat(), &[], &[]),
+        [
+            "sink.kafka.\"a\".topic is \"t\", which [[source.kafka]] \"main\" reads: what is written there would \
+             come back"
         ]
     );
 }

@@ -185,13 +185,14 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A share between the bounds, ends included.
+    /// A number between the bounds, ends included.
     pub(crate) fn fraction(&mut self, key: &str, slot: &mut f64, bounds: RangeInclusive<f64>) {
         let limits = format!("between {} and {}", bounds.start(), bounds.end());
         self.know(key, slot.to_string(), limits.clone());
         let Some(value) = self.table.remove(key) else { return };
         let number = match &value {
             Value::Float(number) => Some(*number),
+            Value::Integer(number) => i32::try_from(*number).ok().map(f64::from),
             Value::String(text) => text.parse().ok(),
             _ => None,
         };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidewatch_connectors::kafka::KafkaConfig;
+use tidewatch_engine::FeedConfig;
 use tidewatch_operators::{RuleSet, Selector};
 use tidewatch_sinks::SinkConfig;
 
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) rules: RuleSet,
     /// `[[sink.kafka]]`, `[[sink.webhook]]`, `[[sink.file]]` and `[[sink.stdout]]`; their names are unique.
     pub(crate) sinks: Vec<SinkConfig>,
+    /// Those of them that rows other than alerts go to.
+    pub(crate) feeds: Vec<FeedConfig>,
     /// `[[source.kafka]]`; their names are unique.
     pub(crate) sources: Vec<KafkaConfig>,
 }

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tidewatch_connectors::kafka::KafkaConfig;
+use tidewatch_engine::{FeedConfig, FeedContent};
+use tidewatch_metrics::Severity;
 use tidewatch_sinks::{KafkaSinkConfig, Secret, SinkConfig};
 use toml::{Table, Value};
 
@@ -20,45 +24,127 @@ const KINDS: [(&str, &str); 4] = [
 
 const NAME: &str = "a text that no other sink has";
 
+/// What a topic is for, but for alerts.
+const CONTENTS: &str = "\"alerts\", \"severities\", \"percentiles\" or \"dead_letters\"";
+/// The least severity in a topic where none is given: an anomaly on a single dashboard.
+const SEVERITY_MIN: f64 = 4.0;
+/// Severities below are 0.
+const SEVERITY_LEAST: f64 = 0.5;
+
+/// Everything that goes out.
+#[derive(Debug, Default)]
+pub(crate) struct Sinks {
+    /// Where alerts go.
+    pub(crate) alerts: Vec<SinkConfig>,
+    /// Where other rows go.
+    pub(crate) feeds: Vec<FeedConfig>,
+    /// The topics among these.
+    pub(crate) topics: Vec<SinkTopic>,
+}
+
+/// A topic that is written to.
+#[derive(Debug)]
+pub(crate) struct SinkTopic {
+    /// What problems call its sink.
+    label: String,
+    brokers: String,
+    topic: String,
+}
+
+impl SinkTopic {
+    /// Finds topics that are read as well: what is written there would come back, and for ever where it cannot be read.
+    pub(crate) fn check(topics: &[Self], sources: &[KafkaConfig], findings: &mut Findings) {
+        for Self { label, brokers, topic } in topics {
+            let is_read = |source: &&KafkaConfig| {
+                source.brokers == *brokers && source.topics.iter().any(|choice| choice.is_of(topic))
+            };
+            if let Some(source) = sources.iter().find(is_read) {
+                let message = format!(
+                    "is {topic:?}, which [[source.kafka]] {:?} reads: what is written there would come back",
+                    source.name
+                );
+                findings.problem(&format!("{label}.topic"), message);
+            }
+        }
+    }
+}
+
 /// Reads and checks all sinks; those with a problem are left out.
 pub(crate) fn read_sinks(
     root: &mut Table,
     env: &BTreeMap<String, String>,
     findings: &mut Findings,
-) -> Vec<SinkConfig> {
+) -> Sinks {
+    let mut sinks = Sinks::default();
     let mut kinds = match root.remove("sink") {
-        None => return Vec::new(),
+        None => return sinks,
         Some(Value::Table(kinds)) => kinds,
         Some(_) => {
             findings.problem(
                 "sink",
                 "must name its kind: [[sink.kafka]], [[sink.webhook]], [[sink.file]] or [[sink.stdout]]",
             );
-            return Vec::new();
+            return sinks;
         }
     };
-    let mut sinks = Vec::new();
+    let mut names = BTreeSet::new();
     for (kind, list) in KINDS {
         let tables = entries(&mut kinds, kind, list, findings);
         for (index, table) in tables.into_iter().enumerate() {
             let label = label(list, table.get("name").and_then(Value::as_str), index);
-            let mut section = Section::entry(label, list, table, findings);
+            let mut section = Section::entry(label.clone(), list, table, findings);
+            let content = (kind == "kafka").then(|| read_content(&mut section)).flatten();
             let sink = read_sink(kind, &mut section, env);
             for problem in sink.iter().flat_map(SinkConfig::problems) {
                 section.problem(problem.field, problem.message);
             }
             section.finish();
-            sinks.extend(sink);
+            let Some(sink) = sink else { continue };
+            if !names.insert(sink.name().to_owned()) {
+                let message = format!("has two entries with the name {:?}", sink.name());
+                findings.problem("sink", message);
+            }
+            sinks.add(label, sink, content);
         }
     }
     finish(&kinds, "sink.", findings);
-    let mut names = BTreeSet::new();
-    for sink in &sinks {
-        if !names.insert(sink.name()) {
-            findings.problem("sink", format!("has two entries with the name {:?}", sink.name()));
+    sinks
+}
+
+impl Sinks {
+    fn add(&mut self, label: String, sink: SinkConfig, content: Option<FeedContent>) {
+        let SinkConfig::Kafka(config) = &sink else { return self.alerts.push(sink) };
+        let (brokers, topic) = (config.brokers.clone(), config.topic.clone());
+        self.topics.push(SinkTopic { label, brokers, topic });
+        match content {
+            None => self.alerts.push(sink),
+            Some(content) => {
+                let (name, target) = (config.name.clone(), Arc::new(config.clone()));
+                self.feeds.push(FeedConfig { name, content, target });
+            }
         }
     }
-    sinks
+}
+
+/// What goes to a topic, but for alerts.
+fn read_content(section: &mut Section<'_>) -> Option<FeedContent> {
+    let is_given = section.has("severity_min");
+    let mut least = SEVERITY_MIN;
+    section.fraction("severity_min", &mut least, SEVERITY_LEAST..=100.0);
+    #[expect(clippy::cast_possible_truncation, reason = "at most 100, and kept in steps of 1/64")]
+    let severity_min = Severity::from_f32(least as f32);
+    let content = section.parsed("content", "alerts", CONTENTS, |text| match text {
+        "alerts" => Some(None),
+        "severities" => Some(Some(FeedContent::Severities { severity_min })),
+        "percentiles" => Some(Some(FeedContent::Percentiles)),
+        "dead_letters" => Some(Some(FeedContent::DeadLetters)),
+        _ => None,
+    });
+    let content = content.flatten();
+    if is_given && !matches!(content, Some(FeedContent::Severities { .. })) {
+        section.problem("severity_min", "has no meaning without content = \"severities\"");
+    }
+    content
 }
 
 fn read_sink(

@@ -14,6 +14,7 @@ use crate::checkpoint::record::CheckpointRecord;
 use crate::checkpoint::store::{CheckpointStore, SlotsWriter};
 use crate::committer::LogPosition;
 use crate::deletes::Deletes;
+use crate::feeds::Feeds;
 use crate::idempotency::Idempotency;
 use crate::instruments::CheckpointInstruments;
 use crate::letters::Letters;
@@ -74,6 +75,7 @@ pub(crate) struct Checkpointer {
     deletes: Arc<Deletes>,
     windows: Arc<Windows>,
     letters: Arc<Letters>,
+    feeds: Arc<Feeds>,
     instruments: CheckpointInstruments,
     /// The start whose rules are in force.
     start: (Lsn, StartRecord),
@@ -147,7 +149,7 @@ impl Checkpointer {
         let sources = Arc::clone(sources);
         let (published, deletes) = (Arc::clone(&shared.published), Arc::clone(&shared.deletes));
         let windows = Arc::clone(&shared.windows);
-        let letters = Arc::clone(&shared.letters);
+        let (letters, feeds) = (Arc::clone(&shared.letters), Arc::clone(&shared.feeds));
         let next = store.numbers()?.last().map_or(1, |last| last + 1);
         Ok(Self {
             store,
@@ -158,6 +160,7 @@ impl Checkpointer {
             deletes,
             windows,
             letters,
+            feeds,
             instruments,
             start,
             archiver,
@@ -244,6 +247,8 @@ impl Checkpointer {
             // All up to the position are known; a start reads the later ones once more.
             offsets: self.sources.offsets(),
             windows: round.windows,
+            // ORDER: behind the slots and windows, which have told the feeds of all their rows.
+            feeds: self.feeds.checkpoint(),
         };
         // Of records up to the position the outbox was told before it was asked for here.
         index.outbox.lsn = index.outbox.lsn.max(position.0);

@@ -14,6 +14,7 @@
 //!   manifest u64 (since format 2)
 //!   offsets u32 (since format 3), each: see `sources/stored.rs`, with ranges since format 5
 //!   windows u8: 0 = nothing is counted; 1 = as a slot, of the windows after the tick lsn (since format 4)
+//!   feeds u32 (since format 6), each: see `feeds/entry.rs`
 //! ```
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
@@ -23,17 +24,20 @@ use tidewatch_operators::OutputHash;
 use tidewatch_sinks::Message;
 
 use crate::committer::LogPosition;
+use crate::feeds::FeedEntry;
 use crate::record::{KIND_START, LogRecord, StartRecord, decode, put_told, take_told};
 use crate::sources::StoredOffsets;
 
 /// The format of checkpoints that this release writes.
-pub(crate) const CHECKPOINT_FORMAT: u32 = 5;
+pub(crate) const CHECKPOINT_FORMAT: u32 = 6;
 /// The first format that tells how far sources are stored.
 const FORMAT_WITH_OFFSETS: u32 = 3;
 /// The format that does not tell the version of the manifest.
 const FORMAT_WITHOUT_MANIFEST: u32 = 1;
 /// The first format that tells which ranges of them are stored.
 const FORMAT_WITH_RANGES: u32 = 5;
+/// The first format with feeds.
+const FORMAT_WITH_FEEDS: u32 = 6;
 /// The first format with windows.
 const FORMAT_WITH_WINDOWS: u32 = 4;
 const MAGIC: &[u8; 8] = b"TWCHKPT\0";
@@ -63,6 +67,8 @@ pub(crate) struct CheckpointIndex {
     /// The windows of percentiles as they were after a tick behind all slots, where any are counted: where they lie in the
     /// file of slots, their number and hash.
     pub(crate) windows: Option<SlotEntry>,
+    /// What waits for topics, of what slots, windows and letters have put out.
+    pub(crate) feeds: Vec<FeedEntry>,
 }
 
 /// One slot's state.
@@ -144,6 +150,8 @@ impl CheckpointIndex {
         if let Some(windows) = &self.windows {
             windows.put(&mut payload);
         }
+        payload.count(self.feeds.len());
+        self.feeds.iter().for_each(|feed| feed.put(&mut payload));
         let mut out = FieldWriter::default();
         out.u64(u64::from_le_bytes(*MAGIC));
         out.u32(CHECKPOINT_FORMAT);
@@ -204,6 +212,12 @@ impl CheckpointIndex {
         } else {
             None
         };
+        let mut feeds = Vec::new();
+        if format >= FORMAT_WITH_FEEDS {
+            for _ in 0..fields.count()? {
+                feeds.push(FeedEntry::take(fields)?);
+            }
+        }
         fields.end()?;
         Some(Self {
             number,
@@ -216,6 +230,7 @@ impl CheckpointIndex {
             manifest,
             offsets,
             windows,
+            feeds,
         })
     }
 }

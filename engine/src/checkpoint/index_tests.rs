@@ -52,7 +52,14 @@ pub(crate) fn index(number: u64) -> CheckpointIndex {
             stored("other", 0, 0),
         ],
         windows: None,
+        feeds: vec![feed("severities:scores"), feed("dead_letters:lost")],
     }
+}
+
+fn feed(tag: &str) -> FeedEntry {
+    let [since, upto, letters] = [9, 77, 81].map(Lsn::new);
+    let rows = crate::feeds::tests::rows();
+    FeedEntry { tag: tag.to_owned(), since, upto, letters, rows }
 }
 
 fn stored(source: &str, partition: u32, topic_id: u128) -> StoredOffsets {
@@ -97,8 +104,8 @@ fn an_index_tells_where_its_windows_are() {
 fn an_index_of_a_later_format_is_told() {
     let mut bytes = index(3).encode();
     bytes.truncate(bytes.len() - 4);
-    bytes[8] = 6;
+    bytes[8] = 7;
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(6)));
+    assert_eq!(CheckpointIndex::decode(&bytes), Err(BadIndex::Newer(7)));
 }

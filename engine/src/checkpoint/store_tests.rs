@@ -112,14 +112,14 @@ fn a_damaged_checkpoint_falls_back_wherever_a_byte_or_the_end_is_lost() {
 }
 
 #[test]
-fn checkpoints_of_formats_3_and_4_are_read_for_ever() {
-    for format in [3, 4] {
+fn checkpoints_of_formats_3_to_5_are_read_for_ever() {
+    for format in [3, 4, 5] {
         let fixture = format!("../tests/fixtures/checkpoint-v{format}");
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture);
         let store = CheckpointStore::new(Arc::new(tidewatch_env::RealDisk), fixture);
         let found = whole(&store);
         assert_eq!(numbers_of(&found), [1]);
-        assert_eq!(found[0].index, index(1));
+        assert_eq!(found[0].index, CheckpointIndex { feeds: Vec::new(), ..index(1) });
         assert_eq!(found[0].slot(Slot(9)).unwrap(), Some(state_of(9).to_vec()));
     }
 }
@@ -130,7 +130,8 @@ fn a_checkpoint_of_format_1_is_read_for_ever() {
     let store = CheckpointStore::new(Arc::new(tidewatch_env::RealDisk), fixture);
     let found = whole(&store);
     assert_eq!(numbers_of(&found), [1]);
-    let expected = CheckpointIndex { manifest: 0, offsets: Vec::new(), ..index(1) };
+    let expected =
+        CheckpointIndex { manifest: 0, offsets: Vec::new(), feeds: Vec::new(), ..index(1) };
     assert_eq!(found[0].index, expected);
     assert_eq!(found[0].slot(Slot(9)).unwrap(), Some(state_of(9).to_vec()));
 }

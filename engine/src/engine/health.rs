@@ -49,7 +49,8 @@ impl Engine {
         let troubles = self.sinks.iter().filter_map(|watch| {
             Some(SinkTrouble { text: watch.trouble()?, sink: watch.name().to_owned() })
         });
-        troubles.collect()
+        let feeds = self.feeds.iter().filter_map(|courier| courier.trouble());
+        troubles.chain(feeds).collect()
     }
 
     /// How the engine fares. Takes no longer than a few locks that are held for moments.

@@ -24,10 +24,11 @@ use tracing::{info, warn};
 use crate::EngineError;
 use crate::budget::{Budget, BudgetDisk};
 use crate::committer::{Append, CommitterMessage};
-use crate::compactor::{CompactorShares, Suspects};
+use crate::compactor::Suspects;
 use crate::config::EngineConfig;
 use crate::data_dir::DataDir;
 use crate::deletes::{DeleteRecord, Deletes};
+use crate::feeds::FeedCourier;
 use crate::flusher::Flusher;
 use crate::hashes::Hashes;
 use crate::idempotency::Idempotency;
@@ -110,6 +111,8 @@ pub struct Engine {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// How sinks fare, in the order of the configuration.
     sinks: Vec<CourierWatch>,
+    /// What sends rows to topics.
+    feeds: Vec<FeedCourier>,
     instruments: EngineInstruments,
     home: EngineHome,
     salvaged: Option<SalvageReport>,
@@ -152,8 +155,8 @@ impl Engine {
         if let Some(salvage) = &mut salvage {
             salvage.pass(&mut opened);
         }
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            opened.shards.iter().map(|_| bounded(SHARD_QUEUE_MAX)).unzip();
+        let channels = opened.shards.iter().map(|_| bounded(SHARD_QUEUE_MAX));
+        let (senders, receivers): (Vec<_>, Vec<_>) = channels.unzip();
         let (queue, commits) = bounded(COMMIT_QUEUE_MAX);
         let mut engine = Self {
             ingest: Ingest::new(
@@ -186,25 +189,23 @@ impl Engine {
             checkpoints: Mutex::default(),
             threads: Mutex::default(),
             sinks: Vec::new(),
+            feeds: Vec::new(),
             instruments,
             home,
             salvaged: None,
             _data_dir: data_dir,
         };
         engine.start_shards(std::mem::take(&mut opened.shards), receivers, config)?;
-        let shares = CompactorShares {
-            budget: Arc::clone(&budget),
-            suspects: Arc::clone(&engine.suspects),
-            ..CompactorShares::default()
-        };
+        let shares = engine.compactor_shares(&budget);
         engine.start_flusher(config, &opened.shared, &shares.commits)?;
         engine.start_compactor(config, &opened.shared, shares)?;
         let log = engine.open_log(config, &opened)?;
         if let Some(salvage) = salvage {
             engine.salvaged = salvage.finish(&log.left_out)?;
         }
-        let disk = &engine.home.disk;
-        let replay = Replay::new(config, disk, &opened, &log, (&engine.hashes, state))?;
+        let told = (&engine.hashes, state);
+        let replay = Replay::new(config, &engine.home.disk, &opened, &log, told)?;
+        engine.start_feeds(&opened.shared)?;
         let rounds = engine.rounds(config, opened, (&log, budget))?;
         let dispatch = ChannelDispatch::new(senders);
         engine.start_committer(log, Gate::closed(dispatch.clone()), commits, config.idle_mark)?;
@@ -446,6 +447,7 @@ impl Engine {
             self.checkpoint(left());
         }
         self.stop.store(true, Ordering::Release);
+        self.feeds.iter().for_each(FeedCourier::note);
         self.flusher.wake();
         drop(self.queue.send(CommitterMessage::Stop));
         self.progress.close();

@@ -15,6 +15,7 @@ use crate::checkpoint::{Archiver, Checkpointer, Last, Rounds};
 use crate::committer::{Append, Committer, CommitterMessage};
 use crate::compactor::{Compactor, CompactorShares};
 use crate::config::EngineConfig;
+use crate::feeds::{Feed, FeedCourier};
 use crate::flusher::SegmentWriter;
 use crate::opened::Opened;
 use crate::outbox::Outbox;
@@ -58,6 +59,15 @@ impl Engine {
         );
         let (flusher, stop) = (Arc::clone(&self.flusher), Arc::clone(&self.stop));
         self.spawn("flusher", move || crate::threads::run_flusher(&flusher, &writer, &stop))
+    }
+
+    /// What the compactor has in common with others.
+    pub(super) fn compactor_shares(&self, budget: &Arc<Budget>) -> CompactorShares {
+        CompactorShares {
+            budget: Arc::clone(budget),
+            suspects: Arc::clone(&self.suspects),
+            ..CompactorShares::default()
+        }
     }
 
     pub(super) fn start_compactor(
@@ -213,6 +223,24 @@ impl Engine {
                 info!(?stopped, "sink stopped");
             }
         })
+    }
+
+    pub(super) fn start_feeds(&mut self, shared: &ShardShared) -> Result<(), EngineError> {
+        let courier = |feed: &Arc<Feed>| FeedCourier {
+            feed: Arc::clone(feed),
+            catalog: Arc::clone(&self.catalog),
+            progress: Arc::clone(&self.progress),
+            queue: self.queue.clone(),
+            clock: Arc::clone(&self.home.clock),
+            recovered: Arc::clone(&self.recovered),
+            stop: Arc::clone(&self.stop),
+        };
+        self.feeds = shared.feeds.each().iter().map(courier).collect();
+        for courier in &self.feeds {
+            let (name, courier) = (courier.name(), courier.clone());
+            self.spawn(&name, move || courier.run())?;
+        }
+        Ok(())
     }
 
     pub(super) fn start_courier(

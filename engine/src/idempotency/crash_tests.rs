@@ -2,10 +2,10 @@
 //! it holds the samples of a request once, however often the request was sent.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use tidewatch_connectors::decode::Precision;
 use tidewatch_env::{Clock, Disk, SimClock, SimDisk};
 use tidewatch_metrics::{Lsn, Slot, UnixNanos};
@@ -18,6 +18,7 @@ use crate::checkpoint::{Archiver, Checkpointer};
 use crate::committer::{Append, Committer, CommitterMessage, Standing};
 use crate::config::EngineConfig;
 use crate::dispatch::shard_of;
+use crate::feeds::{Feed, FeedCourier};
 use crate::flusher::{FrozenShard, SegmentWriter};
 use crate::hashes::Hashes;
 use crate::ingest::{Durability, Ingest, LineWrite};
@@ -29,6 +30,7 @@ use crate::opened::Opened;
 use crate::outbox::Outbox;
 use crate::record::KIND_CHECKPOINT;
 use crate::recovery::{OpenLog, RecoveryState, Replay};
+use crate::shard::ShardShared;
 use crate::sources::Sources;
 use crate::threads::Notary;
 use crate::windows::Windows;
@@ -50,8 +52,26 @@ pub(crate) struct Node {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) letters: Arc<Letters>,
     pub(crate) sources: Arc<Sources>,
+    pub(crate) feeds: Vec<FeedCourier>,
     notary: Notary,
     keys: Arc<Idempotency>,
+}
+
+fn couriers(
+    shared: &ShardShared,
+    queue: &Sender<CommitterMessage>,
+    clock: &Arc<dyn Clock>,
+) -> Vec<FeedCourier> {
+    let courier = |feed: &Arc<Feed>| FeedCourier {
+        feed: Arc::clone(feed),
+        catalog: Arc::clone(&shared.catalog),
+        progress: Arc::clone(&shared.progress),
+        queue: queue.clone(),
+        clock: Arc::clone(clock),
+        recovered: Arc::new(AtomicBool::new(true)),
+        stop: Arc::default(),
+    };
+    shared.feeds.each().iter().map(courier).collect()
 }
 
 /// What became of a request.
@@ -120,6 +140,7 @@ impl Node {
         )?;
         let told = (Arc::clone(&shared.progress), Arc::clone(&keys));
         let (sender, queue) = bounded(4_096);
+        let feeds = couriers(&shared, &sender, &clock);
         let notary = Notary {
             outbox: Arc::clone(&shared.outbox),
             hashes,
@@ -155,6 +176,7 @@ impl Node {
             outbox: Arc::clone(&shared.outbox),
             letters: Arc::clone(&shared.letters),
             sources: opened.sources,
+            feeds,
             notary,
             keys,
         })

@@ -11,11 +11,11 @@ use tidewatch_wal::WalError;
 
 use crate::EngineError;
 use crate::ingest::Durability;
-use crate::lab::feed;
 use crate::lab::finding::{Finding, Layer};
 use crate::lab::process::{DATA_DIR, Machine, Process};
 use crate::lab::replayed::Replayed;
 use crate::lab::script::{Script, SentRow};
+use crate::lab::source;
 use crate::lab::stored::{ReadFiles, StoredRow, rows_of};
 use crate::verify::{Verdict, VerifyConfig, verify};
 
@@ -126,7 +126,7 @@ impl Audit<'_> {
         let mut acked: Vec<SentRow> = acked.into_values().flat_map(rows).collect();
         acked.retain(|row| !self.script.may_be_deleted(row));
         let mut sent: Vec<SentRow> = world.sent.iter().flat_map(|request| rows(*request)).collect();
-        let requests = shown.iter().map(|row| row.sent).filter(|row| !feed::has(row.series));
+        let requests = shown.iter().map(|row| row.sent).filter(|row| !source::has(row.series));
         let mut shown: Vec<SentRow> = requests.collect();
         for rows in [&mut acked, &mut sent, &mut shown] {
             rows.sort_unstable();
@@ -150,11 +150,11 @@ impl Audit<'_> {
                 "messages up to {fed} were stored, and the engine is at {next}"
             ));
         }
-        let messages = shown.iter().map(|row| row.sent).filter(|row| feed::has(row.series));
+        let messages = shown.iter().map(|row| row.sent).filter(|row| source::has(row.series));
         let mut messages: Vec<SentRow> = messages.collect();
         let replayed = self.check_letters(process, next)?;
-        let is_stored = |offset: &u64| feed::is_line(*offset) || replayed.contains(offset);
-        let mut expected: Vec<SentRow> = (0..next).filter(is_stored).map(feed::row).collect();
+        let is_stored = |offset: &u64| source::is_line(*offset) || replayed.contains(offset);
+        let mut expected: Vec<SentRow> = (0..next).filter(is_stored).map(source::row).collect();
         messages.sort_unstable();
         expected.sort_unstable();
         if messages != expected {
@@ -175,12 +175,12 @@ impl Audit<'_> {
             return Ok(BTreeSet::new());
         }
         let kept: Vec<_> = letters.iter().map(|(row, _)| row.letter.offset).collect();
-        let expected: Vec<_> = (0..next).filter(|offset| !feed::is_line(*offset)).collect();
+        let expected: Vec<_> = (0..next).filter(|offset| !source::is_line(*offset)).collect();
         if kept != expected {
             return Err(ledger(format!("letters are kept of {kept:?}, and not of {expected:?}")));
         }
         for (row, _) in &letters {
-            let is_whole = *row.letter.payload == *feed::message(row.letter.offset).as_bytes();
+            let is_whole = *row.letter.payload == *source::message(row.letter.offset).as_bytes();
             if !is_whole || row.letter.reason.is_empty() {
                 return Err(ledger(format!("a letter is not what was sent: {row:?}")));
             }

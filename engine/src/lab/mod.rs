@@ -2,7 +2,7 @@
 //!
 //! A `script` says what clients send and what the process does; `process` is the engine without
 //! threads on a simulated disk; `world` is what no crash touches: the clients' ledger of requests
-//! and answers, and the receiver of alerts; so is `feed`, a partition of messages. A `campaign` plays a script once undisturbed. Then
+//! and answers, and the receiver of alerts; so is `source`, a partition of messages. A `campaign` plays a script once undisturbed. Then
 //! `crashes` play it again with a `tape` around the disk: around every operation, the disk as a
 //! crash would leave it is started as another engine, and `moment` holds it against ledger, receiver
 //! and the first run. `faults` let an operation fail, or the space run out, while the engine lives on.
@@ -19,7 +19,6 @@ mod damage;
 mod damaged;
 mod effort;
 mod faults;
-mod feed;
 mod finding;
 mod keys;
 mod kinds;
@@ -32,7 +31,8 @@ mod replayed;
 mod run;
 mod runner;
 mod script;
-mod stored;
+mod source;
+pub(crate) mod stored;
 mod tally;
 mod tape;
 mod world;

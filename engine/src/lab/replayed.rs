@@ -16,9 +16,9 @@ use crate::checkpoint::Base;
 use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::hashes::added;
-use crate::lab::feed;
 use crate::lab::proving::Proof;
 use crate::lab::script::SentRow;
+use crate::lab::source;
 use crate::lab::stored::StoredRow;
 use crate::lab::world::Arrival;
 use crate::record::{KIND_KEYED_SAMPLES, KIND_TICK, LogRecord, SamplesRecord, TickRecord, decode};
@@ -147,7 +147,7 @@ impl Replayed {
     /// What each request stored, in the order of the log; messages are no requests.
     pub(super) fn requests(&self) -> Vec<(Lsn, Vec<SentRow>)> {
         let records = self.rows.chunk_by(|a, b| a.0 == b.0);
-        let requests = records.filter(|rows| !feed::has(rows[0].1.sent.series));
+        let requests = records.filter(|rows| !source::has(rows[0].1.sent.series));
         requests.map(|rows| (rows[0].0, rows.iter().map(|(_, row)| row.sent).collect())).collect()
     }
 

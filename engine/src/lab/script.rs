@@ -111,10 +111,10 @@ impl Request {
 
 /// A sample as a client sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SentRow {
-    pub(super) series: SeriesId,
-    pub(super) time: i64,
-    pub(super) bits: u64,
+pub(crate) struct SentRow {
+    pub(crate) series: SeriesId,
+    pub(crate) time: i64,
+    pub(crate) bits: u64,
 }
 
 /// Makes a script.
@@ -124,7 +124,7 @@ struct Writer {
     /// Draws all about idempotency keys, if there are any: without them the script is the same.
     keys: Option<Rng>,
     /// Draws when messages are read, if they are.
-    feed: Option<Rng>,
+    source: Option<Rng>,
     now: i64,
     /// The last time that each host sent.
     last: BTreeMap<u64, i64>,
@@ -138,7 +138,7 @@ impl Script {
         let mut writer = Writer {
             rng: Rng::from_seed(seed),
             keys: Some(Rng::from_seed(seed.rotate_left(17) ^ 0x6b65_7973)),
-            feed: Some(Rng::from_seed(seed.rotate_left(29) ^ 0x6665_6564)),
+            source: Some(Rng::from_seed(seed.rotate_left(29) ^ 0x6665_6564)),
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
             jumpy: seed % 3 == 1,
@@ -178,7 +178,7 @@ impl Script {
         let mut writer = Writer {
             rng: Rng::from_seed(5),
             keys: None,
-            feed: None,
+            source: None,
             now: BEGIN_NANOS,
             last: BTreeMap::new(),
             jumpy: false,
@@ -348,7 +348,7 @@ impl Writer {
 
     /// One time in three, messages of the partition are read, and one time in five some of the letters.
     fn read(&mut self) {
-        let lot = self.feed.as_mut().map(|rng| (rng.below(3), 1 + rng.below(5)));
+        let lot = self.source.as_mut().map(|rng| (rng.below(3), 1 + rng.below(5)));
         match lot {
             Some((0, count)) => self.step(Step::Read(count)),
             Some((1, 1..=3)) => self.step(Step::Mend),

@@ -20,9 +20,9 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A stored row: what was sent, and what the operators said of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct StoredRow {
-    pub(super) sent: SentRow,
-    pub(super) severity: u16,
+pub(crate) struct StoredRow {
+    pub(crate) sent: SentRow,
+    pub(crate) severity: u16,
     pub(super) flags: u8,
 }
 
@@ -39,13 +39,13 @@ struct FileRow {
 /// Rows of segment files that were read before, by the files' bytes: crashes leave the same ones again
 /// and again.
 #[derive(Debug, Default)]
-pub(super) struct ReadFiles(Mutex<BTreeMap<FileSum, Arc<Vec<FileRow>>>>);
+pub(crate) struct ReadFiles(Mutex<BTreeMap<FileSum, Arc<Vec<FileRow>>>>);
 
 /// The checksum of a file's bytes, and their number.
 type FileSum = (u32, usize);
 
 /// All rows of a snapshot, sorted.
-pub(super) fn rows_of(
+pub(crate) fn rows_of(
     snapshot: &Snapshot,
     disk: &dyn Disk,
     files: &ReadFiles,

@@ -12,6 +12,7 @@ use tidewatch_segments::{
 };
 
 use crate::EngineError;
+use crate::feeds::Feeds;
 use crate::instruments::LetterInstruments;
 use crate::letters::claim::{LetterClaim, LetterRefusal};
 use crate::limits::{LETTERS_FILE_BYTES_MAX, LETTERS_FILED_BYTES, LETTERS_WAITING_BYTES_MAX};
@@ -22,6 +23,7 @@ use crate::sources::SourceOffsets;
 #[derive(Debug, Default)]
 pub struct Letters {
     state: Mutex<State>,
+    feeds: Arc<Feeds>,
     instruments: LetterInstruments,
 }
 
@@ -81,6 +83,7 @@ impl Letters {
         disk: &dyn Disk,
         dir: &Path,
         manifest: &Manifest,
+        feeds: Arc<Feeds>,
     ) -> Result<Self, EngineError> {
         let mut ends = BTreeMap::new();
         for file in manifest.files_of(FileKind::LetterMarks) {
@@ -90,7 +93,8 @@ impl Letters {
         }
         let filed = manifest.letters_lsn();
         let state = State { ends: Arc::new(ends), filed, forgotten: filed, ..State::default() };
-        Ok(Self { state: Mutex::new(state), instruments: LetterInstruments::default() })
+        let instruments = LetterInstruments::default();
+        Ok(Self { state: Mutex::new(state), feeds, instruments })
     }
 
     /// Puts the instruments into `registry`.
@@ -101,14 +105,17 @@ impl Letters {
     /// A start: the log holds this record.
     pub(crate) fn restore(&self, lsn: Lsn, record: &SamplesRecord) {
         let mut state = self.lock();
-        if lsn <= state.filed {
-            return;
-        }
         if let Some(offsets) = &record.source {
-            let received = record.received;
-            state.take(LetterPlace { lsn, offsets, received }, record.letters.iter().cloned());
+            let place = LetterPlace { lsn, offsets, received: record.received };
+            let rows = place.rows(record.letters.iter().cloned());
+            self.feeds.push_letters(lsn, &rows);
+            if lsn > state.filed {
+                state.take(rows);
+            }
         }
-        state.mark(lsn, &record.marks);
+        if lsn > state.filed {
+            state.mark(lsn, &record.marks);
+        }
     }
 
     /// The committer: these letters are in the log, durably, behind all that were told of before.
@@ -117,7 +124,9 @@ impl Letters {
         self.instruments.taken.inc_by(count(letters.len()));
         let cut = letters.iter().filter(|letter| letter.is_cut());
         self.instruments.cut.inc_by(count(cut.count()));
-        self.lock().take(place, letters.into_iter());
+        let rows = place.rows(letters.into_iter());
+        self.feeds.push_letters(place.lsn, &rows);
+        self.lock().take(rows);
     }
 
     /// The committer: letters have come to their end by a record that is durable.
@@ -246,28 +255,28 @@ impl Letters {
     }
 }
 
-impl State {
-    fn take(&mut self, place: LetterPlace<'_>, letters: impl Iterator<Item = Letter>) {
-        let LetterPlace { lsn, offsets, received } = place;
+impl LetterPlace<'_> {
+    fn rows(&self, letters: impl Iterator<Item = Letter>) -> Vec<Arc<LetterRow>> {
+        let Self { lsn, offsets, received } = *self;
+        let partition = offsets.partition();
         let mut names = None;
-        for letter in letters {
-            let partition = offsets.partition();
+        let rows = letters.map(|letter| {
             let (source, topic) = names
                 .get_or_insert_with(|| -> (Arc<str>, Arc<str>) {
                     (partition.source().into(), partition.topic().into())
                 })
                 .clone();
-            self.bytes += letter.size();
-            self.rows.push_back(Arc::new(LetterRow {
-                lsn,
-                source,
-                topic,
-                partition: partition.partition(),
-                topic_id: offsets.topic_id(),
-                received,
-                letter,
-            }));
-        }
+            let (partition, topic_id) = (partition.partition(), offsets.topic_id());
+            Arc::new(LetterRow { lsn, source, topic, partition, topic_id, received, letter })
+        });
+        rows.collect()
+    }
+}
+
+impl State {
+    fn take(&mut self, rows: Vec<Arc<LetterRow>>) {
+        self.bytes += rows.iter().map(|row| row.letter.size()).sum::<usize>();
+        self.rows.extend(rows);
     }
 
     fn mark(&mut self, lsn: Lsn, marks: &[LetterMark]) {

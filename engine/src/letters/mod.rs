@@ -18,4 +18,4 @@ pub(crate) use self::kept::{KeptLetters, Unfiled};
 pub use self::replay::{LetterFate, LetterReading, LettersTold};
 
 #[cfg(test)]
-mod restart_tests;
+pub(crate) mod restart_tests;

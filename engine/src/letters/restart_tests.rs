@@ -9,6 +9,7 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_segments::FileKind;
 use tidewatch_wal::WalConfig;
 
+use crate::EngineError;
 use crate::config::EngineConfig;
 use crate::idempotency::crash_tests::Node;
 use crate::ingest_messages::{OnBad, SourceWrite};
@@ -23,7 +24,7 @@ fn config() -> EngineConfig {
 }
 
 /// Stores one message that cannot be read.
-fn store_bad(node: &mut Node, offset: u64) {
+pub(crate) fn store_bad(node: &mut Node, offset: u64) -> Result<(), EngineError> {
     let mut batch = MessageBatch::new(MessageForm::Json);
     batch.push(offset, Incoming { payload: b"rubbish", ..Incoming::default() });
     let partition = SourcePartition::new("main", "metrics", 3).unwrap();
@@ -37,7 +38,6 @@ fn store_bad(node: &mut Node, offset: u64) {
         claim,
         bad,
     })
-    .unwrap();
 }
 
 /// Offsets of the letters that no file has.
@@ -55,7 +55,7 @@ fn a_letter_that_no_file_has_keeps_its_record_in_the_log_through_checkpoints() {
     let mut kept = Vec::new();
     for round in 0..6 {
         // Without samples there is nothing to flush, and so few letters make no file of their own.
-        store_bad(&mut node, round);
+        store_bad(&mut node, round).unwrap();
         kept.push(round);
         node.checkpoint().unwrap();
         node.checkpoint().unwrap();

@@ -8,14 +8,15 @@ use super::Process;
 use crate::EngineError;
 use crate::ingest::{Done, Durability, LineWrite};
 use crate::ingest_messages::{OnBad, SourceWrite};
-use crate::lab::feed;
 use crate::lab::finding::Layer;
+use crate::lab::source;
 use crate::lab::world::Fed;
 use crate::sources::Sources;
 
 /// Where the engine says that the partition goes on.
 pub(super) fn next_of(sources: &Sources) -> u64 {
-    let stored = sources.offsets().into_iter().find(|stored| stored.partition == feed::partition());
+    let stored =
+        sources.offsets().into_iter().find(|stored| stored.partition == source::partition());
     stored.map_or(0, |stored| stored.next_offset())
 }
 
@@ -25,8 +26,9 @@ impl Process {
         self.machine.phase("read");
         let messages = self.read_to..self.read_to + count;
         self.check_stored(messages.start);
-        let claim = self.sources.claim(feed::offsets(&messages))?;
-        if !matches!(self.sources.claim(feed::offsets(&messages)), Err(EngineError::SourceInHand)) {
+        let claim = self.sources.claim(source::offsets(&messages))?;
+        if !matches!(self.sources.claim(source::offsets(&messages)), Err(EngineError::SourceInHand))
+        {
             let told = format!("messages {messages:?} may be stored twice at the same time");
             self.machine.world.lock().break_promise(Layer::Ledger, told);
         }
@@ -35,7 +37,7 @@ impl Process {
             if self.machine.offsets_first {
                 batch.pass(offset);
             } else {
-                let payload = feed::message(offset);
+                let payload = source::message(offset);
                 let message = Incoming { payload: payload.as_bytes(), ..Incoming::default() };
                 batch.push(offset, message);
             }
@@ -51,7 +53,7 @@ impl Process {
         self.ingest.write_source(write, self.stored(messages.end))?;
         self.commit()?;
         if self.machine.offsets_first {
-            let body: String = messages.clone().map(feed::message).collect();
+            let body: String = messages.clone().map(source::message).collect();
             self.write_without_offsets(body.as_bytes())?;
         }
         let fed = self.machine.world.lock().fed.last().map_or(0, |fed| fed.next);
@@ -71,7 +73,7 @@ impl Process {
         if next == 0 {
             return;
         }
-        let claim = self.sources.claim(feed::offsets(&(next - 1..next + 1)));
+        let claim = self.sources.claim(source::offsets(&(next - 1..next + 1)));
         let refused =
             matches!(claim, Err(EngineError::OffsetsStored { next: told, .. }) if told == next);
         if !refused {

@@ -58,5 +58,5 @@ fn content(offset: u64) -> (i64, f64) {
 }
 
 #[cfg(test)]
-#[path = "feed_tests.rs"]
+#[path = "source_tests.rs"]
 mod tests;
