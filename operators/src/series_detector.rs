@@ -1,9 +1,10 @@
 //! The detector of one series by itself, for what is asked afterwards.
 
-use tidewatch_metrics::{EventTime, SeriesId, Severity};
+use tidewatch_metrics::{Channel, EventTime, Flags, SeriesId, Severity};
 
-use crate::light::{Expectation, Light, Verdict};
+use crate::light::{self, Expectation, Light, Verdict};
 use crate::order::{Order, Place};
+use crate::profile::Profile;
 use crate::state::{SeriesState, WATCHED};
 
 /// What the pipeline says of the rows of one series, told again without rules and without a log.
@@ -30,6 +31,22 @@ pub struct Judgement {
     pub upper: f64,
     /// How unlikely the row was.
     pub severity: Severity,
+    /// The channel that fired, and whether the severity is an onset.
+    pub flags: Flags,
+}
+
+impl Judgement {
+    /// The severity where it is an onset, 0 elsewhere: de-duplicated, as it is stored.
+    #[must_use]
+    pub fn onset_severity(&self) -> Severity {
+        if self.flags.is_onset() { self.severity } else { Severity::ZERO }
+    }
+
+    /// The channel that fired.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.flags.channel()
+    }
 }
 
 impl Default for SeriesDetector {
@@ -50,8 +67,17 @@ impl SeriesDetector {
         }
         let Verdict { expectation, severity } =
             self.light.judge(&mut self.state, time, value, place.step());
+        let flags = light::emit(&mut self.state, severity);
         let Expectation { expected, lower, upper } = expectation.unwrap_or(Expectation::NONE);
-        Some(Judgement { expected, lower, upper, severity })
+        Some(Judgement { expected, lower, upper, severity, flags })
+    }
+
+    /// Bytes that the series' state takes, without the room that a [`Pipeline`](crate::Pipeline)'s lists
+    /// keep for the next one.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        let profile = self.light.profile(&self.state).map_or(0, |_| size_of::<Profile>());
+        size_of::<SeriesState>() + profile
     }
 }
 

@@ -58,12 +58,18 @@ fn severities_and_bands_are_those_that_were_put_out_when_the_rows_came() {
     for seed in [1, 2] {
         let table = rows(seed);
         let (out, judged) = (live(&table), judged(&table, 0));
+        let mut onsets = 0;
         for (row, judged) in judged.iter().enumerate() {
             let severity = judged.map_or(Severity::ZERO, |judged| judged.severity);
             assert_eq!(severity, out.severities[row], "seed {seed}, row {row}");
+            let late = if out.flags[row].is_late() { Flags::LATE } else { Flags::NONE };
+            let flags = judged.map_or(Flags::NONE, |judged| judged.flags).with(late);
+            assert_eq!(flags, out.flags[row], "seed {seed}, row {row}");
+            onsets += u32::from(flags.is_onset());
             let is_scored = !out.flags[row].is_late() && table.values[row].is_finite();
             assert_eq!(judged.is_some(), is_scored, "seed {seed}, row {row}");
         }
+        assert!(onsets > 50, "{onsets} onsets");
         // A time comes in order once only.
         let of_time = |time| {
             let rows = table.times.iter().zip(&judged).filter(|(at, _)| **at == time);
@@ -82,6 +88,34 @@ fn severities_and_bands_are_those_that_were_put_out_when_the_rows_came() {
         }
         assert!(known > 500, "the burn-in is short");
     }
+}
+
+#[test]
+fn an_onset_has_its_severity_and_what_only_goes_on_has_none() {
+    let judged = judged(&rows(1), 0);
+    let (mut onsets, mut others) = (0, 0);
+    for judged in judged.iter().flatten().filter(|judged| judged.severity > Severity::ZERO) {
+        assert_eq!(judged.channel(), Channel::Deviation);
+        let onset = judged.onset_severity();
+        if judged.flags.is_onset() {
+            assert_eq!(onset, judged.severity);
+            onsets += 1;
+        } else {
+            assert_eq!(onset, Severity::ZERO);
+            others += 1;
+        }
+    }
+    assert!(onsets > 50 && others > 50, "{onsets} onsets, {others} others");
+}
+
+#[test]
+fn the_state_grows_by_the_profile_once_there_is_one() {
+    let mut detector = SeriesDetector::default();
+    assert_eq!(detector.state_bytes(), 128);
+    for minute in 0..180 {
+        detector.observe(seconds(minute * 60), 1.0);
+    }
+    assert_eq!(detector.state_bytes(), 128 + 120);
 }
 
 #[test]
