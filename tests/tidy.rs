@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 600;
 
 /// What each crate may use of the others (ARCHITECTURE.md): arrows point down, siblings are blind.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("metrics", &[]),
     ("env", &["metrics"]),
     ("operators", &["metrics"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("connectors", &["env", "kafka", "metrics"]),
     ("sinks", &["env", "kafka", "metrics"]),
     ("segments", &["env", "metrics"]),
+    ("eval", &["connectors", "env", "metrics", "operators"]),
     ("query", &["env", "metrics", "operators", "segments"]),
     ("engine", &["connectors", "env", "metrics", "operators", "segments", "sinks", "wal"]),
     (
@@ -25,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "connectors",
             "engine",
             "env",
+            "eval",
             "kafka",
             "metrics",
             "operators",

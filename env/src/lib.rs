@@ -12,6 +12,7 @@ mod durable;
 mod real_disk;
 mod rng;
 mod sim_disk;
+mod thread_cpu;
 mod thread_priority;
 
 pub use crate::clock::{Clock, RealClock, SimClock};
@@ -20,4 +21,5 @@ pub use crate::durable::{copy_file, read_file, replace_file};
 pub use crate::real_disk::RealDisk;
 pub use crate::rng::Rng;
 pub use crate::sim_disk::{DiskOp, FaultMode, SECTOR_BYTES, SimDisk};
+pub use crate::thread_cpu::thread_cpu_time;
 pub use crate::thread_priority::lower_thread_priority;

@@ -139,7 +139,20 @@ impl RowErrors {
     }
 }
 
-/// Reads a CSV file batch by batch.
+/// One row with a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CsvRow<'a> {
+    /// The line that the row begins on, from 1; the header counts.
+    pub line_number: u64,
+    /// The time as it is written, without blanks about it.
+    pub time_text: &'a [u8],
+    /// The time.
+    pub time: EventTime,
+    /// The value, or why there is none.
+    pub value: Result<f64, RowReason>,
+}
+
+/// Reads a CSV file batch by batch, or row by row.
 ///
 /// Invariant: the first `row_bytes` of `row` are the last row's fields without quotes, one after another;
 /// the first `row_fields` of `ends` are where they end.
@@ -228,10 +241,31 @@ impl<R: BufRead> CsvReader<R> {
         Ok(rows)
     }
 
-    fn sample(&self) -> Result<(EventTime, f64), RowReason> {
-        let time = self.field(self.time_index).ok_or(RowReason::MissingColumn)?;
+    /// Reads the next row, whatever its value is; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// If reading fails, and in the inner result why the row is refused; the next one can be read then.
+    pub fn next_row(&mut self) -> Result<Option<Result<CsvRow<'_>, RowError>>, CsvError> {
+        let line_number = match self.read_row()? {
+            Row::End => return Ok(None),
+            Row::TooLong { line_number } => {
+                return Ok(Some(Err(RowError { line_number, reason: RowReason::RowTooLong })));
+            }
+            Row::Read { line_number } => line_number,
+        };
+        Ok(Some(self.row(line_number).map_err(|reason| RowError { line_number, reason })))
+    }
+
+    fn row(&self, line_number: u64) -> Result<CsvRow<'_>, RowReason> {
+        let time_text = self.field(self.time_index).ok_or(RowReason::MissingColumn)?.trim_ascii();
         let value = self.field(self.value_index).ok_or(RowReason::MissingColumn)?;
-        Ok((parse_time(time.trim_ascii(), self.precision)?, parse_value(value.trim_ascii())?))
+        let time = parse_time(time_text, self.precision)?;
+        Ok(CsvRow { line_number, time_text, time, value: parse_value(value.trim_ascii()) })
+    }
+
+    fn sample(&self) -> Result<(EventTime, f64), RowReason> {
+        let row = self.row(0)?;
+        Ok((row.time, row.value?))
     }
 
     fn column(&self, column: &str) -> Result<usize, CsvError> {

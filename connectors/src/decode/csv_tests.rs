@@ -107,6 +107,32 @@ fn a_failing_input_is_an_error_with_its_cause() {
     assert_eq!(times, [EventTime::new(1_000_000_000)], "what was read before stays");
 }
 
+#[test]
+fn rows_one_by_one_keep_their_time_as_written_also_without_a_value() {
+    let text = b"timestamp,value\n1970-01-01 00:00:01 ,2\n\n3000,\n4,nan\nx,1\n5\n6,1e999\n7,y\n";
+    let mut reader =
+        CsvReader::new(&text[..], &CsvOptions::default()).expect("the header is there");
+    let mut seen = Vec::new();
+    while let Some(row) = reader.next_row().expect("reads") {
+        seen.push(row.map(|row| {
+            let text = String::from_utf8(row.time_text.to_vec()).unwrap();
+            (row.line_number, text, row.time.nanos() / 1_000_000_000, row.value)
+        }));
+    }
+    let good = |line, text: &str, seconds, value| Ok((line, text.to_owned(), seconds, value));
+    let bad = |line_number, reason| Err(RowError { line_number, reason });
+    let expected = [
+        good(2, "1970-01-01 00:00:01", 1, Ok(2.0)),
+        good(4, "3000", 3_000, Err(RowReason::EmptyValue)),
+        good(5, "4", 4, Err(RowReason::NotFinite)),
+        bad(6, RowReason::InvalidTime),
+        bad(7, RowReason::MissingColumn),
+        good(8, "6", 6, Err(RowReason::NotFinite)),
+        good(9, "7", 7, Err(RowReason::InvalidValue)),
+    ];
+    assert_eq!(seen, expected);
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_in_any_pieces_give_the_same_rows(

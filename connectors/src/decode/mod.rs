@@ -26,7 +26,7 @@ pub mod series_batch;
 pub mod time;
 mod wire;
 
-pub use csv::{CsvError, CsvOptions, CsvReader, RowErrors};
+pub use csv::{CsvError, CsvOptions, CsvReader, CsvRow, RowError, RowErrors, RowReason};
 pub use item_errors::{ItemError, ItemErrors, ItemReason};
 pub use line_batch::{LineBatch, Span};
 pub use line_errors::{LineError, LineErrors, LineReason};
