@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use tidewatch_eval::EvalError;
 
 /// Characters of a server's message that are shown.
 const MESSAGE_CHARS_MAX: usize = 4_096;
@@ -46,6 +47,13 @@ pub(crate) enum CliError {
         /// The cause.
         #[source]
         source: Cause,
+    },
+    /// What is in a file that was given cannot be understood.
+    #[error("the input was refused")]
+    Input {
+        /// What, in which file, and on which line.
+        #[source]
+        source: Box<EvalError>,
     },
     /// The configuration cannot be used; the problems themselves have been put out.
     #[error("the configuration has {problems} problem{}", if *problems == 1 { "" } else { "s" })]
@@ -129,7 +137,7 @@ impl CliError {
             Self::Internal { .. } | Self::Output { .. } => 1,
             Self::Usage { .. } | Self::File { .. } | Self::Configuration { .. } => 2,
             Self::NotReached { .. } | Self::Unavailable { .. } => 3,
-            Self::Refused { .. } | Self::RowsRejected { .. } => 4,
+            Self::Refused { .. } | Self::RowsRejected { .. } | Self::Input { .. } => 4,
             Self::Corrupt { .. } => 5,
             Self::InUse { .. } => 6,
             Self::ReplayDiffers { .. } => 7,
@@ -148,6 +156,7 @@ impl CliError {
                 "start a server with `tidewatch serve`, or name one with --url"
             }
             Self::Unavailable { .. } => "ask its /readyz how far it is, and try again",
+            Self::Input { .. } => "correct what is named there; --help says what is taken",
             Self::RowsRejected { .. } => "correct the rows named above and send them again",
             Self::Corrupt { .. } => "keep a copy of the directory before anything else is tried",
             Self::InUse { .. } => "stop the other process, or ask it with --url",
@@ -174,6 +183,16 @@ impl CliError {
             text.push_str(self.advice());
         }
         Some(text)
+    }
+
+    /// For `map_err` where series or labels are read.
+    pub(crate) fn input(error: EvalError) -> Self {
+        match error {
+            EvalError::Io { action, path, source } => {
+                Self::File { action, path, source: source.into() }
+            }
+            error => Self::Input { source: Box::new(error) },
+        }
     }
 
     /// For `map_err` where the result is written.

@@ -9,6 +9,7 @@ mod delete;
 mod demo;
 mod dlq;
 mod error;
+mod eval;
 #[cfg(test)]
 mod fake_server;
 mod generate;
@@ -17,6 +18,7 @@ mod progress;
 mod query;
 mod replay;
 mod rows;
+mod score;
 mod segments;
 mod series;
 mod serve;
@@ -49,6 +51,7 @@ Start here:
   tidewatch query 'SELECT * FROM cpu'                  ask for it, with its severity
   tidewatch sql                                        ask one statement after the other
   tidewatch keys --help                                who may do so: keys, and how they are shown
+  tidewatch score cpu.csv --plot cpu.svg               score a file and see what is unusual, without a server
   tidewatch check --config tidewatch.toml              look at a configuration before it is used";
 
 /// The command line.
@@ -79,6 +82,9 @@ enum Command {
     Gen(generate::GenArgs),
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    Score(score::ScoreArgs),
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     Replay(replay::ReplayArgs),
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -135,6 +141,8 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Demo(args) => demo::run(args, out),
         Command::Gen(args) => generate::run(args, out),
         Command::Bench(command) => bench::run(command, out),
+        Command::Score(args) => score::run(args, out),
+        Command::Eval(command) => eval::run(command, out),
         Command::Replay(args) => replay::run(args, out),
         Command::Keys(command) => keys::run(command, out),
         Command::Wal(command) => wal::run(command, out),
