@@ -8,6 +8,7 @@ mod commands;
 mod dead_letters;
 mod deploy;
 mod door;
+mod eval;
 mod full_disk;
 mod garbage;
 mod idempotency;

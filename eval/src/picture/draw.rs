@@ -11,11 +11,13 @@ use crate::scored::ScoredRow;
 use crate::series::Series;
 
 const WIDTH: f64 = 1_200.0;
-const HEIGHT: f64 = 560.0;
+const HEIGHT: f64 = 580.0;
+/// The base line of the legend.
+const LEGEND: f64 = 78.0;
 const COLUMNS: usize = 1_100;
 /// Where the series is, and where its severities are.
-const SERIES: Frame = Frame { left: 76.0, top: 76.0, width: 1_100.0, height: 290.0 };
-const SEVERITIES: Frame = Frame { left: 76.0, top: 392.0, width: 1_100.0, height: 110.0 };
+const SERIES: Frame = Frame { left: 76.0, top: 98.0, width: 1_100.0, height: 290.0 };
+const SEVERITIES: Frame = Frame { left: 76.0, top: 414.0, width: 1_100.0, height: 110.0 };
 /// The range of values keeps this share of itself free above and below.
 const VALUE_MARGIN: f64 = 0.05;
 /// Severities that the axis tells, as far as they are reached.
@@ -108,10 +110,11 @@ impl Picture<'_> {
         let told = match self.series.is_empty() {
             true => "no rows".to_owned(),
             false => format!(
-                "{} rows, {} to {} UTC; {loud} with a severity of {} or more",
-                self.series.len(),
+                "{} rows, {} to {} UTC; {} with a severity of {} or more",
+                grouped(self.series.len()),
                 time(span.from),
                 time(span.to),
+                grouped(loud),
                 shown(self.level)
             ),
         };
@@ -171,33 +174,36 @@ impl Picture<'_> {
         marks.text((SEVERITIES.left, SEVERITIES.top - 4.0), START, "severity");
     }
 
-    /// What the colours mean, from the right.
+    /// What the colours mean.
     fn legend(&self, marks: &mut Marks) {
         let anomaly = format!("severity of {} or more", shown(self.level));
         let entries = [
-            ("labelled", "window", !self.windows.is_empty()),
+            ("value", "value", true),
+            ("expected", "expected", true),
+            ("band of 98 %", "band", true),
             (anomaly.as_str(), "anomaly", true),
             ("onset", "onset", true),
-            ("band of 98 %", "band", true),
-            ("expected", "expected", true),
-            ("value", "value", true),
+            ("labelled", "window", !self.windows.is_empty()),
         ];
-        let mut right = SERIES.right();
+        let (mut left, middle) = (SERIES.left, LEGEND - 4.0);
         for (text, class, _) in entries.into_iter().filter(|(_, _, is_there)| *is_there) {
-            marks.text((right, 30.0), END, text);
-            // A little more than letters of this size take on average.
-            right -= 6.6 * text.chars().count() as f64 + 8.0;
             match class {
                 "window" | "band" => {
-                    let frame = Frame { left: right - 16.0, top: 20.0, width: 16.0, height: 12.0 };
+                    let frame = Frame { left, top: middle - 6.0, width: 18.0, height: 12.0 };
                     marks.rectangle(class, frame);
                 }
                 "anomaly" | "onset" => {
-                    marks.path(class, &format!("M{:.1} 26L{0:.1} 26", right - 6.0));
+                    let x = left + 9.0;
+                    marks.path(class, &format!("M{x:.1} {middle:.1}L{x:.1} {middle:.1}"));
                 }
-                _ => marks.path(class, &format!("M{:.1} 26L{right:.1} 26", right - 18.0)),
+                _ => {
+                    let right = left + 18.0;
+                    marks.path(class, &format!("M{left:.1} {middle:.1}L{right:.1} {middle:.1}"));
+                }
             }
-            right -= 34.0;
+            marks.text((left + 24.0, LEGEND), START, text);
+            // A little more than letters of this size take on average.
+            left += 24.0 + 6.6 * text.chars().count() as f64 + 22.0;
         }
     }
 }
@@ -238,6 +244,19 @@ fn score(severity: f64) -> f64 {
 /// A level without zeros at its end.
 fn shown(level: f64) -> String {
     format!("{level:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A number with commas between thousands.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 fn windows(columns: &[Column], marks: &mut Marks) {

@@ -65,6 +65,12 @@ fn the_document_is_whole_and_its_text_is_text() {
 }
 
 #[test]
+fn numbers_of_rows_are_told_in_thousands() {
+    let told = [0, 999, 1_000, 146_255, 10_000_000].map(grouped);
+    assert_eq!(told, ["0", "999", "1,000", "146,255", "10,000,000"]);
+}
+
+#[test]
 fn odd_series_have_pictures_as_well() {
     let odd: [&[f64]; 7] = [
         &[],

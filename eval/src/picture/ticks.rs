@@ -40,6 +40,7 @@ const STEPS: [i64; 25] = [
 const MONTHS: [u32; 9] = [1, 2, 3, 6, 12, 24, 60, 120, 600];
 /// Lines across a picture, at most.
 const TIMES_MAX: usize = 9;
+const MONTHS_MAX: i64 = 12;
 /// Lines up a picture, about.
 const VALUES: f64 = 5.0;
 /// Units of large numbers.
@@ -93,8 +94,8 @@ fn regular(span: Span, step: i64) -> Vec<i64> {
 fn months(span: Span) -> Vec<i64> {
     let date = |nanos: i64| DateTime::from_timestamp_nanos(nanos).date_naive();
     let (from, to) = (date(span.from), date(span.to));
-    let count = (to.year() - from.year()) * 12 + 12;
-    let fits = |step: &u32| count / i32::try_from(*step).unwrap_or(i32::MAX) < 2 * 9;
+    let month = |date: NaiveDate| i64::from(date.year()) * 12 + i64::from(date.month());
+    let fits = |step: &u32| (month(to) - month(from)) / i64::from(*step) <= MONTHS_MAX;
     let step = MONTHS.into_iter().find(fits).unwrap_or(600);
     let first = NaiveDate::from_ymd_opt(from.year(), 1, 1);
     let dates = std::iter::successors(first, |date| date.checked_add_months(Months::new(step)));
@@ -123,7 +124,9 @@ pub(super) fn value_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let (scale, suffix) = scale_of(largest);
     let digits = digits_behind(step / scale);
     let text = |tick: f64| {
-        if !(1e-4..1e15).contains(&largest) {
+        if tick.abs() < step / 2.0 {
+            "0".to_owned()
+        } else if !(1e-4..1e15).contains(&largest) {
             format!("{tick:.2e}")
         } else {
             number(tick / scale, digits) + suffix
@@ -132,9 +135,9 @@ pub(super) fn value_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     ticks.into_iter().map(|tick| (tick, text(tick))).collect()
 }
 
-/// A thousand where numbers have five digits, and so on.
+/// The unit that leaves few digits; thousands are counted from ten of them on.
 fn scale_of(largest: f64) -> (f64, &'static str) {
-    UNITS.into_iter().find(|(unit, _)| largest >= 10.0 * unit).unwrap_or((1.0, ""))
+    UNITS.into_iter().find(|(unit, _)| largest >= *unit && largest >= 1e4).unwrap_or((1.0, ""))
 }
 
 /// Digits that tell numbers apart which differ by `step`.
@@ -174,8 +177,8 @@ mod tests {
         assert_eq!(hours[0], "06:00/Apr 1, 2014");
         assert_eq!(hours[3..], ["00:00/Apr 2, 2014", "06:00/"]);
         assert_eq!(texts(from, from + 14 * 86_400)[..3], ["Apr 2/2014", "Apr 4/", "Apr 6/"]);
-        let months = texts(from, from + 400 * 86_400);
-        assert_eq!(months[0], "May/2014");
+        let months = texts(from, from + 300 * 86_400);
+        assert_eq!(months[0], "Apr/2014");
         assert!(months.contains(&"Jan/2015".to_owned()), "{months:?}");
         assert_eq!(texts(from, from + 3)[1], "00:00:01/");
         for span in [1, 60, 3_600, 86_400, 86_400 * 40, 86_400 * 365, 86_400 * 36_500] {
@@ -195,10 +198,10 @@ mod tests {
         let texts = |low: f64, high: f64| -> Vec<String> {
             value_ticks(low, high).into_iter().map(|(_, text)| text).collect()
         };
-        assert_eq!(texts(0.0, 1.0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(texts(0.0, 1.0), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(texts(-30.0, 31.0), ["-20", "0", "20"]);
-        assert_eq!(texts(0.0, 2_600_000.0), ["0k", "1000k", "2000k"]);
-        assert_eq!(texts(0.0, 40_000_000.0), ["0M", "10M", "20M", "30M", "40M"]);
+        assert_eq!(texts(0.0, 2_600_000.0), ["0", "1M", "2M"]);
+        assert_eq!(texts(0.0, 40_000_000.0), ["0", "10M", "20M", "30M", "40M"]);
         assert_eq!(texts(1_000.0, 1_001.0)[..2], ["1000.0", "1000.2"]);
         assert_eq!(texts(5.0, 5.0), ["5"]);
         assert!(!texts(f64::MIN, f64::MAX).is_empty());
