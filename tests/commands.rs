@@ -217,7 +217,7 @@ fn version_help_and_completions_are_results() {
     assert!(shell.is_ok_and(|status| status.success()), "bash can read it");
     let commands = [
         "serve", "write", "query", "sql", "tail", "alerts", "series", "replay", "check", "gen",
-        "wal", "segments",
+        "wal", "segments", "score", "eval",
     ];
     for command in commands {
         let help = run(&[command, "--help"]);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidewatch_env::Rng;
 
 use crate::server::{Home, json_of, run};
@@ -82,6 +82,54 @@ fn each_row_of_a_file_is_scored_as_it_stands_there() {
 }
 
 #[test]
+fn a_file_is_scored_as_the_server_scores_its_rows() {
+    let home = Home::new();
+    let file = home.file("walk.csv");
+    let mut rows = "timestamp,value\n".to_owned();
+    for (row, value) in values(4, 3_000, &[900, 901, 2_200, 2_950]).into_iter().enumerate() {
+        // Now and then a time once more, and one from long before, both with a spike.
+        let row_time = if row % 700 == 699 { row - 1 } else { row };
+        let row_time = if row % 500 == 499 { row / 2 } else { row_time };
+        let value = if row_time == row { value } else { 90.0 };
+        writeln!(rows, "{},{value}", nab_time(row_time)).unwrap();
+    }
+    fs::write(&file, rows).unwrap();
+    let name = file.to_str().unwrap();
+    let server = home.serve();
+    let written = run(&["write", "--url", &server.url(), "--batch-rows", "170", name]);
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let live = server.sql(
+        "SELECT time, severity, onset_severity, channel FROM tidewatch.arrivals \
+         WHERE NOT late ORDER BY time",
+    );
+    assert_eq!(server.number("SELECT count(*) FROM tidewatch.arrivals"), 3_000);
+    assert_eq!(server.stop(), 0);
+    let scored = json_of(&run(&["score", "--format", "json", name]));
+    let mut last = "";
+    let mut in_order = live.iter();
+    let (mut late, mut severe) = (0, 0);
+    for row in scored.as_array().unwrap() {
+        let time = row["time"].as_str().unwrap();
+        if time <= last {
+            assert_eq!((&row["severity"], &row["channel"]), (&json!(0.0), &Value::Null), "{row}");
+            late += 1;
+            continue;
+        }
+        last = time;
+        let stored = in_order.next().unwrap();
+        assert_eq!(stored["time"], row["time"]);
+        for column in ["severity", "onset_severity"] {
+            let both = [stored, row].map(|row| row[column].as_f64().unwrap().to_bits());
+            assert_eq!(both[0], both[1], "{column}: {stored} {row}");
+        }
+        let channel = row["channel"].as_str().unwrap_or_default();
+        assert_eq!(stored["channel"].as_str().unwrap_or_default(), channel, "{stored} {row}");
+        severe += u32::from(row["severity"].as_f64() > Some(4.0));
+    }
+    assert!(in_order.next().is_none() && late >= 9 && severe >= 3, "{late} late, {severe} severe");
+}
+
+#[test]
 fn what_cannot_be_scored_is_told_with_file_and_line() {
     let home = Home::new();
     let file = home.file("x.csv");
@@ -126,7 +174,7 @@ fn nab(dir: &Path) {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, rows).unwrap();
         let window = |from, to| [from, to].map(|row| format!("{}.000000", nab_time(row)));
-        labels.insert(name.to_owned(), serde_json::json!([window(300, 340), window(490, 530)]));
+        labels.insert(name.to_owned(), json!([window(300, 340), window(490, 530)]));
     }
     fs::write(dir.join("labels/combined_windows.json"), Value::Object(labels).to_string()).unwrap();
 }
@@ -166,10 +214,7 @@ fn a_nab_corpus_is_judged_scored_and_drawn() {
     assert!(picture.contains("labelled") && picture.contains("artificial/three.csv · light"));
 
     let fixed = json_of(&run(&["eval", "nab", dir, "--json", "--level", "4"]))["models"][0].clone();
-    assert_eq!(
-        (&fixed["standard"], &fixed["level"]),
-        (&report["fixed_level_4"], &serde_json::json!(4.0))
-    );
+    assert_eq!((&fixed["standard"], &fixed["level"]), (&report["fixed_level_4"], &json!(4.0)));
     assert!(fixed.get("split_standard").is_none(), "{fixed}");
     let people = run(&["eval", "nab", dir, "--model", "all"]);
     let people = String::from_utf8(people.stdout).unwrap();
@@ -178,7 +223,7 @@ fn a_nab_corpus_is_judged_scored_and_drawn() {
     // The scores say what the judge judged: the rows at the windows' begin are the most severe onsets.
     let onset = |row: &str| row.split(',').nth(3).unwrap().parse::<f64>().unwrap();
     let loud = rows[1..].iter().filter(|row| onset(row) >= figure("level")).count();
-    assert!(loud >= 2 && loud < 10, "{loud}");
+    assert!((2..10).contains(&loud), "{loud}");
     fs::remove_file(Path::new(dir).join("data/realA/two.csv")).unwrap();
     let missing = run(&["eval", "nab", dir]);
     assert_eq!(missing.status.code(), Some(2), "{missing:?}");

@@ -1,5 +1,6 @@
 //! The layout of the KPIs of the AIOps challenge.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read as _};
 use std::ops::Range;
 use std::path::Path;
@@ -28,14 +29,14 @@ struct KpiRow<'a> {
 impl KpiCorpus {
     /// All `*.csv` and `*.csv.gz` of the folder.
     pub(crate) fn files(dir: &Path) -> Result<Vec<CorpusFile>, EvalError> {
-        let mut found: Vec<CorpusFile> = Vec::new();
+        let (mut found, mut names) = (Vec::new(), BTreeSet::new());
         for path in entries(dir)?.into_iter().filter(|path| path.is_file()) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let name = name.strip_suffix(".gz").unwrap_or(name).to_owned();
             if !name.ends_with(".csv") {
                 continue;
             }
-            if found.iter().any(|file| file.name == name) {
+            if !names.insert(name.clone()) {
                 return Err(EvalError::Twice { path: dir.join(name) });
             }
             found.push(CorpusFile { path, name });

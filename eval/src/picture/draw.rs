@@ -22,6 +22,10 @@ const SEVERITIES: Frame = Frame { left: 76.0, top: 414.0, width: 1_100.0, height
 const VALUE_MARGIN: f64 = 0.05;
 /// Severities that the axis tells, as far as they are reached.
 const SEVERITY_TICKS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 100.0];
+/// Pixels between two lines of text.
+const LINE_HEIGHT: f64 = 13.0;
+/// Characters of a title.
+const TITLE_CHARS_MAX: usize = 110;
 /// The axis goes at least so far.
 const SEVERITY_SHOWN_MIN: f64 = 8.0;
 
@@ -104,7 +108,11 @@ impl Picture<'_> {
              <clipPath id=\"series\"><rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\"/></clipPath>\n\
              <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
         ));
-        marks.text((SERIES.left, 30.0), TITLE, self.title);
+        let mut heading: String = self.title.chars().take(TITLE_CHARS_MAX).collect();
+        if self.title.chars().nth(TITLE_CHARS_MAX).is_some() {
+            heading.push('…');
+        }
+        marks.text((SERIES.left, 30.0), TITLE, &heading);
         let time = |nanos| chrono::DateTime::from_timestamp_nanos(nanos).format("%Y-%m-%d %H:%M");
         let loud = self.rows.iter().filter(|row| self.is_loud(row.severity)).count();
         let told = match self.series.is_empty() {
@@ -141,8 +149,13 @@ impl Picture<'_> {
         let most = columns.iter().map(|column| f64::from(column.severity.to_f32()));
         let most = most.fold(self.level.max(SEVERITY_SHOWN_MIN), f64::max);
         let y = |severity: f64| SEVERITIES.y(score(severity) / score(most) * 0.94);
-        let shown_ticks = SEVERITY_TICKS.into_iter().filter(|tick| *tick <= most);
-        for tick in shown_ticks.filter(|tick| (y(*tick) - y(self.level)).abs() > 13.0) {
+        let mut last = f64::INFINITY;
+        for tick in SEVERITY_TICKS.into_iter().filter(|tick| *tick <= most) {
+            // What is written must not lie on what is written already.
+            if (y(tick) - y(self.level)).abs() < LINE_HEIGHT || last - y(tick) < LINE_HEIGHT {
+                continue;
+            }
+            last = y(tick);
             marks.line("grid", (SEVERITIES.left, y(tick)), (SEVERITIES.right(), y(tick)));
             marks.text((SEVERITIES.left - 8.0, y(tick) + 4.0), END, &shown(tick));
         }

@@ -42,7 +42,7 @@ const MONTHS: [u32; 9] = [1, 2, 3, 6, 12, 24, 60, 120, 600];
 const TIMES_MAX: usize = 9;
 const MONTHS_MAX: i64 = 12;
 /// Lines up a picture, about.
-const VALUES: f64 = 5.0;
+const VALUES: f64 = 7.0;
 /// Units of large numbers.
 const UNITS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
 
@@ -199,8 +199,8 @@ mod tests {
             value_ticks(low, high).into_iter().map(|(_, text)| text).collect()
         };
         assert_eq!(texts(0.0, 1.0), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(texts(-30.0, 31.0), ["-20", "0", "20"]);
-        assert_eq!(texts(0.0, 2_600_000.0), ["0", "1M", "2M"]);
+        assert_eq!(texts(-30.0, 31.0), ["-30", "-20", "-10", "0", "10", "20", "30"]);
+        assert_eq!(texts(0.0, 2_600_000.0), ["0", "0.5M", "1.0M", "1.5M", "2.0M", "2.5M"]);
         assert_eq!(texts(0.0, 40_000_000.0), ["0", "10M", "20M", "30M", "40M"]);
         assert_eq!(texts(1_000.0, 1_001.0)[..2], ["1000.0", "1000.2"]);
         assert_eq!(texts(5.0, 5.0), ["5"]);
