@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidewatch_operators::SeriesDetector;
 
-use crate::model::Model;
+use crate::model::{Model, detector};
 use crate::scored::{ScoredRow, score_series};
 use crate::series::Series;
 
@@ -50,7 +50,7 @@ impl Effort {
         clock: &dyn Fn() -> Duration,
         rows: &mut Vec<ScoredRow>,
     ) -> SeriesDetector {
-        let mut detector = model.detector();
+        let mut detector = detector(model);
         let begin = clock();
         score_series(&mut detector, series, rows);
         self.time += clock().saturating_sub(begin);

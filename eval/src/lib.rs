@@ -28,7 +28,7 @@ pub use corpus::{Corpus, CorpusFile, CorpusKind, LabelledSeries};
 pub use error::EvalError;
 pub use evaluation::{Evaluation, Question};
 pub use input::read_csv;
-pub use model::{Model, UnknownModel};
+pub use model::{Model, ModelError, detector};
 pub use picture::Picture;
 pub use report::{Report, Spread};
 pub use scored::{ScoredRow, score_series};

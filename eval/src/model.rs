@@ -1,55 +1,49 @@
 //! The detectors that can be judged.
 
-use std::fmt;
 use std::str::FromStr;
 
 use tidewatch_operators::SeriesDetector;
 
 /// A detector by its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
     /// What every series has: docs/decisions/0007-light-detector.md.
-    #[default]
     Light,
 }
 
-/// A name that no model has.
+/// A name that no [`Model`] has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no model \"{0}\"")]
-pub struct UnknownModel(String);
+#[error("there is no model \"{name}\": it is one of light")]
+pub struct ModelError {
+    name: String,
+}
 
 impl Model {
-    /// All of them, in the order of a table.
-    pub const ALL: &'static [Self] = &[Self::Light];
+    /// All models, in the order of a table.
+    pub const ALL: [Self; 1] = [Self::Light];
 
-    /// The name on the command line.
+    /// The name on the command line and in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Light => "light",
         }
     }
-
-    /// The detector of a series that begins.
-    #[must_use]
-    pub fn detector(self) -> SeriesDetector {
-        match self {
-            Self::Light => SeriesDetector::default(),
-        }
-    }
-}
-
-impl fmt::Display for Model {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 impl FromStr for Model {
-    type Err = UnknownModel;
+    type Err = ModelError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.iter().copied().find(|model| model.name() == name);
-        found.ok_or_else(|| UnknownModel(name.to_owned()))
+        let found = Self::ALL.into_iter().find(|model| model.name() == name);
+        found.ok_or_else(|| ModelError { name: name.to_owned() })
+    }
+}
+
+/// The detector of a series that begins.
+#[must_use]
+pub fn detector(model: Model) -> SeriesDetector {
+    match model {
+        Model::Light => SeriesDetector::default(),
     }
 }

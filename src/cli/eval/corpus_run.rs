@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidewatch_env::thread_cpu_time;
 use tidewatch_eval::{
     Corpus, CorpusFile, CorpusKind, EvalError, Evaluation, LabelledSeries, Model, Picture,
-    Question, Report, ScoredRow, score_series,
+    Question, Report, ScoredRow, detector, score_series,
 };
 
 use crate::cli::error::CliError;
@@ -93,8 +93,8 @@ fn draw_series(
 ) -> Result<(), CliError> {
     let mut rows = Vec::new();
     for (model, level) in run.models.iter().zip(levels) {
-        score_series(&mut model.detector(), &labelled.series, &mut rows);
-        let title = format!("{} · {model}", file.name);
+        score_series(&mut detector(*model), &labelled.series, &mut rows);
+        let title = format!("{} · {}", file.name, model.name());
         let picture = Picture {
             title: &title,
             series: &labelled.series,

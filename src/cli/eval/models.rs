@@ -2,6 +2,9 @@
 
 use tidewatch_eval::Model;
 
+/// The model of series for which none is named.
+pub(crate) const DEFAULT_MODEL: Model = Model::Light;
+
 /// One model, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ModelName {
@@ -15,16 +18,16 @@ impl ModelName {
     /// The models that are meant, each once, in the order in which they are named; the default one where none is.
     pub(super) fn models(names: &[Self]) -> Vec<Model> {
         let named = names.iter().flat_map(|name| match name {
-            Self::All => Model::ALL,
-            Self::One(model) => std::slice::from_ref(model),
+            Self::All => Model::ALL.to_vec(),
+            Self::One(model) => vec![*model],
         });
         let mut models: Vec<Model> = Vec::new();
         for model in named {
-            if !models.contains(model) {
-                models.push(*model);
+            if !models.contains(&model) {
+                models.push(model);
             }
         }
-        if models.is_empty() { vec![Model::default()] } else { models }
+        if models.is_empty() { vec![DEFAULT_MODEL] } else { models }
     }
 }
 
@@ -35,10 +38,7 @@ pub(super) fn parse_model_name(name: &str) -> Result<ModelName, String> {
 
 /// Reads the name of a model.
 pub(crate) fn parse_model(name: &str) -> Result<Model, String> {
-    name.parse().map_err(|error: tidewatch_eval::UnknownModel| {
-        let known: Vec<_> = Model::ALL.iter().map(|model| model.name()).collect();
-        format!("{error}, but {}", known.join(", "))
-    })
+    name.parse().map_err(|error: tidewatch_eval::ModelError| error.to_string())
 }
 
 #[cfg(test)]
@@ -51,8 +51,11 @@ mod tests {
         assert_eq!(light, ModelName::One(Model::Light));
         assert_eq!(ModelName::models(&[light, light]), [Model::Light]);
         assert_eq!(ModelName::models(&[light, ModelName::All]), Model::ALL);
-        assert_eq!(ModelName::models(&[]), [Model::default()]);
+        assert_eq!(ModelName::models(&[]), [DEFAULT_MODEL]);
         let unknown = parse_model_name("heavy").unwrap_err();
-        assert!(unknown.starts_with("there is no model \"heavy\", but light"), "{unknown}");
+        assert!(
+            unknown.starts_with("there is no model \"heavy\": it is one of light"),
+            "{unknown}"
+        );
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use tidewatch_connectors::decode::{CsvOptions, Precision};
-use tidewatch_eval::{Model, Picture, read_csv, score_series};
+use tidewatch_eval::{Model, Picture, detector, read_csv, score_series};
 
 use crate::cli::error::CliError;
-use crate::cli::eval::{parse_level, parse_model, write_svg};
+use crate::cli::eval::{DEFAULT_MODEL, parse_level, parse_model, write_svg};
 use crate::cli::score::output::{write_csv, write_json, write_pretty};
 
 const EXAMPLES: &str = "\
@@ -41,7 +41,7 @@ pub(crate) struct ScoreArgs {
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
     /// The detector
-    #[arg(long, value_name = "NAME", default_value_t, value_parser = parse_model)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_MODEL.name(), value_parser = parse_model)]
     model: Model,
     /// The header of the column of times
     #[arg(long, value_name = "NAME", default_value = "timestamp")]
@@ -72,10 +72,10 @@ pub(crate) fn run(args: &ScoreArgs, out: &mut dyn Write) -> Result<(), CliError>
     };
     let series = read_csv(&args.file, &options).map_err(CliError::input)?;
     let mut rows = Vec::new();
-    score_series(&mut args.model.detector(), &series, &mut rows);
+    score_series(&mut detector(args.model), &series, &mut rows);
     if let Some(path) = &args.plot {
         let name = args.file.file_name().unwrap_or_default().to_string_lossy();
-        let title = format!("{name} · {}", args.model);
+        let title = format!("{name} · {}", args.model.name());
         let (series, rows, windows) = (&series, &rows[..], &[][..]);
         let picture = Picture { title: &title, series, rows, windows, level: args.level.into() };
         write_svg(path, &picture)?;
