@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use tidewatch_operators::SeriesDetector;
-
-use crate::model::{Model, detector};
 use crate::scored::{ScoredRow, score_series};
 use crate::series::Series;
+use tidewatch_operators::{Model, SeriesDetector};
 
 /// A series is run again until so much time was spent on it: a clock's steps and a cold cache tell little.
 const LOOK_MIN: Duration = Duration::from_millis(10);
@@ -50,7 +48,7 @@ impl Effort {
         clock: &dyn Fn() -> Duration,
         rows: &mut Vec<ScoredRow>,
     ) -> SeriesDetector {
-        let mut detector = detector(model);
+        let mut detector = SeriesDetector::new(model);
         let begin = clock();
         score_series(&mut detector, series, rows);
         self.time += clock().saturating_sub(begin);

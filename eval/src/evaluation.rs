@@ -7,11 +7,11 @@ use tidewatch_metrics::Severity;
 use crate::corpus::{CorpusKind, LabelledSeries};
 use crate::effort::Effort;
 use crate::kpi::{KpiTally, Measure, average_precision};
-use crate::model::Model;
 use crate::nab::{NabTally, Profile};
 use crate::report::Report;
 use crate::scored::ScoredRow;
 use crate::splits::{Spread, over_halves};
+use tidewatch_operators::Model;
 
 /// The level that dashboards begin with.
 const FIXED_LEVEL: f32 = 4.0;

@@ -4,8 +4,8 @@ use tidewatch_env::Rng;
 use tidewatch_metrics::EventTime;
 
 use super::*;
-use crate::model::detector;
 use crate::scored::score_series;
+use tidewatch_operators::SeriesDetector;
 
 /// Noise with a spike in the middle of each window, and one outside.
 fn labelled(seed: u64) -> LabelledSeries {
@@ -36,7 +36,7 @@ fn evaluated(kind: CorpusKind, question: Question) -> Report {
         let labelled = labelled(seed);
         evaluation.take(&labelled, &clock, &mut rows);
         let mut again = Vec::new();
-        score_series(&mut detector(Model::Light), &labelled.series, &mut again);
+        score_series(&mut SeriesDetector::new(Model::Light), &labelled.series, &mut again);
         let steps =
             |rows: &[ScoredRow]| -> Vec<_> { rows.iter().map(|row| row.severity).collect() };
         assert_eq!(steps(&rows), steps(&again), "each series begins anew");

@@ -9,16 +9,25 @@
 
 mod absence;
 mod alert;
+mod baseline;
 mod cadence;
 mod canonical;
 mod condition;
 pub mod config;
 mod deadlines;
+mod deviation;
+mod extremes;
+pub mod full;
+#[cfg(test)]
+mod full_oracle;
 mod hash;
 mod light;
 pub mod limits;
 mod matcher;
+pub mod model;
+mod novelty;
 mod numeric;
+mod onset;
 mod order;
 mod patience;
 pub mod percentile;
@@ -47,8 +56,10 @@ mod when;
 mod testing;
 
 pub use config::{PercentilesConfig, PipelineConfig, RuleConfig};
+pub use full::FullDetector;
 pub use hash::OutputHash;
 pub use light::Explanation;
+pub use model::{Model, ModelError};
 pub use percentile::{ClosedWindow, Counts, WindowSet};
 pub use pipeline::Pipeline;
 pub use rows::{Emitted, Rows, Run};

@@ -3,6 +3,7 @@
 use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
 
 use crate::numeric::{larger, narrow, smaller};
+use crate::onset::Onset;
 use crate::profile::{Profile, SLOT_NANOS, SLOTS};
 use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState, WATCHED};
 use crate::tail::{SEVERITY_MAX, Tail};
@@ -60,8 +61,6 @@ const GAP_INTERVALS: f32 = 8.0;
 const QUIET_SAMPLES: u8 = 8;
 /// Series that sample more seldom have no hourly profile, in seconds.
 const PROFILE_INTERVAL_MAX: f32 = 2.0 * 3_600.0;
-/// Samples for which an onset must be exceeded, see DETECTION step 7.
-const HOLD_SAMPLES: u8 = 100;
 const NANO: f64 = 1e-9;
 const SLOT_SHARE: f64 = 1.0 / (SLOT_NANOS as f64);
 
@@ -310,20 +309,14 @@ impl Light {
 
 /// The emitted form of a severity, and the flags of the channel and of the de-duplicated onset.
 pub(crate) fn emit(s: &mut SeriesState, severity: Severity) -> Flags {
-    s.hold_age = s.hold_age.saturating_add(1);
-    if severity == Severity::ZERO {
-        return Flags::NONE;
+    let mut onset = Onset { hold: Severity::from_steps(s.hold), age: s.hold_age };
+    let begins = onset.observe(severity);
+    (s.hold, s.hold_age) = (onset.hold.steps(), onset.age);
+    match (severity == Severity::ZERO, begins) {
+        (true, _) => Flags::NONE,
+        (false, false) => Flags::NONE.with_channel(Channel::Deviation),
+        (false, true) => Flags::ONSET.with_channel(Channel::Deviation),
     }
-    let flags = Flags::NONE.with_channel(Channel::Deviation);
-    if s.hold_age > HOLD_SAMPLES {
-        s.hold = 0;
-    }
-    if severity.steps() <= s.hold {
-        return flags;
-    }
-    s.hold = severity.steps();
-    s.hold_age = 0;
-    flags.with(Flags::ONSET)
 }
 
 fn begin(s: &mut SeriesState, x: f64) {

@@ -18,3 +18,29 @@ pub(crate) fn larger(a: f32, b: f32) -> f32 {
 pub(crate) fn smaller(a: f32, b: f32) -> f32 {
     if b < a { b } else { a }
 }
+
+/// Magnitudes that state may hold: a few operations on what is narrow, with room.
+pub(crate) const BOUND: f32 = 1e32;
+
+/// `value`, if it is a number that the operators can have stored.
+pub(crate) fn bounded(value: f32) -> Option<f32> {
+    (value.abs() <= BOUND).then_some(value)
+}
+
+/// `value`, if it is a number that the operators can have stored.
+pub(crate) fn bounded_f64(value: f64) -> Option<f64> {
+    (value.abs() <= f64::from(BOUND)).then_some(value)
+}
+
+/// The upper 16 bits of `value`, rounded: 8 bits of fraction. Not negative numbers compare as their bits do.
+///
+/// `value` is finite; what lies within one part in 512 of the greatest float becomes infinite.
+pub(crate) fn coarse(value: f32) -> u16 {
+    let [_, _, low, high] = (value.to_bits() + 0x8000).to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+/// The number that [`coarse`] kept.
+pub(crate) fn from_coarse(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}

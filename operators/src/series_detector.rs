@@ -2,7 +2,9 @@
 
 use tidewatch_metrics::{Channel, EventTime, Flags, SeriesId, Severity};
 
+use crate::full::FullDetector;
 use crate::light::{self, Expectation, Light, Verdict};
+use crate::model::Model;
 use crate::order::{Order, Place};
 use crate::profile::Profile;
 use crate::state::{SeriesState, WATCHED};
@@ -12,12 +14,15 @@ use crate::state::{SeriesState, WATCHED};
 /// A function of the rows alone: given those that a series had in order since it began, the answers are
 /// those of [`Pipeline`](crate::Pipeline), bit by bit. Begun later, it comes near them as it learns.
 /// Rows that are not later than the one before are refused for ever: whether a series took a new time
-/// base depends on when they came. State: 128 bytes, and 120 for the daily profile.
+/// base depends on when they came. State: of the light detector 128 bytes, and 120 for the daily profile; of the
+/// others see [`SeriesDetector::state_bytes`].
 #[derive(Debug)]
 pub struct SeriesDetector {
     state: SeriesState,
     order: Order,
     light: Light,
+    /// Instead of the light detector.
+    full: Option<FullDetector>,
 }
 
 /// What the detector says of one row.
@@ -51,19 +56,29 @@ impl Judgement {
 
 impl Default for SeriesDetector {
     fn default() -> Self {
-        let mut state = SeriesState::new(SeriesId::new(0));
-        state.marks |= WATCHED;
-        Self { state, order: Order::default(), light: Light::default() }
+        Self::new(Model::Light)
     }
 }
 
 impl SeriesDetector {
+    /// A detector of a series that has not begun.
+    #[must_use]
+    pub fn new(model: Model) -> Self {
+        let mut state = SeriesState::new(SeriesId::new(0));
+        state.marks |= WATCHED;
+        let (order, light) = (Order::default(), Light::default());
+        Self { state, order, light, full: FullDetector::new(model) }
+    }
+
     /// Takes the next row. `None` for one that is not scored: not later than the row before, or without
     /// a finite value.
     pub fn observe(&mut self, time: EventTime, value: f64) -> Option<Judgement> {
         let place = self.order.observe(&mut self.state, 0, time, None).place;
         if place == Place::Refused || !value.is_finite() {
             return None;
+        }
+        if let Some(full) = &mut self.full {
+            return Some(full.judge(time, value));
         }
         let Verdict { expectation, severity } =
             self.light.judge(&mut self.state, time, value, place.step());
@@ -72,12 +87,13 @@ impl SeriesDetector {
         Some(Judgement { expected, lower, upper, severity, flags })
     }
 
-    /// Bytes that the series' state takes, without the room that a [`Pipeline`](crate::Pipeline)'s lists
+    /// Bytes that the series' state takes, with the heap's, but without the room that a [`Pipeline`](crate::Pipeline)'s lists
     /// keep for the next one.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
         let profile = self.light.profile(&self.state).map_or(0, |_| size_of::<Profile>());
-        size_of::<SeriesState>() + profile
+        let light = size_of::<SeriesState>() + profile;
+        self.full.as_ref().map_or(light, FullDetector::bytes)
     }
 }
 

@@ -131,3 +131,29 @@ fn a_detector_that_began_two_days_ago_expects_about_the_same() {
     }
     assert!(apart > 0.0 && apart < 8.0, "{apart}");
 }
+
+#[test]
+fn rows_that_are_late_or_have_no_number_change_nothing_for_any_model() {
+    let table = rows(4);
+    for model in Model::ALL {
+        let mut all = SeriesDetector::new(model);
+        let mut scored = SeriesDetector::new(model);
+        let (mut greatest, mut count) = (EventTime::MIN, 0);
+        for (time, value) in table.times.iter().zip(&table.values) {
+            let judged = all.observe(*time, *value);
+            // The light detector takes a row without a number for a sign of life, so that it gets all of them.
+            let is_sample = value.is_finite() && *time > greatest;
+            assert_eq!(judged.is_some(), is_sample, "{model}");
+            if *time > greatest {
+                greatest = *time;
+            }
+            if is_sample || (model == Model::Light && *time == greatest) {
+                let again = scored.observe(*time, *value);
+                assert_eq!(format!("{judged:?}"), format!("{again:?}"), "{model}");
+                count += 1;
+            }
+        }
+        assert!(count > 15_000 && count < table.len(), "{model}: {count}");
+        assert!(all.state_bytes() >= 128 && all.state_bytes() <= 2_800, "{model}");
+    }
+}

@@ -2,8 +2,8 @@ use tidewatch_env::Rng;
 use tidewatch_metrics::EventTime;
 
 use super::*;
-use crate::model::{Model, detector};
 use crate::scored::score_series;
+use tidewatch_operators::{Model, SeriesDetector};
 
 /// Noise of `rows` rows a minute apart, with one value of 900 at `spike`.
 fn scored(rows: u32, spike: u32) -> (Series, Vec<ScoredRow>) {
@@ -12,7 +12,7 @@ fn scored(rows: u32, spike: u32) -> (Series, Vec<ScoredRow>) {
         let value = if row == spike { 900.0 } else { 50.0 + rng.unit_f64() };
         series.push(EventTime::new(i64::from(row) * 60_000_000_000), value, "");
     }
-    score_series(&mut detector(Model::Light), &series, &mut scored);
+    score_series(&mut SeriesDetector::new(Model::Light), &series, &mut scored);
     (series, scored)
 }
 
@@ -88,7 +88,7 @@ fn odd_series_have_pictures_as_well() {
             series.push(EventTime::new(row / 2 % 40 * 1_000_000_000), *value, "");
         }
         let mut rows = Vec::new();
-        score_series(&mut detector(Model::Light), &series, &mut rows);
+        score_series(&mut SeriesDetector::new(Model::Light), &series, &mut rows);
         let svg = drawn(&series, &rows, &[]);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{values:?}: {svg}");
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tidewatch_env::thread_cpu_time;
 use tidewatch_eval::{
     Corpus, CorpusFile, CorpusKind, EvalError, Evaluation, LabelledSeries, Model, Picture,
-    Question, Report, ScoredRow, detector, score_series,
+    Question, Report, ScoredRow, score_series,
 };
+use tidewatch_operators::SeriesDetector;
 
 use crate::cli::error::CliError;
 use crate::cli::eval::scores::{write_scores, write_svg};
@@ -93,7 +94,7 @@ fn draw_series(
 ) -> Result<(), CliError> {
     let mut rows = Vec::new();
     for (model, level) in run.models.iter().zip(levels) {
-        score_series(&mut detector(*model), &labelled.series, &mut rows);
+        score_series(&mut SeriesDetector::new(*model), &labelled.series, &mut rows);
         let title = format!("{} · {}", file.name, model.name());
         let picture = Picture {
             title: &title,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use tidewatch_connectors::decode::{CsvOptions, Precision};
-use tidewatch_eval::{Model, Picture, detector, read_csv, score_series};
+use tidewatch_eval::{Model, Picture, read_csv, score_series};
+use tidewatch_operators::SeriesDetector;
 
 use crate::cli::error::CliError;
 use crate::cli::eval::{DEFAULT_MODEL, parse_level, parse_model, write_svg};
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &ScoreArgs, out: &mut dyn Write) -> Result<(), CliError>
     };
     let series = read_csv(&args.file, &options).map_err(CliError::input)?;
     let mut rows = Vec::new();
-    score_series(&mut detector(args.model), &series, &mut rows);
+    score_series(&mut SeriesDetector::new(args.model), &series, &mut rows);
     if let Some(path) = &args.plot {
         let name = args.file.file_name().unwrap_or_default().to_string_lossy();
         let title = format!("{name} · {}", args.model.name());

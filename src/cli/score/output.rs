@@ -137,7 +137,8 @@ fn short(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tidewatch_eval::{Model, detector, score_series};
+    use tidewatch_eval::{Model, score_series};
+    use tidewatch_operators::SeriesDetector;
 
     use super::*;
 
@@ -155,7 +156,7 @@ mod tests {
             series.push(EventTime::new(row * 60_500_000_000), value, "");
         }
         let mut rows = Vec::new();
-        score_series(&mut detector(Model::Light), &series, &mut rows);
+        score_series(&mut SeriesDetector::new(Model::Light), &series, &mut rows);
         (series, rows)
     }
 

@@ -1,0 +1,258 @@
+//! Slow mean, daily profile and hourly spread: what novelty and deviation share.
+
+use tidewatch_metrics::EventTime;
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+
+use crate::numeric::{bounded, bounded_f64, larger, narrow, smaller};
+use crate::profile::{SLOT_NANOS, SLOTS};
+
+/// Hours of a week.
+pub(crate) const WEEK_SLOTS: usize = 168;
+/// Values are held within this distance of the series' first one.
+const VALUE_MAX: f64 = 1e30;
+/// The slow mean's rate once it is old: three and a half days at five minutes.
+const MEAN_RATE: f64 = 0.001;
+/// The rate of an hour's profile. At .05 and .2 NAB falls by 3 points.
+const PROFILE_RATE: f32 = 0.1;
+/// The rate of an hour's spread: about eight days of an hour at five minutes.
+const SPREAD_RATE: f32 = 0.01;
+/// Residuals of an hour before its spread is used, and before it clips.
+const SPREAD_COUNT_MIN: u8 = 10;
+const SPREAD_COUNT_SETTLED: u8 = 20;
+/// A residual counts at most this many spreads towards the spread: what is that far out says nothing of it.
+const SPREAD_CLIP: f32 = 8.0;
+/// The clip is at least that of an hour with this share of the typical spread: still hours can wake up.
+const SPREAD_CLIP_SHARE: f32 = 0.1;
+/// An hour counts as at most this much calmer than the typical one. At 1 (calm hours are not looked at
+/// more closely) NAB of novelty falls by 4 points, between .1 and .3 nothing changes.
+const SPREAD_SHARE_MIN: f32 = 0.3;
+/// A typical spread below this is none: shares of it could become 0.
+const SPREAD_MIN: f32 = 1e-30;
+
+/// Slow mean, daily profile and spread about them.
+///
+/// With value `v` (the sample less the series' first), `t` samples before it, `b` its hour of the day in UTC,
+/// `C[b]` how many came in this hour before, and profile `P(t)` on the line between the centres of the hours:
+///
+/// ```text
+/// mu'   = mu + max(1 / (t + 1), .001) (v - mu)           mu = v at first
+/// dev   = v - mu'       r = dev - P(t) where C[b] > 0, else 0
+/// P[b]' = P[b] + max(1 / (C[b] + 1), .1) (dev - P[b])
+/// S[b]' = S[b] + max(1 / C[b], .01) (min(|r|, 8 S[b]) - S[b])
+/// scale = mean of S / max(S(t), .3 mean of S)            1 until C[b] > 10
+/// ```
+///
+/// `scale` makes residuals of calm and of busy hours comparable: that alone is worth 2 points of NAB and .05
+/// of KPI event-F1 for novelty.
+///
+/// Source: the reference detector's steps 1 and 2. Deviations: the line between the hours, once all were
+/// seen, where the reference has steps that are novelties of their own; the spread; the mean of `S` is taken
+/// anew when the hour changes. Values are held within ±1e30 of the first one. Weak against a season that is
+/// not a day and where the day shifts against UTC. State: 272 bytes. Time: O(1), O(24) when the hour changes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Baseline {
+    first: f64,
+    mean: f64,
+    profile: [f32; SLOTS],
+    spread: [f32; SLOTS],
+    /// Mean of `spread` over the hours whose spread is used; 0 while there is none.
+    typical_spread: f32,
+    samples: u32,
+    counts: [u8; SLOTS],
+    /// The hour of the last sample.
+    hour: u8,
+    all_visited: bool,
+}
+
+/// What the baseline says of one sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    /// Samples before this one.
+    pub(crate) samples: u32,
+    /// The sample less the series' first one.
+    pub(crate) value: f64,
+    /// The slow mean before the sample, in the same unit.
+    pub(crate) mean: f64,
+    /// The profile before the sample.
+    pub(crate) season: f32,
+    /// Distance, with its sign, from slow mean and profile.
+    pub(crate) residual: f32,
+    /// `value` less the slow mean with it.
+    pub(crate) departure: f32,
+    /// By what residuals of this hour are multiplied.
+    pub(crate) scale: f32,
+    /// Mean absolute residual of this hour.
+    pub(crate) spread: f32,
+    /// Hour of the week, from Thursday on, which the epoch was.
+    pub(crate) week_slot: usize,
+}
+
+/// Where a moment lies: in which hour, and how far on the way to which neighbour.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    slot: usize,
+    neighbour: usize,
+    weight: f32,
+    week_slot: usize,
+}
+
+impl Moment {
+    #[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of an hour")]
+    fn of(time: EventTime) -> Self {
+        let hours = time.nanos().div_euclid(SLOT_NANOS);
+        let within = time.nanos().rem_euclid(SLOT_NANOS) as f64 / SLOT_NANOS as f64;
+        let index = |slots: i64| usize::try_from(hours.rem_euclid(slots)).expect("not negative");
+        let slot = index(24);
+        let offset = narrow(within) - 0.5;
+        let step = if offset < 0.0 { SLOTS - 1 } else { 1 };
+        let neighbour = (slot + step) % SLOTS;
+        Self { slot, neighbour, weight: offset.abs(), week_slot: index(168) }
+    }
+
+    fn of_table(self, table: &[f32; SLOTS]) -> f32 {
+        let here = table[self.slot];
+        here + (table[self.neighbour] - here) * self.weight
+    }
+}
+
+impl Baseline {
+    /// The baseline of a series that begins with a finite value.
+    pub(crate) fn new(first: f64) -> Self {
+        Self {
+            first,
+            mean: 0.0,
+            profile: [0.0; SLOTS],
+            spread: [0.0; SLOTS],
+            typical_spread: 0.0,
+            samples: 0,
+            counts: [0; SLOTS],
+            hour: 0,
+            all_visited: false,
+        }
+    }
+
+    /// The series' first value, which the others are counted from.
+    pub(crate) fn first(&self) -> f64 {
+        self.first
+    }
+
+    /// Looks at a finite value and learns it.
+    pub(crate) fn observe(&mut self, time: EventTime, value: f64) -> View {
+        let value = (value - self.first).clamp(-VALUE_MAX, VALUE_MAX);
+        let moment = Moment::of(time);
+        let (slot, mean) = (moment.slot, self.mean);
+        self.enter_hour(slot);
+        let season =
+            if self.all_visited { moment.of_table(&self.profile) } else { self.profile[slot] };
+        let (scale, spread) = self.scale(moment);
+
+        let rate = 1.0 / (f64::from(self.samples) + 1.0);
+        let rate = if rate > MEAN_RATE { rate } else { MEAN_RATE };
+        self.mean += rate * (value - self.mean);
+        let departure = narrow(value - self.mean);
+        let known = self.counts[slot];
+        let residual = if known > 0 { departure - season } else { 0.0 };
+        self.learn(slot, departure, residual);
+        let view = View {
+            samples: self.samples,
+            value,
+            mean,
+            season,
+            residual,
+            departure,
+            scale,
+            spread,
+            week_slot: moment.week_slot,
+        };
+        self.samples = self.samples.saturating_add(1);
+        view
+    }
+
+    fn enter_hour(&mut self, slot: usize) {
+        if usize::from(self.hour) == slot {
+            return;
+        }
+        self.hour = u8::try_from(slot).expect("below 24");
+        self.all_visited = self.all_visited || self.counts.iter().all(|count| *count > 0);
+        let (mut sum, mut hours) = (0.0, 0.0);
+        for (spread, count) in self.spread.iter().zip(&self.counts) {
+            if *count > SPREAD_COUNT_MIN {
+                sum += spread;
+                hours += 1.0;
+            }
+        }
+        self.typical_spread = if hours > 0.0 { sum / hours } else { 0.0 };
+    }
+
+    /// By what residuals are multiplied, and their mean size.
+    fn scale(&self, moment: Moment) -> (f32, f32) {
+        let here = self.spread[moment.slot];
+        if self.counts[moment.slot] <= SPREAD_COUNT_MIN || self.typical_spread < SPREAD_MIN {
+            return (1.0, here);
+        }
+        let spread = if self.all_visited { moment.of_table(&self.spread) } else { here };
+        let spread = larger(spread, SPREAD_SHARE_MIN * self.typical_spread);
+        (self.typical_spread / spread, spread)
+    }
+
+    fn learn(&mut self, slot: usize, departure: f32, residual: f32) {
+        let known = self.counts[slot];
+        self.counts[slot] = known.saturating_add(1);
+        let profile = &mut self.profile[slot];
+        let rate = larger(1.0 / (f32::from(known) + 1.0), PROFILE_RATE);
+        *profile += rate * (departure - *profile);
+        if known == 0 {
+            return;
+        }
+        let spread = &mut self.spread[slot];
+        let heard = if known > SPREAD_COUNT_SETTLED {
+            let usual = larger(*spread, SPREAD_CLIP_SHARE * self.typical_spread);
+            smaller(residual.abs(), SPREAD_CLIP * usual)
+        } else {
+            residual.abs()
+        };
+        *spread += larger(1.0 / f32::from(known), SPREAD_RATE) * (heard - *spread);
+    }
+
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        out.f64(self.first);
+        out.f64(self.mean);
+        for value in self.profile.iter().chain(&self.spread) {
+            out.f32(*value);
+        }
+        out.f32(self.typical_spread);
+        out.u32(self.samples);
+        self.counts.iter().for_each(|count| out.u8(*count));
+        out.u8(self.hour);
+        out.u8(u8::from(self.all_visited));
+    }
+
+    /// What [`Baseline::encode`] wrote; `None` where it cannot have written it.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let first = fields.f64().filter(|first| first.is_finite())?;
+        let mut read = Self::new(first);
+        read.mean = bounded_f64(fields.f64()?)?;
+        for value in &mut read.profile {
+            *value = bounded(fields.f32()?)?;
+        }
+        for value in &mut read.spread {
+            *value = bounded(fields.f32()?).filter(|spread| *spread >= 0.0)?;
+        }
+        read.typical_spread = bounded(fields.f32()?).filter(|spread| *spread >= 0.0)?;
+        read.samples = fields.u32()?;
+        for count in &mut read.counts {
+            *count = fields.u8()?;
+        }
+        read.hour = fields.u8().filter(|hour| usize::from(*hour) < SLOTS)?;
+        read.all_visited = match fields.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        Some(read)
+    }
+}
+
+#[cfg(test)]
+#[path = "baseline_tests.rs"]
+mod tests;

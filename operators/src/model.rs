@@ -1,0 +1,86 @@
+//! Which detector scores a series.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A detector, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// The light detector: 248 bytes, for every series.
+    Light,
+    /// Far from anything seen before.
+    Novelty,
+    /// Far from what was forecast.
+    Deviation,
+    /// Novelty and deviation together.
+    Auto,
+}
+
+/// A name that no [`Model`] has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no model \"{name}\": it is one of light, novelty, deviation, auto")]
+pub struct ModelError {
+    name: String,
+}
+
+impl Model {
+    /// All models, the least first.
+    pub const ALL: [Self; 4] = [Self::Light, Self::Novelty, Self::Deviation, Self::Auto];
+
+    /// The name in configuration, commands and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Novelty => "novelty",
+            Self::Deviation => "deviation",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// The number in stored bytes.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Light => 0,
+            Self::Novelty => 1,
+            Self::Deviation => 2,
+            Self::Auto => 3,
+        }
+    }
+
+    /// The model of a number in stored bytes.
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|model| model.code() == code)
+    }
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Model {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        let model = Self::ALL.into_iter().find(|model| model.name() == name);
+        model.ok_or_else(|| ModelError { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_codes_lead_back_to_their_model_and_others_nowhere() {
+        for model in Model::ALL {
+            assert_eq!(model.to_string().parse(), Ok(model));
+            assert_eq!(Model::from_code(model.code()), Some(model));
+        }
+        assert_eq!(Model::from_code(4), None);
+        let error = "Auto".parse::<Model>().expect_err("names are in lower case");
+        assert!(error.to_string().starts_with("there is no model \"Auto\""));
+    }
+}
