@@ -32,6 +32,8 @@ use crate::kafka::member::list;
 
 /// A partition that is read already gets so much time to begin anew.
 const SEEK_MAX: Duration = Duration::from_secs(2);
+/// Messages that come within this after one are taken with it: a record of the log for each would cost more than it brings.
+const GATHER_MAX: Duration = Duration::from_millis(5);
 /// Messages that are taken from the queue at once.
 const FETCH_MESSAGES_MAX: usize = 10_000;
 
@@ -210,16 +212,26 @@ impl FetchQueue {
         Ok(())
     }
 
-    /// Hands out what there is, or comes within `timeout`; gives how much.
+    /// Takes up to `room` messages from `place` on, as many as come within `timeout`; gives how many.
+    #[expect(unsafe_code, reason = "rdkafka has no call for a batch of messages")]
+    fn take(&mut self, place: usize, room: usize, timeout: Duration) -> usize {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let place = self.messages[place..][..room].as_mut_ptr();
+        // SAFETY: the queue is not destroyed, and `place` has room for so many pointers.
+        let count = unsafe {
+            native::rd_kafka_consume_batch_queue(self.queue.as_ptr(), millis, place, room)
+        };
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// Hands out what there is, or comes within `timeout` and in the next moment; gives how much.
     #[expect(unsafe_code, reason = "rdkafka has no call for a batch of messages")]
     pub(crate) fn fetch(&mut self, timeout: Duration, each: &mut dyn FnMut(Fetched<'_>)) -> usize {
-        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let (queue, place) = (self.queue.as_ptr(), self.messages.as_mut_ptr());
-        // SAFETY: the queue is not destroyed, and `messages` has room for so many pointers.
-        let count = unsafe {
-            native::rd_kafka_consume_batch_queue(queue, millis, place, FETCH_MESSAGES_MAX)
-        };
-        let count = usize::try_from(count).unwrap_or(0);
+        // A batch that is not full takes all of its time: the first message is waited for alone.
+        let mut count = self.take(0, 1, timeout);
+        if count > 0 {
+            count += self.take(count, self.messages.len() - count, GATHER_MAX);
+        }
         let mut topic = (std::ptr::null_mut(), "");
         for message in self.messages.iter().take(count) {
             let message = Owned(*message);
