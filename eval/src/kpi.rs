@@ -65,7 +65,7 @@ pub(crate) enum Measure {
 /// The delay-7 F1 counts rows, as the challenge does (a window in time is found with all of its rows, else it is
 /// missed with all of them): counted in windows it could never be above the event F1.
 ///
-/// Source: the AIOps challenge (2018), "KPI anomaly detection", its evaluation; event F1 after `DETECTION.md`. Costs O(n) a file.
+/// Source: the AIOps challenge (2018), "KPI anomaly detection", its evaluation; event F1 counts what people are told: one window, one alarm. Costs O(n) a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KpiTally {
     found: Gains<Found>,

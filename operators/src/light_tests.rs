@@ -290,7 +290,7 @@ fn an_onset_is_a_severity_above_all_of_the_last_hundred_samples() {
         } else {
             Severity::ZERO
         };
-        // Step 7 of DETECTION, word for word.
+        // The reference detector's rule, word for word.
         if index - last > 100 {
             hold = Severity::ZERO;
         }

@@ -35,7 +35,7 @@ const BAND: f64 = 2.326;
 /// m' = m + a (e - m)     v' = (1 - a)(v + a (e - m)^2)       a = max(1 / t, .002)
 /// ```
 ///
-/// Source: the reference detector (DETECTION.md, 2.8); mean and variance by Finch (2009). Deviations: `e` is
+/// Source: the reference detector, its forecasters; mean and variance by Finch (2009). Deviations: `e` is
 /// scaled by the hour, distances on the other side count as 0. Severity: about -log10 of a chance, 0 to 106;
 /// half of all samples have some tenths, which are no severity. Expected is the forecast, the band holds 98 %
 /// of what is normal about it.

@@ -35,7 +35,7 @@ const BAND: f32 = 3.0;
 /// severity = s where s <= 5, else 5 + (s - 5) / 3
 /// ```
 ///
-/// Source: the reference detector (DETECTION.md, 2.5 to 2.7). Deviations: residuals times the hour's scale,
+/// Source: the reference detector, its novelty sets and tails. Deviations: residuals times the hour's scale,
 /// and the knee; see also the two parts. The sum says more than the greatest: a sample that is news in two views is
 /// rarer than in one. Severity: up to 5 about -log10 of a chance, beyond that less, see the constant; 0 to 104.
 /// Expected is slow mean and profile, the band holds 98 % of healthy samples.
