@@ -103,6 +103,9 @@ struct Recovery {
     /// How many transitions replay has fired.
     count: u64,
     logged: BTreeSet<TransitionId>,
+    /// What the log holds for sinks, with its records. What tables show is no substitute: a flush during replay takes it from
+    /// memory.
+    messages: Vec<(Lsn, Arc<Message>)>,
     finished: BTreeMap<String, BTreeSet<DedupeKey>>,
 }
 
@@ -157,6 +160,9 @@ impl Outbox {
         state.told = lsn.max(state.told);
         if let Some(recovery) = &mut state.recovery {
             recovery.meet(&record);
+            if is_for_sinks(&record.transition) {
+                recovery.messages.push((lsn, message(&record.transition, record.times)));
+            }
         }
         let TransitionRecord { transition, times, .. } = record;
         state.alerts.push(AlertRow { transition, times, lsn });
@@ -189,12 +195,10 @@ impl Outbox {
         // ORDER: as they were fired, so that no series' transitions change places.
         fired.sort_by_key(|one| (one.fired.cause, one.place));
         state.fired.extend(fired.into_iter().map(|one| one.fired));
-        let alerts = std::mem::take(&mut state.alerts);
         for (sink, since) in sinks {
-            let queue = recovery.queue(sink, *since, &alerts);
+            let queue = recovery.queue(sink, *since);
             state.queues.push(queue);
         }
-        state.alerts = alerts;
         self.wake(state);
         recovery.logged.len()
     }
@@ -422,17 +426,14 @@ impl Recovery {
     }
 
     /// What a sink that has been configured since the start `since` has not finished.
-    fn queue(&self, sink: &str, since: Lsn, alerts: &[AlertRow]) -> SinkQueue {
+    fn queue(&self, sink: &str, since: Lsn) -> SinkQueue {
         let told = self.restored.sinks.iter().find(|known| known.name == sink);
         let told = told.into_iter().flat_map(|known| &known.undelivered);
         let told = told.filter_map(|index| {
             let (lsn, message) = self.restored.undelivered.get(*index as usize)?;
             Some((*lsn, Arc::new(message.clone())))
         });
-        let later = alerts
-            .iter()
-            .filter(|alert| alert.lsn > self.restored.lsn && is_for_sinks(&alert.transition));
-        let later = later.map(|alert| (alert.lsn, message(&alert.transition, alert.times)));
+        let later = self.messages.iter().filter(|(lsn, _)| *lsn > self.restored.lsn).cloned();
         let finished = self.finished.get(sink);
         let mut messages = VecDeque::new();
         let mut open = BTreeMap::new();

@@ -228,3 +228,17 @@ fn a_report_that_the_log_has_no_room_for_is_offered_again() {
     assert!(outbox.is_settled());
     assert_eq!(outbox.tail(Lsn::ZERO).deliveries.len(), 1);
 }
+
+#[test]
+fn what_a_flush_during_replay_has_put_into_files_is_delivered_all_the_same() {
+    let outbox = Outbox::new(OutboxInstruments::default());
+    outbox.restore_transition(Lsn::new(3), record(7, TransitionKind::Firing));
+    outbox.restore_transition(Lsn::new(4), record(8, TransitionKind::Firing));
+    outbox.restore_delivery(Lsn::new(5), delivered(8, TransitionKind::Firing, DELIVERED));
+    assert_eq!(outbox.tail(Lsn::ZERO).last_lsn, Lsn::new(5));
+    outbox.forget(Lsn::new(5));
+    outbox.restore_transition(Lsn::new(6), record(7, TransitionKind::Resolved));
+    outbox.finish_recovery(&[("s".to_owned(), Lsn::ZERO)]);
+    assert_eq!(waiting(&outbox).len(), 2, "both transitions of 7, and none of 8");
+    assert_eq!(outbox.tail(Lsn::ZERO).alerts.len(), 1, "tables have the others from files");
+}
