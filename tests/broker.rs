@@ -1,10 +1,11 @@
 //! A real Kafka broker: Apache Kafka in KRaft mode, as `tests/broker/pom.xml` names it.
 
-use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use std::{fs, iter, process};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -39,9 +40,16 @@ pub(crate) const USER: &str = "tidewatch-user";
 /// The user's password.
 pub(crate) const PASSWORD: &str = "right-secret-4711";
 
-/// A port that nobody has at the moment; the broker must keep it over restarts.
+/// A port that nobody has; the broker keeps it over restarts. It is below those that the kernel gives to clients: one that
+/// reconnects while the broker is down could be given the broker's own, connect to itself, and keep the broker from coming up.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let offset = process::id().wrapping_mul(97);
+    let ports = iter::repeat_with(|| offset.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)));
+    ports
+        .map(|at| 12_000 + u16::try_from(at % 18_000).unwrap())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 fn java(dir: &Path) -> Command {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::scored::{ScoredRow, score_series};
+use tidewatch_operators::{Judgement, Model, SeriesDetector};
+
+use crate::scored::score_series;
 use crate::series::Series;
-use tidewatch_operators::{Model, SeriesDetector};
 
 /// A series is run again until so much time was spent on it: a clock's steps and a cold cache tell little.
 const LOOK_MIN: Duration = Duration::from_millis(10);
@@ -27,7 +28,7 @@ impl Effort {
         model: Model,
         series: &Series,
         clock: &dyn Fn() -> Duration,
-        rows: &mut Vec<ScoredRow>,
+        rows: &mut Vec<Judgement>,
     ) {
         // The room is made before the clock is looked at: later runs find it warm.
         let mut detector = self.run_once(model, series, clock, rows);
@@ -46,7 +47,7 @@ impl Effort {
         model: Model,
         series: &Series,
         clock: &dyn Fn() -> Duration,
-        rows: &mut Vec<ScoredRow>,
+        rows: &mut Vec<Judgement>,
     ) -> SeriesDetector {
         let mut detector = SeriesDetector::new(model);
         let begin = clock();

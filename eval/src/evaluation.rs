@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use tidewatch_metrics::Severity;
+use tidewatch_operators::{Judgement, Model};
 
 use crate::corpus::{CorpusKind, LabelledSeries};
 use crate::effort::Effort;
 use crate::kpi::{KpiTally, Measure, average_precision};
 use crate::nab::{NabTally, Profile};
 use crate::report::Report;
-use crate::scored::ScoredRow;
 use crate::splits::{Spread, over_halves};
-use tidewatch_operators::Model;
 
 /// The level that dashboards begin with.
 const FIXED_LEVEL: f32 = 4.0;
@@ -66,12 +65,12 @@ impl Evaluation {
         &mut self,
         labelled: &LabelledSeries,
         clock: &dyn Fn() -> Duration,
-        rows: &mut Vec<ScoredRow>,
+        rows: &mut Vec<Judgement>,
     ) {
         self.effort.run(self.model, &labelled.series, clock, rows);
         match &mut self.parts {
             Parts::Nab(tallies) => {
-                let onsets: Vec<Severity> = rows.iter().map(ScoredRow::onset_severity).collect();
+                let onsets: Vec<Severity> = rows.iter().map(Judgement::onset_severity).collect();
                 tallies.push(NabTally::new(&onsets, &labelled.windows));
             }
             Parts::Kpi { tallies, areas } => {

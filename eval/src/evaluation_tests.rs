@@ -2,10 +2,10 @@ use std::cell::Cell;
 
 use tidewatch_env::Rng;
 use tidewatch_metrics::EventTime;
+use tidewatch_operators::{Judgement, SeriesDetector};
 
 use super::*;
 use crate::scored::score_series;
-use tidewatch_operators::SeriesDetector;
 
 /// Noise with a spike in the middle of each window, and one outside.
 fn labelled(seed: u64) -> LabelledSeries {
@@ -38,7 +38,7 @@ fn evaluated(kind: CorpusKind, question: Question) -> Report {
         let mut again = Vec::new();
         score_series(&mut SeriesDetector::new(Model::Light), &labelled.series, &mut again);
         let steps =
-            |rows: &[ScoredRow]| -> Vec<_> { rows.iter().map(|row| row.severity).collect() };
+            |rows: &[Judgement]| -> Vec<_> { rows.iter().map(|row| row.severity).collect() };
         assert_eq!(steps(&rows), steps(&again), "each series begins anew");
     }
     evaluation.report(question)

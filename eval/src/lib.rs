@@ -29,6 +29,6 @@ pub use evaluation::{Evaluation, Question};
 pub use input::read_csv;
 pub use picture::Picture;
 pub use report::{Report, Spread};
-pub use scored::{ScoredRow, score_series};
+pub use scored::score_series;
 pub use series::Series;
 pub use tidewatch_operators::{Model, ModelError};

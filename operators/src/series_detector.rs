@@ -41,6 +41,15 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// Of a row that is not scored.
+    pub const NOT_SCORED: Self = Self {
+        expected: f64::NAN,
+        lower: f64::NAN,
+        upper: f64::NAN,
+        severity: Severity::ZERO,
+        flags: Flags::NONE,
+    };
+
     /// The severity where it is an onset, 0 elsewhere: de-duplicated, as it is stored.
     #[must_use]
     pub fn onset_severity(&self) -> Severity {

@@ -1,8 +1,8 @@
 //! Rows by columns of pixels, so that a picture of a million rows is as small as one of a thousand.
 
 use tidewatch_metrics::{EventTime, Severity};
+use tidewatch_operators::Judgement;
 
-use crate::scored::ScoredRow;
 use crate::series::Series;
 
 /// Gaps this many times as long as usual, and this many columns wide, break a line.
@@ -140,7 +140,7 @@ impl Span {
 /// The rows by columns; `windows` are ranges of rows.
 pub(super) fn columns(
     series: &Series,
-    rows: &[ScoredRow],
+    rows: &[Judgement],
     windows: &[std::ops::Range<usize>],
     (span, count): (Span, usize),
 ) -> Vec<Column> {
@@ -230,7 +230,7 @@ mod tests {
             series.push(EventTime::new(minute * 60_000_000_000), value, "");
         }
         let span = Span::of(series.times());
-        let rows = vec![ScoredRow::from(None); series.len()];
+        let rows = vec![Judgement::NOT_SCORED; series.len()];
         let columns = columns(&series, &rows, &[10..20, 30..40], (span, 200));
         let breaks: Vec<_> = (0..200).filter(|column| columns[*column].breaks).collect();
         assert_eq!(breaks.len(), 2, "{breaks:?}");

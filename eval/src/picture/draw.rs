@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use tidewatch_metrics::Severity;
+use tidewatch_operators::Judgement;
 
 use crate::picture::columns::{Column, Span, columns};
 use crate::picture::marks::{Frame, Marks, Path, Words, escaped};
 use crate::picture::ticks::{time_ticks, value_ticks};
-use crate::scored::ScoredRow;
 use crate::series::Series;
 
 const WIDTH: f64 = 1_200.0;
@@ -60,7 +60,7 @@ pub struct Picture<'a> {
     /// The series.
     pub series: &'a Series,
     /// What the detector says of each of its rows.
-    pub rows: &'a [ScoredRow],
+    pub rows: &'a [Judgement],
     /// Ranges of rows that are labelled.
     pub windows: &'a [Range<usize>],
     /// Rows of this severity and more are marked.

@@ -1,12 +1,12 @@
 use tidewatch_env::Rng;
 use tidewatch_metrics::EventTime;
+use tidewatch_operators::{Judgement, Model, SeriesDetector};
 
 use super::*;
 use crate::scored::score_series;
-use tidewatch_operators::{Model, SeriesDetector};
 
 /// Noise of `rows` rows a minute apart, with one value of 900 at `spike`.
-fn scored(rows: u32, spike: u32) -> (Series, Vec<ScoredRow>) {
+fn scored(rows: u32, spike: u32) -> (Series, Vec<Judgement>) {
     let (mut rng, mut series, mut scored) = (Rng::from_seed(5), Series::default(), Vec::new());
     for row in 0..rows {
         let value = if row == spike { 900.0 } else { 50.0 + rng.unit_f64() };
@@ -16,7 +16,7 @@ fn scored(rows: u32, spike: u32) -> (Series, Vec<ScoredRow>) {
     (series, scored)
 }
 
-fn drawn(series: &Series, rows: &[ScoredRow], windows: &[Range<usize>]) -> String {
+fn drawn(series: &Series, rows: &[Judgement], windows: &[Range<usize>]) -> String {
     Picture { title: "a<b>&c", series, rows, windows, level: 4.0 }.svg()
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tidewatch_env::thread_cpu_time;
 use tidewatch_eval::{
     Corpus, CorpusFile, CorpusKind, EvalError, Evaluation, LabelledSeries, Model, Picture,
-    Question, Report, ScoredRow, score_series,
+    Question, Report, score_series,
 };
-use tidewatch_operators::SeriesDetector;
+use tidewatch_operators::{Judgement, SeriesDetector};
 
 use crate::cli::error::CliError;
 use crate::cli::eval::scores::{write_scores, write_svg};
@@ -75,7 +75,7 @@ fn judge_series(
     evaluations: &mut [Evaluation],
     clock: &dyn Fn() -> Duration,
 ) -> Result<(), CliError> {
-    let mut rows: Vec<ScoredRow> = Vec::new();
+    let mut rows: Vec<Judgement> = Vec::new();
     for evaluation in evaluations {
         evaluation.take(labelled, clock, &mut rows);
         if let Some(dir) = run.scores_out {

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use tidewatch_eval::{Picture, ScoredRow, Series};
+use tidewatch_eval::{Picture, Series};
+use tidewatch_operators::Judgement;
 
 use crate::cli::error::CliError;
 
@@ -14,14 +15,14 @@ const HEADER: &str = "timestamp,value,severity,onset_severity,score,channel";
 pub(super) fn write_scores(
     path: &Path,
     series: &Series,
-    rows: &[ScoredRow],
+    rows: &[Judgement],
 ) -> Result<(), CliError> {
     let mut out = BufWriter::new(create(path)?);
     let written = write_rows(&mut out, series, rows).and_then(|()| out.flush());
     written.map_err(|source| failed("write", path, source))
 }
 
-fn write_rows(out: &mut dyn Write, series: &Series, rows: &[ScoredRow]) -> io::Result<()> {
+fn write_rows(out: &mut dyn Write, series: &Series, rows: &[Judgement]) -> io::Result<()> {
     writeln!(out, "{HEADER}")?;
     for (index, (row, value)) in rows.iter().zip(series.values()).enumerate() {
         write!(out, "{},", series.time_text(index))?;

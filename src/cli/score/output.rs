@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::json;
-use tidewatch_eval::{ScoredRow, Series};
+use tidewatch_eval::Series;
 use tidewatch_metrics::EventTime;
+use tidewatch_operators::Judgement;
 
 /// The columns of every format.
 const COLUMNS: [&str; 9] = [
@@ -28,7 +29,7 @@ const DIGITS: i32 = 6;
 pub(super) fn write_csv(
     out: &mut dyn Write,
     series: &Series,
-    rows: &[ScoredRow],
+    rows: &[Judgement],
 ) -> io::Result<()> {
     writeln!(out, "{}", COLUMNS.join(","))?;
     for cells in cells(series, rows, |number| format!("{number:?}")) {
@@ -41,7 +42,7 @@ pub(super) fn write_csv(
 pub(super) fn write_json(
     out: &mut dyn Write,
     series: &Series,
-    rows: &[ScoredRow],
+    rows: &[Judgement],
 ) -> io::Result<()> {
     write!(out, "[")?;
     for (index, ((time, value), row)) in columns(series, rows).enumerate() {
@@ -61,7 +62,7 @@ pub(super) fn write_json(
 pub(super) fn write_pretty(
     out: &mut dyn Write,
     series: &Series,
-    rows: &[ScoredRow],
+    rows: &[Judgement],
 ) -> io::Result<()> {
     let mut widths = COLUMNS.map(str::len);
     for cells in cells(series, rows, short) {
@@ -85,15 +86,15 @@ pub(super) fn write_pretty(
 
 fn columns<'a>(
     series: &'a Series,
-    rows: &'a [ScoredRow],
-) -> impl Iterator<Item = ((EventTime, f64), &'a ScoredRow)> {
+    rows: &'a [Judgement],
+) -> impl Iterator<Item = ((EventTime, f64), &'a Judgement)> {
     series.times().iter().copied().zip(series.values().iter().copied()).zip(rows)
 }
 
 /// The columns of each row; `number` writes those that may have many digits.
 fn cells<'a>(
     series: &'a Series,
-    rows: &'a [ScoredRow],
+    rows: &'a [Judgement],
     number: impl Fn(f64) -> String + 'a,
 ) -> impl Iterator<Item = [String; 9]> + 'a {
     columns(series, rows).map(move |((time, value), row)| {
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     /// A spike among sixty rows, one without a value, and one that is late.
-    fn scored() -> (Series, Vec<ScoredRow>) {
+    fn scored() -> (Series, Vec<Judgement>) {
         let mut series = Series::default();
         for row in 0..60_i64 {
             let value = if row == 57 {
@@ -160,7 +161,7 @@ mod tests {
         (series, rows)
     }
 
-    fn text(write: impl Fn(&mut dyn Write, &Series, &[ScoredRow]) -> io::Result<()>) -> String {
+    fn text(write: impl Fn(&mut dyn Write, &Series, &[Judgement]) -> io::Result<()>) -> String {
         let (series, rows) = scored();
         let mut out = Vec::new();
         write(&mut out, &series, &rows).unwrap();
