@@ -10,6 +10,8 @@ pub enum Channel {
     Deviation,
     /// Far from anything seen before.
     Novelty,
+    /// A value that data was said not to have.
+    Range,
 }
 
 impl Channel {
@@ -19,6 +21,7 @@ impl Channel {
         match code {
             1 => Self::Deviation,
             2 => Self::Novelty,
+            3 => Self::Range,
             _ => Self::None,
         }
     }
@@ -30,6 +33,7 @@ impl Channel {
             Self::None => 0,
             Self::Deviation => 1,
             Self::Novelty => 2,
+            Self::Range => 3,
         }
     }
 
@@ -40,6 +44,7 @@ impl Channel {
             Self::None => "",
             Self::Deviation => "deviation",
             Self::Novelty => "novelty",
+            Self::Range => "range",
         }
     }
 }

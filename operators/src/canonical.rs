@@ -51,6 +51,17 @@ pub(crate) fn parse(text: &str) -> Result<Vec<RuleConfig>, RuleTextError> {
     Ok(rules)
 }
 
+/// What stands before the first line that begins with `first`, and the rest.
+pub(crate) fn split<'a>(text: &'a str, first: &str) -> (&'a str, &'a str) {
+    // Ends of lines do not occur within quotes.
+    let begin = if text.starts_with(first) {
+        Some(0)
+    } else {
+        text.find(&format!("\n{first}")).map(|before| before + 1)
+    };
+    begin.and_then(|begin| text.split_at_checked(begin)).unwrap_or((text, ""))
+}
+
 /// The lines of a canonical text, taken one after the other; each begins with a word.
 #[derive(Debug)]
 pub(crate) struct Lines<'a> {
@@ -76,26 +87,26 @@ impl<'a> Lines<'a> {
 
     /// What stands behind `prefix` in the next line.
     pub(crate) fn rest(&mut self, prefix: &str) -> Result<&'a str, RuleTextError> {
-        self.take(prefix, Some)
+        self.parsed(prefix, Some)
     }
 
     pub(crate) fn number(&mut self, prefix: &str) -> Result<i64, RuleTextError> {
-        self.take(prefix, |rest| rest.parse().ok())
+        self.parsed(prefix, |rest| rest.parse().ok())
     }
 
     /// Numbers with one space between them.
     pub(crate) fn numbers(&mut self, prefix: &str) -> Result<Vec<f64>, RuleTextError> {
-        self.take(prefix, |rest| rest.split(' ').map(|number| number.parse().ok()).collect())
+        self.parsed(prefix, |rest| rest.split(' ').map(|number| number.parse().ok()).collect())
     }
 
     /// A text in quotes.
     pub(crate) fn quoted(&mut self, prefix: &str) -> Result<String, RuleTextError> {
-        self.take(prefix, |mut rest| unquote(&mut rest).filter(|_| rest.is_empty()))
+        self.parsed(prefix, |mut rest| unquote(&mut rest).filter(|_| rest.is_empty()))
     }
 
     /// Two texts in quotes with a space between them.
     pub(crate) fn quoted_pair(&mut self, prefix: &str) -> Result<(String, String), RuleTextError> {
-        self.take(prefix, |mut rest| {
+        self.parsed(prefix, |mut rest| {
             let first = unquote(&mut rest)?;
             let mut rest = rest.strip_prefix(' ')?;
             let second = unquote(&mut rest)?;
@@ -103,7 +114,8 @@ impl<'a> Lines<'a> {
         })
     }
 
-    fn take<T>(
+    /// What `read` makes of the text behind `prefix`.
+    pub(crate) fn parsed<T>(
         &mut self,
         prefix: &str,
         read: impl FnOnce(&'a str) -> Option<T>,

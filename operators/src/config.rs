@@ -1,6 +1,9 @@
-//! Configuration of the pipeline, of one rule and of one kind of percentiles, as typed.
+//! Configuration of the pipeline, of one rule, one kind of percentiles and one kind of detection, as typed.
 
 use tidewatch_metrics::time::NANOS_PER_SECOND;
+
+use crate::detect::Direction;
+use crate::model::Model;
 
 /// What the pipeline does beside its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,23 @@ pub struct RuleConfig {
     pub keep_firing_nanos: i64,
     /// Free text, stored and delivered.
     pub priority: String,
+}
+
+/// One `[[detect]]` as its user wrote it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DetectConfig {
+    /// As [`RuleConfig::matchers`].
+    pub matchers: Vec<(String, String)>,
+    /// The detector.
+    pub model: Model,
+    /// Which side of the expectation is unusual.
+    pub direction: Direction,
+    /// Nearer to the expectation nothing is unusual. In the unit of the values, at least 0 and finite.
+    pub min_deviation: f64,
+    /// The least and the greatest value that data can have; either may be infinite.
+    pub range: Option<[f64; 2]>,
+    /// Samples that only teach.
+    pub min_samples: u32,
 }
 
 /// One `[[percentiles]]` as its user wrote it, durations in nanoseconds.

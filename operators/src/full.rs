@@ -20,7 +20,8 @@ use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
 
 use crate::baseline::Baseline;
 use crate::deviation::Deviation;
-use crate::light::Expectation;
+use crate::light::{Expectation, Verdict};
+use crate::limits::ALLOCATION_BYTES;
 use crate::model::Model;
 use crate::novelty::Novelty;
 use crate::numeric::smaller;
@@ -65,8 +66,46 @@ impl FullDetector {
         (model != Model::Light).then(|| Self { model, onset: Onset::default(), begun: None })
     }
 
+    /// Which model it is.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        self.model
+    }
+
     /// Scores a finite value that is later than the one before, and learns it.
     pub fn judge(&mut self, time: EventTime, value: f64) -> Judgement {
+        Judgement::of(self.judge_with(time, value, |severity, _| severity))
+    }
+
+    /// As [`FullDetector::judge`], with what `temper` makes of severity and expectation in place of the severity.
+    #[inline]
+    pub(crate) fn judge_with(
+        &mut self,
+        time: EventTime,
+        value: f64,
+        temper: impl FnOnce(Severity, &Expectation) -> Severity,
+    ) -> Verdict {
+        let (severity, channel, expectation) = self.score(time, value);
+        let severity = temper(severity, &expectation);
+        let flags = self.emit(severity, channel);
+        Verdict { expectation: Some(expectation), severity, flags }
+    }
+
+    /// What would be expected of a sample at `time`, which does not depend on its value.
+    pub(crate) fn expect(&self, time: EventTime) -> Expectation {
+        let Some(begun) = &self.begun else { return Expectation::NONE };
+        let first = begun.baseline.first();
+        self.clone().score(time, first).2
+    }
+
+    /// The flags of a severity: its channel, and whether it is an onset.
+    pub(crate) fn emit(&mut self, severity: Severity, channel: Channel) -> Flags {
+        let channel = if severity == Severity::ZERO { Channel::None } else { channel };
+        let onset = if self.onset.observe(severity) { Flags::ONSET } else { Flags::NONE };
+        onset.with_channel(channel)
+    }
+
+    fn score(&mut self, time: EventTime, value: f64) -> (Severity, Channel, Expectation) {
         let model = self.model;
         let begun = self.begun.get_or_insert_with(|| Box::new(Begun::new(model, value)));
         let view = begun.baseline.observe(time, value);
@@ -78,17 +117,22 @@ impl FullDetector {
             None => Novelty::expect(&view, &begun.baseline),
         };
         let (severity, channel) = combine(novelty, deviation.map(|(severity, _)| severity));
-        let severity = Severity::from_f32(smaller(severity, SEVERITY_MAX));
-        let channel = if severity == Severity::ZERO { Channel::None } else { channel };
-        let onset = if self.onset.observe(severity) { Flags::ONSET } else { Flags::NONE };
-        let Expectation { expected, lower, upper } = expectation;
-        Judgement { expected, lower, upper, severity, flags: onset.with_channel(channel) }
+        (Severity::from_f32(smaller(severity, SEVERITY_MAX)), channel, expectation)
     }
 
     /// Bytes of the state, with the heap's.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.begun.as_ref().map_or(0, |begun| begun.bytes())
+    }
+
+    /// Bytes on the heap that a model takes at most, with what the allocator takes beside them.
+    pub(crate) fn heap_bytes_max(model: Model) -> usize {
+        let has = |other| model == other || model == Model::Auto;
+        let part = |is: bool, bytes: usize| if is { bytes + ALLOCATION_BYTES } else { 0 };
+        part(model != Model::Light, size_of::<Begun>())
+            + part(has(Model::Novelty), Novelty::HEAP_BYTES_MAX)
+            + part(has(Model::Deviation), size_of::<Deviation>())
     }
 
     /// Appends the state.

@@ -161,6 +161,8 @@ fn whatever_comes_severity_band_and_state_stay_within_bounds() {
                         assert!(upper.is_finite(), "{}", what());
                     }
                 }
+                let counted = size_of::<FullDetector>() + FullDetector::heap_bytes_max(model);
+                assert!(detector.bytes() <= counted, "{kind:?}: {} bytes", detector.bytes());
                 assert!(detector.bytes() <= BYTES_MAX, "{kind:?}: {} bytes", detector.bytes());
             }
         }

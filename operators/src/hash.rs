@@ -114,6 +114,10 @@ impl Digest {
         self.0.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     /// The hash of what was collected; the collection starts anew.
     pub(crate) fn finish(&mut self) -> u64 {
         let hash = XxHash3_64::oneshot(&self.0);

@@ -15,6 +15,7 @@ mod canonical;
 mod condition;
 pub mod config;
 mod deadlines;
+pub mod detect;
 mod deviation;
 mod extremes;
 pub mod full;
@@ -55,7 +56,8 @@ mod when;
 #[cfg(test)]
 mod testing;
 
-pub use config::{PercentilesConfig, PipelineConfig, RuleConfig};
+pub use config::{DetectConfig, PercentilesConfig, PipelineConfig, RuleConfig};
+pub use detect::{DetectRule, Detection, Direction, DirectionError, Knobs};
 pub use full::FullDetector;
 pub use hash::OutputHash;
 pub use light::Explanation;

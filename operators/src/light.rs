@@ -141,9 +141,11 @@ impl Expectation {
 /// What the detector says of one sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdict {
-    /// What was expected before the sample, if anybody watches the series.
+    /// What was expected before the sample, if anybody asks.
     pub(crate) expectation: Option<Expectation>,
     pub(crate) severity: Severity,
+    /// The channel, and whether the severity is an onset.
+    pub(crate) flags: Flags,
 }
 
 /// The severities of one sample's three views, and what learning needs of it.
@@ -169,7 +171,8 @@ impl Light {
     ) -> Verdict {
         let dt = self.advance(s, time, step);
         let expectation = s.is(WATCHED).then(|| Self::expect(s, time));
-        Verdict { expectation, severity: Severity::from_f32(Self::score(s, time, value, dt)) }
+        let severity = Severity::from_f32(Self::score(s, time, value, dt));
+        Verdict { expectation, severity, flags: emit(s, severity, Channel::Deviation) }
     }
 
     /// Goes forward to a sample's time; `step` is none for the first sample of a time base.
@@ -300,6 +303,17 @@ impl Light {
         self.profiles.get(s.profile as usize)
     }
 
+    /// Forgets the profiles that no state has any more.
+    pub(crate) fn retain_profiles(&mut self, states: &mut [SeriesState]) {
+        let mut old = std::mem::take(&mut self.profiles);
+        for state in states {
+            if let Some(profile) = old.get_mut(state.profile as usize) {
+                let profile = std::mem::replace(profile, Profile::new());
+                self.set_profile(state, profile);
+            }
+        }
+    }
+
     /// Gives a series that has none a profile.
     pub(crate) fn set_profile(&mut self, s: &mut SeriesState, profile: Profile) {
         s.profile = u32::try_from(self.profiles.len()).expect("fewer profiles than series");
@@ -307,15 +321,15 @@ impl Light {
     }
 }
 
-/// The emitted form of a severity, and the flags of the channel and of the de-duplicated onset.
-pub(crate) fn emit(s: &mut SeriesState, severity: Severity) -> Flags {
+/// The flags of a severity: its channel, and whether it is a de-duplicated onset.
+pub(crate) fn emit(s: &mut SeriesState, severity: Severity, channel: Channel) -> Flags {
     let mut onset = Onset { hold: Severity::from_steps(s.hold), age: s.hold_age };
     let begins = onset.observe(severity);
     (s.hold, s.hold_age) = (onset.hold.steps(), onset.age);
     match (severity == Severity::ZERO, begins) {
         (true, _) => Flags::NONE,
-        (false, false) => Flags::NONE.with_channel(Channel::Deviation),
-        (false, true) => Flags::ONSET.with_channel(Channel::Deviation),
+        (false, false) => Flags::NONE.with_channel(channel),
+        (false, true) => Flags::ONSET.with_channel(channel),
     }
 }
 

@@ -298,7 +298,7 @@ fn an_onset_is_a_severity_above_all_of_the_last_hundred_samples() {
         if onset {
             (hold, last) = (severity, index);
         }
-        let flags = emit(&mut s, severity);
+        let flags = emit(&mut s, severity, Channel::Deviation);
         assert_eq!(flags.is_onset(), onset, "sample {index}");
         let fired = severity > Severity::ZERO;
         assert_eq!(flags.channel() == Channel::Deviation, fired);

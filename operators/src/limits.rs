@@ -40,6 +40,11 @@ pub const WINDOW_RULES_MAX: usize = 32;
 /// Bytes that the windows of all of them take, as they are counted.
 pub const WINDOWS_BYTES_MAX: usize = 64 << 20;
 
+/// `[[detect]]` of one set.
+pub const DETECTS_MAX: usize = 1_000;
+/// `min_samples`, at most: 11 days at a second.
+pub const MIN_SAMPLES_MAX: u32 = 1_000_000;
+
 /// What the allocator takes for a small allocation beside its bytes, at most.
 pub(crate) const ALLOCATION_BYTES: usize = 16;
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A detector, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Model {
     /// The light detector: 248 bytes, for every series.
+    #[default]
     Light,
     /// Far from anything seen before.
     Novelty,

@@ -7,12 +7,13 @@ use tidewatch_metrics::series::SLOTS;
 use tidewatch_metrics::{EventTime, Flags, Lsn, SeriesRef, Severity, Slot, UnixNanos};
 
 use crate::alert::Observation;
+use crate::detect::{Detectors, Sample};
 use crate::hash::{Digest, row_part};
-use crate::light::{self, Explanation, Light};
+use crate::light::{Expectation, Explanation, Light};
 use crate::order::{Order, Place, Placed};
 use crate::percentile::Tally;
 use crate::slot_outputs::SlotOutputs;
-use crate::state::{COUNTED, SeriesState, WATCHED};
+use crate::state::{COUNTED, SeriesState, TUNED, WATCHED};
 use crate::watch::Watches;
 use crate::{Counts, Emitted, OutputHash, PipelineConfig, Rows, RuleSet};
 
@@ -31,6 +32,7 @@ pub struct Pipeline {
     pub(crate) states: Vec<SeriesState>,
     pub(crate) order: Order,
     pub(crate) light: Light,
+    pub(crate) detectors: Detectors,
     pub(crate) watches: Watches,
     tally: Tally,
     /// Rows of records up to this one have been counted before.
@@ -56,6 +58,7 @@ impl Pipeline {
             states: Vec::new(),
             order: Order::default(),
             light: Light::default(),
+            detectors: Detectors::default(),
             watches: Watches::new(config),
             tally: Tally::default(),
             counted: Lsn::ZERO,
@@ -86,10 +89,13 @@ impl Pipeline {
         if self.watches.add_series(&entry) {
             state.marks |= WATCHED;
         }
+        if self.detectors.add_series(self.detectors.begin(&entry)) {
+            state.marks |= TUNED;
+        }
         self.push_series(series, entry, state)
     }
 
-    /// The next series, whose watch was taken already; returns its dense index.
+    /// The next series, whose watch and detector were taken already; returns its dense index.
     pub(crate) fn push_series(
         &mut self,
         series: SeriesRef,
@@ -109,18 +115,22 @@ impl Pipeline {
 
     /// Puts rules in force from a record received at `received`.
     ///
+    /// A series that another model scores from here on begins with a new state of it.
     /// A rule whose canonical text is gone resolves its firing alerts with the reason
     /// `rule_changed`, in the order of series and rule name; rules with the same text keep their state.
     /// What was counted under the old rules must have been [taken](Self::take_counts).
     pub fn set_rules(&mut self, rules: Arc<RuleSet>, received: UnixNanos, out: &mut Emitted) {
-        let explain = |local: usize| Light::explain(&self.states[local]);
+        let explain = |local: usize| explain(&self.states, &self.detectors, local);
         self.tally.set_rules(&rules, &self.entries);
-        let ended = self.watches.set_rules(rules, &self.entries, &explain, received);
+        let ended = self.watches.set_rules(Arc::clone(&rules), &self.entries, &explain, received);
         self.watches.listen_anew(self.heard(received), &self.entries);
-        let marks = self.watches.watched().zip(self.tally.counted());
-        for (state, (watched, counted)) in self.states.iter_mut().zip(marks) {
-            state.marks &= !(WATCHED | COUNTED);
-            state.marks |= if watched { WATCHED } else { 0 } | if counted { COUNTED } else { 0 };
+        self.set_detection(rules);
+        let mark = |is: bool, mark: u8| if is { mark } else { 0 };
+        let tuned = self.detectors.all_tuned().chain(std::iter::repeat(false));
+        let marks = self.watches.watched().zip(self.tally.counted()).zip(tuned);
+        for (state, ((watched, counted), tuned)) in self.states.iter_mut().zip(marks) {
+            state.marks &= !(WATCHED | COUNTED | TUNED);
+            state.marks |= mark(watched, WATCHED) | mark(counted, COUNTED) | mark(tuned, TUNED);
         }
         for transition in &ended {
             self.outputs.add_transition(transition);
@@ -199,7 +209,7 @@ impl Pipeline {
     /// Where no such series was added.
     #[must_use]
     pub fn explain(&self, local: u32) -> Explanation {
-        Light::explain(&self.states[local as usize])
+        explain(&self.states, &self.detectors, local as usize)
     }
 
     /// What was put out since the log began, restored slots included.
@@ -228,8 +238,20 @@ impl Pipeline {
         if let Some(profile) = self.light.profile(state) {
             profile.digest(digest);
         }
+        self.detectors.digest(local, digest);
         self.watches.digest(local, digest);
         digest.finish()
+    }
+
+    /// Puts the detection of the rules in force, once alerts that end have told what was expected.
+    fn set_detection(&mut self, rules: Arc<RuleSet>) {
+        let changed = self.detectors.set_rules(rules, &self.entries);
+        for local in &changed {
+            self.states[*local].begin_anew(self.entries[*local].id);
+        }
+        if !changed.is_empty() {
+            self.light.retain_profiles(&mut self.states);
+        }
     }
 
     #[inline]
@@ -239,8 +261,14 @@ impl Pipeline {
         let mut flags = Flags::NONE;
         let Placed { place, late } = row.placed;
         if place != Place::Refused && row.value.is_finite() {
-            let verdict = self.light.judge(state, row.time, row.value, place.step());
-            severity = verdict.severity;
+            let step = place.step();
+            let verdict = if state.is(TUNED) {
+                let sample = Sample { time: row.time, value: row.value, step };
+                self.detectors.judge(row.local, state, &mut self.light, &sample)
+            } else {
+                self.light.judge(state, row.time, row.value, step)
+            };
+            (severity, flags) = (verdict.severity, verdict.flags);
             #[cfg(feature = "planted-fault")]
             {
                 self.scored += 1;
@@ -248,8 +276,7 @@ impl Pipeline {
                     severity = Severity::from_steps(severity.steps() ^ 1);
                 }
             }
-            flags = light::emit(state, severity);
-            if let Some(expectation) = verdict.expectation {
+            if let Some(expectation) = verdict.expectation.filter(|_| state.is(WATCHED)) {
                 let observation = Observation {
                     time: row.time,
                     value: row.value,
@@ -275,6 +302,16 @@ impl Pipeline {
         out.severities.push(severity);
         out.flags.push(flags);
     }
+}
+
+/// What the detector of a series expects at the time of its last row.
+fn explain(states: &[SeriesState], detectors: &Detectors, local: usize) -> Explanation {
+    let state = &states[local];
+    let explanation = Light::explain(state);
+    let full = u32::try_from(local).ok().and_then(|local| detectors.full(local));
+    let Some(full) = full else { return explanation };
+    let Expectation { expected, lower, upper } = full.expect(state.last_time);
+    Explanation { expected, lower, upper, ..explanation }
 }
 
 /// One row with its place in its series.

@@ -3,19 +3,19 @@
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 
 use crate::limits::{
-    ABSENCE_SECONDS_MAX, BY_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX, PERCENTILES_MAX,
-    PRIORITY_BYTES_MAX, QUANTILES_MAX, REGEX_PROGRAM_BYTES_MAX, RULE_DURATION_NANOS_MAX,
-    RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX, WINDOW_NANOS_MAX, WINDOW_NANOS_MIN,
-    WINDOW_RULES_MAX,
+    ABSENCE_SECONDS_MAX, BY_MAX, DETECTS_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX, MIN_SAMPLES_MAX,
+    PERCENTILES_MAX, PRIORITY_BYTES_MAX, QUANTILES_MAX, REGEX_PROGRAM_BYTES_MAX,
+    RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX, WINDOW_NANOS_MAX,
+    WINDOW_NANOS_MIN, WINDOW_RULES_MAX,
 };
 
 /// One problem of one rule, by the rule's name and the key of its configuration.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{list} {rule:?}: {key} {problem}")]
 pub struct RuleError {
-    /// The list of the configuration: `rule` or `percentiles`.
+    /// The list of the configuration: `rule`, `percentiles` or `detect`.
     pub list: &'static str,
-    /// The rule's name as given.
+    /// The rule's name as given; of a `[[detect]]` its place, counted from 1.
     pub rule: String,
     /// The key, such as `name` or `match.LABEL`.
     pub key: String,
@@ -156,6 +156,21 @@ pub enum RuleProblem {
     /// No quantiles, too many, the same one twice, or one that is none.
     #[error("must be 1 to {QUANTILES_MAX} different numbers from 0 to 1")]
     Quantiles,
+    /// A distance that is none.
+    #[error("must be a number of at least 0")]
+    Deviation,
+    /// A range in which no value lies.
+    #[error("must be two numbers, the lesser first; inf and -inf leave an end open")]
+    DataRange,
+    /// Too many samples.
+    #[error("must be at most {MIN_SAMPLES_MAX}")]
+    MinSamples,
+    /// More detection than a set takes.
+    #[error("makes {count} [[detect]], at most {DETECTS_MAX} are taken")]
+    TooManyDetects {
+        /// Entries given.
+        count: usize,
+    },
     /// A priority that is too long or has control characters.
     #[error("must have at most {PRIORITY_BYTES_MAX} bytes without control characters")]
     Priority,

@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::limits::{PERCENTILES_MAX, RULES_MAX, WINDOW_RULES_MAX};
-use crate::percentile::{PercentilesRule, parse, split};
+use tidewatch_metrics::SeriesKey;
+
+use crate::detect::{self, DetectRule, Detection};
+use crate::limits::{DETECTS_MAX, PERCENTILES_MAX, RULES_MAX, WINDOW_RULES_MAX};
+use crate::percentile::{self, PercentilesRule};
 use crate::rule::Rule;
 use crate::rule_error::{RuleError, RuleProblem, RuleTextError};
-use crate::{PercentilesConfig, RuleConfig, canonical};
+use crate::{DetectConfig, PercentilesConfig, RuleConfig, canonical};
 
-/// Checked rules and percentiles, each in the order of their names, which are unique. The default is none.
+/// Checked rules and percentiles, each in the order of their names, which are unique, and detection. The default is none.
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
     percentiles: Vec<Arc<PercentilesRule>>,
+    /// In the order given: the first that matches a series counts.
+    detects: Vec<DetectRule>,
     /// Of each percentiles, the indices of the rules on their windows, ascending.
     watching: Vec<Vec<usize>>,
 }
@@ -41,14 +46,34 @@ impl RuleSet {
         let rules = compile_rules(rules, &mut errors);
         let percentiles = compile_percentiles(percentiles, &mut errors);
         let watching = find_watching(&rules, &percentiles, &names, &mut errors);
-        if errors.is_empty() { Ok(Self { rules, percentiles, watching }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self { rules, percentiles, detects: Vec::new(), watching })
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// With detection instead of what there was, the most important first.
+    ///
+    /// # Errors
+    /// `TooManyDetects`.
+    pub fn with_detection(mut self, detects: Vec<DetectRule>) -> Result<Self, Vec<RuleError>> {
+        let count = detects.len();
+        if count > DETECTS_MAX {
+            let problem = RuleProblem::TooManyDetects { count };
+            return Err(vec![detect_error(DETECTS_MAX, "match", problem)]);
+        }
+        self.detects = detects;
+        Ok(self)
     }
 
     /// The text that is logged: equal for equal rules, whatever their order and spelling.
     #[must_use]
     pub fn canonical_text(&self) -> String {
         let rules = self.rules.iter().map(|rule| rule.text.as_str());
-        rules.chain(self.percentiles.iter().map(|rule| rule.text.as_str())).collect()
+        let percentiles = self.percentiles.iter().map(|rule| rule.text.as_str());
+        let detects = self.detects.iter().map(|rule| rule.text.as_str());
+        rules.chain(percentiles).chain(detects).collect()
     }
 
     /// The rules of a canonical text.
@@ -56,10 +81,26 @@ impl RuleSet {
     /// # Errors
     /// [`RuleTextError`] says which line, or which rule.
     pub fn from_canonical_text(text: &str) -> Result<Self, RuleTextError> {
-        let (rules, percentiles) = split(text);
-        let percentiles = parse(percentiles, rules.lines().count())?;
-        Self::with_percentiles(&canonical::parse(rules)?, &percentiles)
-            .map_err(RuleTextError::Rules)
+        let (before, detects) = canonical::split(text, detect::text::FIRST);
+        let (rules, percentiles) = canonical::split(before, percentile::FIRST);
+        let detects = detect::text::parse(detects, before.lines().count())?;
+        let percentiles = percentile::parse(percentiles, rules.lines().count())?;
+        let set = Self::with_percentiles(&canonical::parse(rules)?, &percentiles)
+            .map_err(RuleTextError::Rules)?;
+        let detects = compile_detects(&detects).map_err(RuleTextError::Rules)?;
+        set.with_detection(detects).map_err(RuleTextError::Rules)
+    }
+
+    /// How a series is scored.
+    #[must_use]
+    pub fn detection(&self, key: &SeriesKey) -> Detection {
+        self.detect_rule(key).map_or_else(Detection::default, |(_, detection)| *detection)
+    }
+
+    /// Whether there is any `[[detect]]`; without one all series are scored alike.
+    #[must_use]
+    pub fn has_detection(&self) -> bool {
+        !self.detects.is_empty()
     }
 
     /// Number of rules.
@@ -78,6 +119,16 @@ impl RuleSet {
     #[must_use]
     pub fn percentiles(&self) -> &[Arc<PercentilesRule>] {
         &self.percentiles
+    }
+
+    /// The first `[[detect]]` that matches a series, and its index.
+    pub(crate) fn detect_rule(&self, key: &SeriesKey) -> Option<(usize, &Detection)> {
+        let index = self.detects.iter().position(|rule| rule.matches(key))?;
+        Some((index, &self.detects[index].detection))
+    }
+
+    pub(crate) fn detects(&self) -> &[DetectRule] {
+        &self.detects
     }
 
     pub(crate) fn rules(&self) -> &[Rule] {
@@ -140,6 +191,25 @@ fn compile_percentiles(
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+fn compile_detects(configs: &[DetectConfig]) -> Result<Vec<DetectRule>, Vec<RuleError>> {
+    let (mut detects, mut errors) = (Vec::with_capacity(configs.len()), Vec::new());
+    for (index, config) in configs.iter().enumerate() {
+        match DetectRule::new(config) {
+            Ok(rule) => detects.push(rule),
+            Err(problems) => {
+                let error = |(key, problem): (String, _)| detect_error(index, &key, problem);
+                errors.extend(problems.into_iter().map(error));
+            }
+        }
+    }
+    if errors.is_empty() { Ok(detects) } else { Err(errors) }
+}
+
+fn detect_error(index: usize, key: &str, problem: RuleProblem) -> RuleError {
+    let (rule, key) = ((index + 1).to_string(), key.to_owned());
+    RuleError { list: "detect", rule, key, problem }
 }
 
 /// Which rules are about the windows of which percentiles; `names` are those of all that were given.

@@ -2,7 +2,9 @@ use proptest::prelude::*;
 use tidewatch_metrics::SeriesKey;
 
 use super::*;
+use crate::detect::Direction;
 use crate::limits::RULE_DURATION_NANOS_MAX;
+use crate::model::Model;
 
 fn config(name: &str, when: &str, matchers: &[(&str, &str)]) -> RuleConfig {
     RuleConfig {
@@ -98,6 +100,100 @@ fn a_text_that_is_not_canonical_names_its_line() {
     }
     let refused = RuleSet::from_canonical_text(&text.replace("> 1", "> x")).unwrap_err();
     assert!(matches!(refused, RuleTextError::Rules(errors) if errors[0].key == "when"));
+}
+
+fn detect(config: &DetectConfig) -> DetectRule {
+    DetectRule::new(config).unwrap()
+}
+
+#[test]
+fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set() {
+    let latency = DetectConfig {
+        matchers: vec![
+            ("metric".to_owned(), "latency_ms".to_owned()),
+            ("host".to_owned(), "~ a|\"b\"".to_owned()),
+        ],
+        model: Model::Auto,
+        direction: Direction::Above,
+        min_deviation: 2.5,
+        range: Some([-0.0, f64::INFINITY]),
+        min_samples: 100,
+    };
+    let rest = DetectConfig { model: Model::Novelty, ..DetectConfig::default() };
+    let windows = PercentilesConfig {
+        name: "p".to_owned(),
+        window_nanos: 60_000_000_000,
+        slide_nanos: 60_000_000_000,
+        quantiles: vec![0.5],
+        ..PercentilesConfig::default()
+    };
+    let rules = [config("r", "value > 1", &[])];
+    let set = RuleSet::with_percentiles(&rules, &[windows]).unwrap();
+    let before = set.canonical_text();
+    let detects = vec![detect(&latency), detect(&rest)];
+    let set = set.with_detection(detects.clone()).unwrap();
+    let text = set.canonical_text();
+    assert_eq!(
+        text.strip_prefix(&before).unwrap(),
+        "detect \"auto\"\n\
+         match \"host\" \"~ a|\\\"b\\\"\"\n\
+         match \"metric\" \"= latency_ms\"\n\
+         direction above\n\
+         min_dev_from_expected 2.5\n\
+         data_range 0 inf\n\
+         min_samples 100\n\
+         detect \"novelty\"\n"
+    );
+    let back = RuleSet::from_canonical_text(&text).unwrap();
+    assert_eq!(back.canonical_text(), text);
+    assert_eq!(back.detects()[0].detection, set.detects()[0].detection);
+    let alone = RuleSet::default().with_detection(detects).unwrap().canonical_text();
+    assert_eq!(RuleSet::from_canonical_text(&alone).unwrap().canonical_text(), alone);
+    for (line, wrong) in [
+        (0, "detect \"full\""),
+        (3, "direction up"),
+        (4, "min_dev_from_expected x"),
+        (5, "data_range 0"),
+        (6, "min_samples -1"),
+    ] {
+        let mut lines: Vec<&str> = text.lines().collect();
+        let line = before.lines().count() + line;
+        lines[line] = wrong;
+        let refused = RuleSet::from_canonical_text(&lines.join("\n")).unwrap_err();
+        assert_eq!(refused, RuleTextError::Syntax { line: line + 1 }, "{wrong}");
+    }
+    let refused = RuleSet::from_canonical_text(&text.replace("0 inf", "inf inf")).unwrap_err();
+    let RuleTextError::Rules(errors) = refused else { panic!("{refused:?}") };
+    assert_eq!((errors[0].rule.as_str(), errors[0].key.as_str()), ("1", "data_range"));
+}
+
+#[test]
+fn detection_that_cannot_be_meant_is_refused_with_its_keys() {
+    let keys = |config: &DetectConfig| -> Vec<String> {
+        DetectRule::new(config).unwrap_err().into_iter().map(|(key, _)| key).collect()
+    };
+    let bad = DetectConfig {
+        matchers: vec![("host".to_owned(), "~ (".to_owned())],
+        min_deviation: f64::NAN,
+        range: Some([1.0, 1.0]),
+        min_samples: 1_000_001,
+        ..DetectConfig::default()
+    };
+    assert_eq!(keys(&bad), ["match.host", "min_dev_from_expected", "data_range", "min_samples"]);
+    for min_deviation in [-1.0, f64::INFINITY] {
+        let config = DetectConfig { min_deviation, ..DetectConfig::default() };
+        assert_eq!(keys(&config), ["min_dev_from_expected"]);
+    }
+    let infinity = f64::INFINITY;
+    for range in [[2.0, 1.0], [f64::NAN, 1.0], [infinity, infinity], [-infinity, -infinity]] {
+        let config = DetectConfig { range: Some(range), ..DetectConfig::default() };
+        assert_eq!(keys(&config), ["data_range"], "{range:?}");
+    }
+    let many = vec![detect(&DetectConfig::default()); DETECTS_MAX + 1];
+    let refused = RuleSet::default().with_detection(many).unwrap_err();
+    assert_eq!(refused[0].problem, RuleProblem::TooManyDetects { count: DETECTS_MAX + 1 });
+    let text = "detect \"light\"\n".repeat(DETECTS_MAX + 1);
+    assert!(matches!(RuleSet::from_canonical_text(&text), Err(RuleTextError::Rules(_))));
 }
 
 proptest! {

@@ -2,8 +2,9 @@
 
 use tidewatch_metrics::{Channel, EventTime, Flags, SeriesId, Severity};
 
+use crate::detect::{Detection, Knobs, Sample, judge};
 use crate::full::FullDetector;
-use crate::light::{self, Expectation, Light, Verdict};
+use crate::light::{Expectation, Light, Verdict};
 use crate::model::Model;
 use crate::order::{Order, Place};
 use crate::profile::Profile;
@@ -21,6 +22,7 @@ pub struct SeriesDetector {
     state: SeriesState,
     order: Order,
     light: Light,
+    knobs: Knobs,
     /// Instead of the light detector.
     full: Option<FullDetector>,
 }
@@ -28,11 +30,12 @@ pub struct SeriesDetector {
 /// What the detector says of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
-    /// What was expected before the row; NaN during the burn-in.
+    /// What was expected before the row; NaN during the burn-in, and where data cannot have the value.
     pub expected: f64,
-    /// The lower end of the band that holds 98 % of healthy samples; NaN during the burn-in.
+    /// The lower end of the band that holds 98 % of healthy samples; NaN during the burn-in. Of a value that data cannot
+    /// have the lower end of the range.
     pub lower: f64,
-    /// The upper end of that band; NaN during the burn-in.
+    /// The upper end of that band or range; NaN during the burn-in.
     pub upper: f64,
     /// How unlikely the row was.
     pub severity: Severity,
@@ -49,6 +52,13 @@ impl Judgement {
         severity: Severity::ZERO,
         flags: Flags::NONE,
     };
+
+    /// What a verdict says in public.
+    pub(crate) fn of(verdict: Verdict) -> Self {
+        let Verdict { expectation, severity, flags } = verdict;
+        let Expectation { expected, lower, upper } = expectation.unwrap_or(Expectation::NONE);
+        Self { expected, lower, upper, severity, flags }
+    }
 
     /// The severity where it is an onset, 0 elsewhere: de-duplicated, as it is stored.
     #[must_use]
@@ -73,10 +83,17 @@ impl SeriesDetector {
     /// A detector of a series that has not begun.
     #[must_use]
     pub fn new(model: Model) -> Self {
+        Self::tuned(&Detection::by(model))
+    }
+
+    /// A detector with its knobs, of a series that has not begun.
+    #[must_use]
+    pub fn tuned(detection: &Detection) -> Self {
         let mut state = SeriesState::new(SeriesId::new(0));
         state.marks |= WATCHED;
         let (order, light) = (Order::default(), Light::default());
-        Self { state, order, light, full: FullDetector::new(model) }
+        let full = FullDetector::new(detection.model);
+        Self { state, order, light, knobs: detection.knobs, full }
     }
 
     /// Takes the next row. `None` for one that is not scored: not later than the row before, or without
@@ -86,14 +103,9 @@ impl SeriesDetector {
         if place == Place::Refused || !value.is_finite() {
             return None;
         }
-        if let Some(full) = &mut self.full {
-            return Some(full.judge(time, value));
-        }
-        let Verdict { expectation, severity } =
-            self.light.judge(&mut self.state, time, value, place.step());
-        let flags = light::emit(&mut self.state, severity);
-        let Expectation { expected, lower, upper } = expectation.unwrap_or(Expectation::NONE);
-        Some(Judgement { expected, lower, upper, severity, flags })
+        let sample = Sample { time, value, step: place.step() };
+        let Self { state, light, knobs, full, .. } = self;
+        Some(Judgement::of(judge(full.as_mut(), knobs, state, light, &sample)))
     }
 
     /// Bytes that the series' state takes, with the heap's, but without the room that a [`Pipeline`](crate::Pipeline)'s lists

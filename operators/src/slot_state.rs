@@ -1,16 +1,17 @@
 //! The state of one slot's series as bytes: what a checkpoint keeps of the operators.
 //!
-//! Format 2, which also reads 1. Numbers are little-endian, floats stand with all their bits, nothing is padded:
+//! Format 3, which also reads 1 and 2. Numbers are little-endian, floats stand with all their bits, nothing is padded:
 //! ```text
 //! slot:
-//!   version    u8 = 2
+//!   version    u8 = 3
 //!   slot       u8
 //!   now        u8: 0 = the log has not ticked; 1 = i64, time of its last tick
 //!   output     samples u64, severities u64, alerts u64: of the slot, since the log began
 //!   series     u32 count, then each in ascending order of the references
 //! series:
 //!   reference  u32
-//!   parts      u8: bit 0 trouble, 1 watch, 2 first hour not over, 3 daily profile complete, 4 profile
+//!   parts      u8: bit 0 trouble, 1 watch, 2 first hour not over, 3 daily profile complete, 4 profile,
+//!              7 full detector (since format 3)
 //!   state      last_time i64; last_value, quick, slow, hour_mean f64
 //!              near and far, each: scale, threshold, excess f32
 //!              drift, interval, heat f32; season before, here, after f32
@@ -20,6 +21,7 @@
 //!   trouble    greatest i64, refused u32, and where refused > 0:
 //!              refused_last i64, refused_since as `now`
 //!   profile    anchor f64, 24 hours f32, visited u32, first u8, days u32
+//!   full       the state of a full detector, with its own version: `full.rs`
 //!   watch      pushed u64, the last min(pushed, 24) values f64, oldest first
 //!              severity u16, channel u8
 //!              alerts u32 count, each, in the order of the rules' names: hash of the rule u128, then
@@ -29,8 +31,9 @@
 //!              since as `now`, u8 count, gaps u32 each, oldest first
 //! ```
 //!
-//! Format 1 had no rules on rates and silence, and else the same bytes.
-//! The names of the numbers are those of the structs. Series ids, seeds and which rules match follow
+//! Format 1 had no rules on rates and silence, format 2 no full detectors, and else the same bytes. A series with a full detector
+//! has in place of the light one's state that of one that has not begun, with its times, its count and its last value.
+//! The names of the numbers are those of the structs. Series ids, seeds, and which rules and `[[detect]]` match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
 
 #![deny(clippy::indexing_slicing)]
@@ -41,20 +44,28 @@ use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{SeriesRef, Slot, UnixNanos};
 
+use crate::detect::Tuned;
+use crate::full::FullDetector;
 use crate::hash::Digest;
+use crate::model::Model;
 use crate::order::{Trouble, decode_time, encode_time};
 use crate::profile::Profile;
-use crate::state::{FIRST_HOUR, SEASONAL, SeriesState, TROUBLED, WATCHED};
+use crate::state::{FIRST_HOUR, SEASONAL, SeriesState, TROUBLED, TUNED, WATCHED};
 use crate::watch::Watch;
 use crate::{OutputHash, Pipeline};
 
 /// Version of the bytes.
-pub const SLOT_STATE_FORMAT: u8 = 2;
+pub const SLOT_STATE_FORMAT: u8 = 3;
 /// The oldest version that is read.
 const FORMAT_MIN: u8 = 1;
+/// The first version with full detectors.
+const FORMAT_WITH_FULL: u8 = 3;
 /// The series has a profile. Only in the bytes; the state has its index.
 const PROFILED: u8 = 16;
-const PARTS: u8 = TROUBLED | WATCHED | FIRST_HOUR | SEASONAL | PROFILED;
+/// The series has a full detector. Only in the bytes.
+const FULL: u8 = 128;
+/// What the bytes have of the state's marks.
+const MARKS: u8 = TROUBLED | WATCHED | FIRST_HOUR | SEASONAL;
 /// Bytes of a series without trouble, profile and watch.
 const SERIES_BYTES_MIN: usize = 120;
 
@@ -77,6 +88,7 @@ struct Stored {
     state: SeriesState,
     trouble: Option<Trouble>,
     profile: Option<Profile>,
+    tuned: Option<Tuned>,
     watch: Option<Watch>,
 }
 
@@ -127,8 +139,9 @@ impl Pipeline {
         fields: &mut FieldReader<'_>,
         entry: impl Fn(SeriesRef) -> Option<Arc<SeriesEntry>>,
     ) -> Option<Vec<(SeriesRef, u32)>> {
-        let is_known = (FORMAT_MIN..=SLOT_STATE_FORMAT).contains(&fields.u8()?);
-        if !is_known || fields.u8()? != slot.0 {
+        let version = fields.u8()?;
+        let known = known_parts(version)?;
+        if fields.u8()? != slot.0 {
             return None;
         }
         let now = decode_time(fields)?;
@@ -144,7 +157,7 @@ impl Pipeline {
             if stored.last().is_some_and(|before| before.series >= series) {
                 return None;
             }
-            stored.push(self.decode_series(series, entry, fields)?);
+            stored.push(self.decode_series(series, entry, known, fields)?);
         }
         self.begin_slot(slot, now, output);
         Some(stored.into_iter().map(|stored| self.take_back(stored)).collect())
@@ -159,13 +172,19 @@ impl Pipeline {
     fn encode_series(&self, local: u32, out: &mut FieldWriter) {
         let state = &self.states[local as usize];
         let profile = self.light.profile(state);
-        out.u8(state.marks & PARTS | if profile.is_some() { PROFILED } else { 0 });
+        let full = self.detectors.full(local);
+        let part = |is: bool, part: u8| if is { part } else { 0 };
+        let parts = part(profile.is_some(), PROFILED) | part(full.is_some(), FULL);
+        out.u8(state.marks & MARKS | parts);
         state.encode(out);
         if state.is(TROUBLED) {
             self.order.trouble(local).expect("a troubled series has its entry").encode(out);
         }
         if let Some(profile) = profile {
             profile.encode(out);
+        }
+        if let Some(full) = full {
+            full.encode(out);
         }
         self.watches.encode(local, out);
     }
@@ -174,19 +193,38 @@ impl Pipeline {
         &self,
         series: SeriesRef,
         entry: Arc<SeriesEntry>,
+        known: u8,
         fields: &mut FieldReader<'_>,
     ) -> Option<Stored> {
         let parts = fields.u8()?;
-        if parts & !PARTS != 0 {
+        if parts & !known != 0 {
             return None;
         }
         let has = |part: u8| parts & part != 0;
         let mut state = SeriesState::decode(entry.id, fields)?;
-        state.marks = parts & !PROFILED;
+        state.marks = parts & MARKS;
         let trouble = if has(TROUBLED) { Some(Trouble::decode(fields)?) } else { None };
         let profile = if has(PROFILED) { Some(Profile::decode(fields)?) } else { None };
+        let tuned = self.decode_tuned(&entry, has(FULL), fields)?;
         let watch = self.watches.decode(&entry, has(WATCHED), fields)?;
-        Some(Stored { series, entry, state, trouble, profile, watch })
+        Some(Stored { series, entry, state, trouble, profile, tuned, watch })
+    }
+
+    /// What a series has by the `[[detect]]` in force; the outer `None` are bytes that do not fit them.
+    fn decode_tuned(
+        &self,
+        entry: &SeriesEntry,
+        is_full: bool,
+        fields: &mut FieldReader<'_>,
+    ) -> Option<Option<Tuned>> {
+        let mut tuned = self.detectors.begin(entry);
+        if is_full {
+            let full = FullDetector::decode(fields)?;
+            let fits = tuned.as_mut().is_some_and(|tuned| tuned.restore(full));
+            return fits.then_some(tuned);
+        }
+        let is_light = tuned.as_ref().is_none_or(|tuned| tuned.model() == Model::Light);
+        is_light.then_some(tuned)
     }
 
     fn begin_slot(&mut self, slot: Slot, now: Option<UnixNanos>, output: OutputHash) {
@@ -200,16 +238,28 @@ impl Pipeline {
     }
 
     fn take_back(&mut self, stored: Stored) -> (SeriesRef, u32) {
-        let Stored { series, entry, mut state, trouble, profile, watch } = stored;
+        let Stored { series, entry, mut state, trouble, profile, tuned, watch } = stored;
         if let Some(profile) = profile {
             self.light.set_profile(&mut state, profile);
         }
         self.watches.restore(&entry, watch);
+        if self.detectors.add_series(tuned) {
+            state.marks |= TUNED;
+        }
         let local = self.push_series(series, entry, state);
         if let Some(trouble) = trouble {
             self.order.restore(local, trouble);
         }
         (series, local)
+    }
+}
+
+/// The parts that a series may have in bytes of a version; `None` for versions that are not read.
+fn known_parts(version: u8) -> Option<u8> {
+    match version {
+        FORMAT_WITH_FULL..=SLOT_STATE_FORMAT => Some(MARKS | PROFILED | FULL),
+        FORMAT_MIN..FORMAT_WITH_FULL => Some(MARKS | PROFILED),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use tidewatch_metrics::{Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey
 
 use super::*;
 use crate::testing::{Rng, START_SECONDS, season, seconds};
-use crate::{Emitted, PipelineConfig, Rows, RuleConfig, RuleSet, Run};
+use crate::{DetectConfig, DetectRule, Emitted, PipelineConfig, Rows, RuleConfig, RuleSet, Run};
 
 /// The slots that the tests' series live in.
 const TEST_SLOTS: [u8; 6] = [0, 51, 102, 153, 204, 255];
@@ -50,14 +50,33 @@ fn catalog(count: usize) -> SeriesCatalog {
     catalog
 }
 
-/// Rules of which one is about all series, the others about some, and none about hosts ending in 7 to 9.
+/// Rules of which one is about all series, the others about some, and none about hosts ending in 7 to 9; and
+/// detection by every model, with knobs and without.
 static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
+    let rules = RuleSet::new(rules_of_format_2()).unwrap();
+    let detect = |hosts: &str, config: DetectConfig| {
+        let matchers = vec![("host".to_owned(), format!("~ .*[{hosts}]"))];
+        DetectRule::new(&DetectConfig { matchers, ..config }).unwrap()
+    };
+    let by = |model| DetectConfig { model, ..DetectConfig::default() };
+    let range = Some([f64::NEG_INFINITY, 88.0]);
+    let detects = vec![
+        detect("17", DetectConfig { range, min_samples: 200, ..by(Model::Auto) }),
+        detect("2", by(Model::Novelty)),
+        detect("38", by(Model::Deviation)),
+        detect("5", DetectConfig { min_deviation: 20.0, range, ..by(Model::Light) }),
+    ];
+    Arc::new(rules.with_detection(detects).unwrap())
+});
+
+/// Those that state of format 2 was taken under.
+fn rules_of_format_2() -> Vec<RuleConfig> {
     let mut rules = rules_of_format_1();
     rules.push(rule("climb", ("0-5", "rate > 0.004"), 300, 0));
     rules.push(rule("gone", ("0-4", "absent > 3600"), 1_800, 900));
     rules.push(rule("quiet", ("2-6", "absent"), 0, 0));
-    Arc::new(RuleSet::new(rules).unwrap())
-});
+    rules
+}
 
 /// Those that state of format 1 was taken under.
 fn rules_of_format_1() -> Vec<RuleConfig> {
@@ -148,6 +167,10 @@ impl Runner {
 
     fn of_format_1() -> Self {
         Self::under(Arc::new(RuleSet::new(rules_of_format_1()).unwrap()))
+    }
+
+    fn of_format_2() -> Self {
+        Self::under(Arc::new(RuleSet::new(rules_of_format_2()).unwrap()))
     }
 
     /// Takes a slot's state; returns whether the bytes were of its form, and how many are left.
@@ -321,6 +344,9 @@ fn the_logs_of_these_tests_leave_every_trace() {
         for (position, record) in records.iter().enumerate() {
             let put = runner.step(&log, record, |_| true);
             let mut note = |what: &'static str, is: bool| *seen.entry(what).or_insert(false) |= is;
+            let range = Flags::ONSET.with_channel(Channel::Range);
+            let range = format!("{range:?}");
+            note("what data cannot be", put.iter().any(|(_, text)| text.ends_with(&range)));
             note("late and scored", put.iter().any(|(_, text)| text.ends_with(&new_base)));
             if position % 97 != 0 {
                 continue;
@@ -342,6 +368,14 @@ fn the_logs_of_these_tests_leave_every_trace() {
                 note("no profile", runner.pipeline.light.profile(state).is_none());
                 note("a complete profile", state.is(SEASONAL));
                 note("an open episode", state.heat > 0.0);
+                note("knobs", state.is(TUNED));
+                note("no knobs", !state.is(TUNED));
+            }
+            for model in Model::ALL {
+                let has = |local| runner.pipeline.detectors.full(local).map(FullDetector::model);
+                let models = (0_u32..).take(runner.locals.len()).map(has);
+                let is = |found: Option<Model>| found.unwrap_or_default() == model;
+                note(model.name(), models.into_iter().any(is));
             }
         }
     }
@@ -487,7 +521,7 @@ fn stored_state_of_format_1_is_read() {
     }
 }
 
-/// The state of a slot as format 2 stores it, for ever: series of [`catalog`] under [`RULES`], with rates, learnt cadences,
+/// The state of a slot as format 2 stored it, for ever: series of [`catalog`] under [`RULES`], with rates, learnt cadences,
 /// and silences that nobody awaits, for the samples were old when they came.
 const FIXTURE_2: &[u8] = include_bytes!("../fixtures/slot-state-2.bin");
 
@@ -495,14 +529,34 @@ const FIXTURE_2: &[u8] = include_bytes!("../fixtures/slot-state-2.bin");
 fn stored_state_of_format_2_is_read() {
     let log = log(1, 18, 1);
     let slot = Slot(FIXTURE_2[1]);
-    let mut runner = Runner::new();
+    let mut runner = Runner::of_format_2();
     assert_eq!(runner.restore(slot, FIXTURE_2, &log.catalog), Some(0));
-    assert_eq!(runner.encode(slot).0, FIXTURE_2);
+    assert_eq!(runner.encode(slot).0[1..], FIXTURE_2[1..], "but for the version");
     assert_eq!(runner.pipeline.state_hash(), 4_551_134_404_635_003_209);
     let watches = format!("{:?}", runner.pipeline.watches);
     for part in ["Rate {", "Learnt(", "Fixed(", "gaps: [5100", "due: None"] {
         assert!(watches.contains(part), "{part}");
     }
+}
+
+/// The state of a slot as format 3 stores it, for ever: series of [`catalog`] under [`RULES`], with full detectors and without.
+const FIXTURE_3: &[u8] = include_bytes!("../fixtures/slot-state-3.bin");
+
+#[test]
+fn stored_state_of_format_3_is_read() {
+    let log = log(1, 18, 1);
+    let slot = Slot(FIXTURE_3[1]);
+    let mut runner = Runner::new();
+    assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
+    assert_eq!(runner.encode(slot).0, FIXTURE_3);
+    assert_eq!(runner.pipeline.state_hash(), 12_341_442_025_817_704_842);
+    let models = (0..6).map(|local| runner.pipeline.detectors.full(local));
+    let models: Vec<_> = models.map(|full| full.map(FullDetector::model)).collect();
+    let (deviation, auto) = (Some(Model::Deviation), Some(Model::Auto));
+    assert_eq!(models, [deviation, None, None, auto, None, auto]);
+    let mut old = FIXTURE_3.to_vec();
+    old[0] = 2;
+    assert_eq!(Runner::new().restore(slot, &old, &log.catalog), None, "no part of format 2");
 }
 
 #[test]

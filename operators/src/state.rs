@@ -17,6 +17,8 @@ pub(crate) const FIRST_HOUR: u8 = 4;
 pub(crate) const SEASONAL: u8 = 8;
 /// Percentiles match the series. Follows from the rules, so that it is neither stored nor hashed.
 pub(crate) const COUNTED: u8 = 32;
+/// A `[[detect]]` matches the series. Follows from the rules, so that it is neither stored nor hashed.
+pub(crate) const TUNED: u8 = 64;
 /// No profile, no watch.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -28,7 +30,7 @@ pub(crate) struct SeriesState {
     pub(crate) last_time: EventTime,
     /// The series' part of the output hash.
     pub(crate) seed: u64,
-    /// The last finite value in order.
+    /// The last finite value in order that the detector took.
     pub(crate) last_value: f64,
     /// Quick level.
     pub(crate) quick: f64,
@@ -50,7 +52,7 @@ pub(crate) struct SeriesState {
     pub(crate) season: Neighbours,
     /// The hour since the epoch, and in the low 8 bits the series' slot.
     hour_and_slot: i32,
-    /// Scored samples.
+    /// Samples that the detector, light or not, has taken.
     pub(crate) samples: u32,
     /// Samples that were not still.
     pub(crate) moves: u32,
@@ -119,6 +121,12 @@ impl SeriesState {
         }
     }
 
+    /// The state of a detector that begins behind the rows so far; the rest stays.
+    pub(crate) fn begin_anew(&mut self, id: SeriesId) {
+        let marks = self.marks & !(FIRST_HOUR | SEASONAL);
+        *self = Self { last_time: self.last_time, marks, ..Self::new(id) };
+    }
+
     pub(crate) fn is(&self, mark: u8) -> bool {
         self.marks & mark != 0
     }
@@ -162,7 +170,9 @@ impl SeriesState {
         for value in [self.hour_samples, self.far_samples, self.run, self.run_longest, self.hold] {
             out.u64(u64::from(value));
         }
-        for value in [self.hold_age, self.calm, self.quiet, self.marks & !(WATCHED | COUNTED)] {
+        for value in
+            [self.hold_age, self.calm, self.quiet, self.marks & !(WATCHED | COUNTED | TUNED)]
+        {
             out.u64(u64::from(value));
         }
     }

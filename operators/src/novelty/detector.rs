@@ -57,6 +57,9 @@ pub(crate) struct Novelty {
 }
 
 impl Novelty {
+    /// Bytes on the heap, at most.
+    pub(crate) const HEAP_BYTES_MAX: usize = Room::<3>::BYTES_MAX;
+
     pub(crate) fn new() -> Self {
         Self {
             sets: [Set::default(); 3],

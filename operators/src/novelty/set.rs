@@ -56,6 +56,9 @@ pub(super) struct Room<const SETS: usize> {
 }
 
 impl<const SETS: usize> Room<SETS> {
+    /// Bytes on the heap, at most.
+    pub(super) const BYTES_MAX: usize = SETS * (VALUES_MAX + 1 + EARLIER_MAX) * size_of::<f32>();
+
     /// No room.
     pub(super) fn new() -> Self {
         Self { values: Vec::new(), most: 0 }

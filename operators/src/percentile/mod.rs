@@ -26,4 +26,4 @@ pub use window_state::WINDOWS_FORMAT;
 
 pub(crate) use group_key::GroupKey;
 pub(crate) use tally::{Tally, tally_bytes};
-pub(crate) use text::{parse, split};
+pub(crate) use text::{FIRST, parse};

@@ -18,7 +18,8 @@ use crate::canonical::{Lines, line, quoted};
 use crate::percentile::PercentilesRule;
 use crate::{PercentilesConfig, RuleTextError};
 
-const FIRST: &str = "percentiles ";
+/// What the text of each begins with.
+pub(crate) const FIRST: &str = "percentiles ";
 
 /// The canonical text of one.
 pub(crate) fn text_of(rule: &PercentilesRule) -> String {
@@ -37,17 +38,6 @@ pub(crate) fn text_of(rule: &PercentilesRule) -> String {
     line(&mut out, "lateness", &[&rule.lateness_nanos]);
     line(&mut out, "keep", &[&rule.keep_nanos]);
     out
-}
-
-/// The text of the rules, and that of the percentiles behind it.
-pub(crate) fn split(text: &str) -> (&str, &str) {
-    // Ends of lines do not occur within quotes.
-    let begin = if text.starts_with(FIRST) {
-        Some(0)
-    } else {
-        text.find(&format!("\n{FIRST}")).map(|before| before + 1)
-    };
-    begin.and_then(|begin| text.split_at_checked(begin)).unwrap_or((text, ""))
 }
 
 /// The percentiles that a canonical text spells, before they are checked; `first` is the number of its first line,

@@ -1,0 +1,12 @@
+//! `[[detect]]`: which model scores which series, and what people set about it.
+
+mod detection;
+mod detectors;
+mod knobs;
+mod rule;
+pub(crate) mod text;
+
+pub use detection::Detection;
+pub(crate) use detectors::{Detectors, Sample, Tuned, detect_bytes, judge};
+pub use knobs::{DataRange, Direction, DirectionError, Knobs};
+pub use rule::DetectRule;
