@@ -14,6 +14,7 @@ use tidewatch_engine::{
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_metrics::{Lsn, SeriesLimits};
+use tidewatch_operators::RuleSet;
 use tidewatch_query::{
     OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, SourceRow,
     WalSegmentRow,
@@ -247,6 +248,10 @@ impl Source for StoppedSource {
         self.stopped.letters().tail(after, upto)
     }
 
+    fn rules(&self) -> Arc<RuleSet> {
+        self.stopped.windows().rules()
+    }
+
     fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {
         self.stopped.windows().tail(after, upto)
     }
@@ -284,6 +289,10 @@ impl Source for EngineSource {
 
     fn letters(&self, after: Lsn, upto: Lsn) -> Option<LettersInMemory> {
         self.engine.letters().tail(after, upto)
+    }
+
+    fn rules(&self) -> Arc<RuleSet> {
+        self.engine.windows().rules()
     }
 
     fn windows(&self, after: Lsn, upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {

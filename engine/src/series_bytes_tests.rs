@@ -4,7 +4,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use tidewatch_metrics::{EventTime, SeriesCatalog, SeriesKey, SeriesLimits, SeriesRef, UnixNanos};
-use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, RuleConfig, Run};
+use tidewatch_operators::{
+    DetectConfig, DetectRule, Emitted, Model, Pipeline, PipelineConfig, Rows, RuleConfig, Run,
+};
 
 use super::*;
 use crate::locals::Locals;
@@ -50,7 +52,7 @@ struct Kept {
     _shards: Vec<(Locals, Pipeline)>,
 }
 
-fn keep(series: usize, rules: &Arc<RuleSet>) -> Kept {
+fn keep((series, rows): (usize, i64), rules: &Arc<RuleSet>) -> Kept {
     let costs = series_costs(SHARDS, rules);
     let catalog = Arc::new(SeriesCatalog::with(SeriesLimits::NONE, costs));
     let refs: Vec<_> = (0..series).map(|id| register(&catalog, id)).collect();
@@ -64,7 +66,7 @@ fn keep(series: usize, rules: &Arc<RuleSet>) -> Kept {
     for (place, (locals, pipeline)) in shards.iter_mut().enumerate() {
         let own: Vec<_> = refs.iter().copied().skip(place).step_by(SHARDS).collect();
         // Whole hours give a series its profile; the last row, which is late, an entry of its order.
-        for minutes in [1, 30, 61, 90, 121, 181, 100] {
+        for minutes in (1..=rows).chain([1_030, 1_061, 1_121, 1_181, 1_100]) {
             apply(locals, pipeline, &own, minutes);
         }
     }
@@ -92,7 +94,9 @@ fn apply(locals: &mut Locals, pipeline: &mut Pipeline, series: &[SeriesRef], min
     let mut indices = Vec::new();
     locals.resolve(series, pipeline, &mut indices);
     let times = vec![EventTime::new(minutes * MINUTE); indices.len()];
-    let values = vec![1.0; indices.len()];
+    // As different as the rows are, so that full detectors come to keep all that they can.
+    let value = f64::from(u32::try_from(minutes * 7_919 % 1_009).unwrap());
+    let values = vec![value; indices.len()];
     let run = Run {
         end: indices.len(),
         lsn: tidewatch_metrics::Lsn::new(1),
@@ -113,13 +117,17 @@ fn the_count_is_not_below_what_series_take_and_not_far_above() {
     let remembering = [rule("a", "rate > 1"), rule("b", "absent > 60"), rule("c", "absent")];
     let sets = [vec![], five.to_vec(), remembering.to_vec()];
     let all = sets.map(|rules| RuleSet::new(rules).unwrap());
+    let knobs = DetectConfig { min_deviation: 1.0, ..DetectConfig::default() };
+    let tuned = all[0].clone().with_detection(vec![DetectRule::new(&knobs).unwrap()]).unwrap();
+    let all = all.into_iter().chain([tuned]);
+    let all: Vec<RuleSet> = all.collect();
     // Just before lists and tables double, just after, and in between.
     for (rules, series) in
         all.iter().flat_map(|rules| [(rules, 28_000), (rules, 33_000), (rules, 45_000)])
     {
         let rules = Arc::new(rules.clone());
         let before = BYTES.get();
-        let kept = keep(series, &rules);
+        let kept = keep((series, 1), &rules);
         let measured = u64::try_from(BYTES.get() - before).unwrap();
         let counted = kept.catalog.bytes();
         assert!(
@@ -128,5 +136,22 @@ fn the_count_is_not_below_what_series_take_and_not_far_above() {
         );
         assert!(counted >= measured, "{series} series: {counted} counted, {measured} measured");
         assert!(counted <= 2 * measured, "{series} series: {counted} counted, {measured} measured");
+    }
+}
+
+#[test]
+fn full_detectors_are_counted_with_all_that_they_come_to_keep() {
+    for model in [Model::Novelty, Model::Deviation, Model::Auto] {
+        let detect = DetectConfig { model, ..DetectConfig::default() };
+        let detects = vec![DetectRule::new(&detect).unwrap()];
+        let rules = Arc::new(RuleSet::default().with_detection(detects).unwrap());
+        for (series, rows) in [(1_100, 160), (2_100, 3)] {
+            let before = BYTES.get();
+            let kept = keep((series, rows), &rules);
+            let measured = u64::try_from(BYTES.get() - before).unwrap();
+            let counted = kept.catalog.bytes();
+            assert!(counted >= measured, "{model}: {counted} counted, {measured} measured");
+            assert!(counted <= 3 * measured, "{model}: {counted} counted, {measured} measured");
+        }
     }
 }

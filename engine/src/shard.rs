@@ -273,5 +273,8 @@ fn append_unflushed(head: &mut Head, shared: &ShardShared, lsn: Lsn, columns: &R
 }
 
 #[cfg(test)]
+#[path = "detection_tests.rs"]
+mod detection_tests;
+#[cfg(test)]
 #[path = "shard_tests.rs"]
 mod tests;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Lsn, Transition, TransitionKind, UnixNanos};
 use tidewatch_operators::percentile::Outcome;
-use tidewatch_operators::{ClosedWindow, Counts, WindowSet};
+use tidewatch_operators::{ClosedWindow, Counts, RuleSet, WindowSet};
 use tidewatch_segments::WindowRow;
 use tracing::warn;
 
@@ -105,6 +105,12 @@ impl Windows {
         self.progress.set_closes_at(state.set.closes_at());
         self.progress.set_counting(state.set.has_rules());
         outcome.transitions
+    }
+
+    /// The rules in force, as of a record that all shards have passed.
+    #[must_use]
+    pub fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(self.lock().set.rules())
     }
 
     /// Whether there is anything to count, so that checkpoints have to hold the windows.

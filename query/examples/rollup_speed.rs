@@ -15,6 +15,7 @@ use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::{
     EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
 };
+use tidewatch_operators::RuleSet;
 use tidewatch_query::{
     Format, OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, QueryRequest,
     Source, SourceRow, WalSegmentRow,
@@ -96,6 +97,10 @@ impl Source for Segments {
 
     fn letters(&self, _after: Lsn, _upto: Lsn) -> Option<LettersInMemory> {
         Some(LettersInMemory::default())
+    }
+
+    fn rules(&self) -> Arc<RuleSet> {
+        Arc::default()
     }
 
     fn windows(&self, _after: Lsn, _upto: Lsn) -> Option<Vec<Arc<WindowRow>>> {

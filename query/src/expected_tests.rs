@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tidewatch_metrics::{
     EventTime, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Transition, TransitionTimes, UnixNanos,
 };
-use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, RuleConfig, RuleSet, Run};
+use tidewatch_operators::{
+    DetectConfig, DetectRule, Direction, Emitted, Model, Pipeline, PipelineConfig, Rows,
+    RuleConfig, RuleSet, Run,
+};
 use tidewatch_segments::AlertRow;
 
 use crate::QueryLimits;
@@ -48,8 +51,18 @@ fn key(host: &str) -> SeriesKey {
     SeriesKey::new("default", "cpu", "value", labels).unwrap()
 }
 
-/// What a pipeline with a rule that often fires puts out.
-fn live(sent: &[Sent]) -> Emitted {
+/// A detection of one host, or of all.
+fn detect(host: &str, config: &DetectConfig) -> DetectRule {
+    let matchers = vec![("host".to_owned(), host.to_owned())];
+    DetectRule::new(&DetectConfig { matchers, ..config.clone() }).unwrap()
+}
+
+fn by(model: Model) -> DetectConfig {
+    DetectConfig { model, ..DetectConfig::default() }
+}
+
+/// A rule that often fires, and the detection.
+fn rules(detects: Vec<DetectRule>) -> RuleSet {
     let rule = RuleConfig {
         name: "high".to_owned(),
         matchers: vec![("metric".to_owned(), "cpu".to_owned())],
@@ -57,9 +70,13 @@ fn live(sent: &[Sent]) -> Emitted {
         priority: "page".to_owned(),
         ..RuleConfig::default()
     };
-    let mut pipeline = Pipeline::new(PipelineConfig::default());
-    let (rules, mut out) = (RuleSet::new(vec![rule]).unwrap(), Emitted::default());
-    pipeline.set_rules(Arc::new(rules), UnixNanos::default(), &mut out);
+    RuleSet::new(vec![rule]).unwrap().with_detection(detects).unwrap()
+}
+
+/// What a pipeline puts out.
+fn live(sent: &[Sent], rules: &RuleSet) -> Emitted {
+    let (mut pipeline, mut out) = (Pipeline::new(PipelineConfig::default()), Emitted::default());
+    pipeline.set_rules(Arc::new(rules.clone()), UnixNanos::default(), &mut out);
     let catalog = SeriesCatalog::new(10);
     for (host, series) in HOSTS.iter().zip(0..) {
         pipeline.add_series(SeriesRef(series), catalog.register(&key(host)).unwrap().1);
@@ -74,9 +91,10 @@ fn live(sent: &[Sent]) -> Emitted {
 }
 
 /// A world that holds the rows as they were sent, with their severities and alerts.
-fn world() -> (Arc<World>, Vec<Transition>) {
+fn world(rules: RuleSet) -> (Arc<World>, Vec<Transition>) {
     let (world, sent) = (World::new(2), sent());
-    let out = live(&sent);
+    let out = live(&sent, &rules);
+    world.set_rules(rules);
     let series = HOSTS.map(|host| world.series("default", "cpu", &[("host", host)]));
     for (part, rows) in sent.chunks(5_000).enumerate() {
         let arrivals: Vec<Arrival> = (part * 5_000..)
@@ -104,17 +122,82 @@ fn world() -> (Arc<World>, Vec<Transition>) {
 }
 
 /// The rows that were in order, as they came, with what is said of them.
-const TOLD: &str = "(SELECT *, expected(time, value) OVER (PARTITION BY series_id ORDER BY time) AS e \
-     FROM tidewatch.arrivals WHERE metric = 'cpu' AND NOT late)";
+fn told(arguments: &str) -> String {
+    format!(
+        "(SELECT *, expected({arguments}) OVER (PARTITION BY series_id ORDER BY time) AS e \
+         FROM tidewatch.arrivals WHERE metric = 'cpu' AND NOT late)"
+    )
+}
 
 #[test]
 fn bands_are_bit_by_bit_those_of_the_alerts_and_severities_those_that_are_stored() {
-    let (world, transitions) = world();
+    bands_and_severities_are_those_that_were_put_out(Vec::new(), "time, value");
+}
+
+#[test]
+fn what_every_model_said_is_told_again_for_all_series_at_once() {
+    for model in [Model::Novelty, Model::Auto] {
+        let detects = vec![detect("~ .*", &by(model))];
+        bands_and_severities_are_those_that_were_put_out(detects, "time, value");
+    }
+}
+
+#[test]
+fn what_different_models_and_knobs_said_is_told_again_where_the_series_is_named() {
+    let knobs = DetectConfig {
+        direction: Direction::Above,
+        min_deviation: 2.0,
+        range: Some([-5.0, 60.0]),
+        min_samples: 500,
+        ..by(Model::Auto)
+    };
+    let detects = vec![detect("a", &knobs), detect("b", &by(Model::Deviation))];
+    bands_and_severities_are_those_that_were_put_out(detects, "time, value, series_id");
+}
+
+#[test]
+fn series_that_are_scored_differently_have_to_be_named() {
+    let world = World::new(1);
+    world.set_rules(rules(vec![detect("a", &by(Model::Auto)), detect("b", &by(Model::Novelty))]));
+    for host in ["a", "b", "c"] {
+        let series = world.series("default", "cpu", &[("host", host)]);
+        world.write(&[Arrival { series, time: 0, value: 1.0, severity: 0.0 }]);
+    }
     let asked = Asked::new(&world);
+    let window = "OVER (PARTITION BY host ORDER BY time) AS e FROM cpu";
+    let refused = asked.csv(&format!("SELECT expected(time, value) {window}")).unwrap_err();
+    assert!(refused.to_string().contains("expected(time, value, series_id)"), "{refused}");
+    for host in ["a", "b", "c"] {
+        asked.csv(&format!("SELECT expected(time, value) {window} WHERE host = '{host}'")).unwrap();
+    }
+    let of = |arguments: &str, window: &str| {
+        let sql = format!("SELECT expected({arguments}) OVER ({window}) FROM tidewatch.samples");
+        asked.csv(&sql)
+    };
+    let each = "PARTITION BY series_id ORDER BY time";
+    of("time, value, series_id", each).unwrap();
+    for (arguments, window, reason) in [
+        ("time, value, series_id", "ORDER BY time", "PARTITION BY series_id"),
+        ("time, value, 'no such series'", each, "series_id as its third argument"),
+        ("time, value, 5", each, "takes a time and a number"),
+    ] {
+        let refused = of(arguments, window).expect_err(arguments).to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let tiers = "SELECT db, metric, labels, tier FROM tidewatch.series ORDER BY labels";
+    let tiers = asked.csv(tiers).unwrap();
+    let tiers: Vec<&str> = tiers.lines().map(|line| line.rsplit(',').next().unwrap()).collect();
+    assert_eq!(tiers, ["tier", "auto", "novelty", "light"]);
+}
+
+fn bands_and_severities_are_those_that_were_put_out(detects: Vec<DetectRule>, arguments: &str) {
+    let (world, transitions) = world(rules(detects));
+    let asked = Asked::new(&world);
+    let told = told(arguments);
     let counts = asked.csv(&format!(
         "SELECT count(*) AS n, count(e['severity']) AS scored, count(value) AS numbers, \
          count(*) FILTER (WHERE e['severity'] <> severity) AS wrong, \
-         count(*) FILTER (WHERE severity > 0) > 100 AS many FROM {TOLD}"
+         count(*) FILTER (WHERE severity > 0) > 100 AS many FROM {told}"
     ));
     let counts = counts.unwrap();
     let counts: Vec<&str> = counts.lines().nth(1).unwrap().split(',').collect();
@@ -123,7 +206,7 @@ fn bands_are_bit_by_bit_those_of_the_alerts_and_severities_those_that_are_stored
     assert_eq!(counts[3..], ["0", "true"]);
     let told = asked.csv(&format!(
         "SELECT a.event, t.e['expected'], t.e['lower'], t.e['upper'] FROM tidewatch.alerts a \
-         JOIN {TOLD} t ON a.series_id = t.series_id AND a.event = t.time \
+         JOIN {told} t ON a.series_id = t.series_id AND a.event = t.time \
          ORDER BY a.event, a.series_id"
     ));
     let mut told: Vec<String> = told.unwrap().lines().skip(1).map(str::to_owned).collect();

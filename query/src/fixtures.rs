@@ -12,6 +12,7 @@ use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::{
     Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
 };
+use tidewatch_operators::RuleSet;
 use tidewatch_segments::{
     AlertRow, Compaction, Delete, DeliveryRow, Events, Flush, Head, Letter, LetterEnd, LetterId,
     LetterLimits, LetterRow, LettersInMemory, Manifest, MetricName, Published, Retention,
@@ -55,6 +56,7 @@ struct State {
     deliveries: Vec<DeliveryRow>,
     windows: Vec<Arc<WindowRow>>,
     letters: LettersInMemory,
+    rules: Arc<RuleSet>,
     is_ready: bool,
     damaged: Vec<PathBuf>,
 }
@@ -95,6 +97,7 @@ impl World {
             deliveries: Vec::new(),
             windows: Vec::new(),
             letters: LettersInMemory::default(),
+            rules: Arc::default(),
             is_ready: true,
             damaged: Vec::new(),
         });
@@ -289,6 +292,10 @@ impl World {
         self.published.commit_files(next.unwrap());
     }
 
+    pub(crate) fn set_rules(&self, rules: RuleSet) {
+        self.state.lock().unwrap().rules = Arc::new(rules);
+    }
+
     pub(crate) fn set_ready(&self, is_ready: bool) {
         self.state.lock().unwrap().is_ready = is_ready;
     }
@@ -301,6 +308,10 @@ impl Source for World {
             return Err(QueryError::NotReady);
         }
         self.published.snapshot(state.lsn).ok_or(QueryError::NotReady)
+    }
+
+    fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.state.lock().unwrap().rules)
     }
 
     fn report_damage(&self, path: &Path) {

@@ -49,7 +49,7 @@ impl SessionTemplate {
         for function in over_time_functions() {
             state.register_udaf(Arc::new(function))?;
         }
-        state.register_udwf(Arc::new(expected()))?;
+        state.register_udwf(Arc::new(expected(None)))?;
         state.register_udtf("time_buckets", Arc::new(TimeBuckets));
         state.register_expr_planner(Arc::new(ConcatPlanner::default()))?;
         state.register_function_rewrite(Arc::new(KeepBounds))?;
@@ -68,13 +68,16 @@ impl SessionTemplate {
             .with_memory_pool(memory)
             .with_disk_manager_builder(disk)
             .build_arc()?;
+        let expected = Arc::new(expected(Some(Arc::clone(catalog.context()))));
         let catalogs: Arc<dyn CatalogProviderList> = Arc::new(catalog);
         let config = self.state.config().clone().with_default_catalog_and_schema(TIDEWATCH, db);
-        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+        let mut state = SessionStateBuilder::new_from_existing(self.state.clone())
             .with_config(config)
             .with_runtime_env(runtime)
             .with_catalog_list(catalogs)
             .build();
+        // Over the one of the template, which has no series.
+        state.register_udwf(expected)?;
         Ok(state)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_metrics::Lsn;
+use tidewatch_operators::RuleSet;
 use tidewatch_segments::{AlertRow, DeliveryRow, LettersInMemory, Snapshot, WindowRow};
 
 use crate::QueryError;
@@ -41,6 +42,9 @@ pub trait Source: Send + Sync + Debug {
     /// Dead letters of records behind `after`, up to `upto`, that no file holds, and what was done with any letter.
     /// `None` where some of them are in files already that a later snapshot shows.
     fn letters(&self, after: Lsn, upto: Lsn) -> Option<LettersInMemory>;
+
+    /// The rules in force for the rows of a snapshot that is taken later.
+    fn rules(&self) -> Arc<RuleSet>;
 
     /// Windows of percentiles that closed behind the record `after`, up to `upto`. A query takes them after its
     /// snapshot. `None` where some of them are in files already that a later snapshot shows.

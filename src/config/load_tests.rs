@@ -276,6 +276,54 @@ fn good_percentiles_mean_what_they_say() {
 }
 
 #[test]
+fn detection_is_checked_with_everything_else() {
+    let toml = "[[detect]]\nmodel = \"full\"\ndata_range = [1]\n\
+                [[detect]]\nmatch = { host = \"~ (\" }\nmin_dev_from_expected = -1\nmin_samples = 2000000\n\
+                [[detect]]\nmodel = \"auto\"\ndata_range = [5, 5]\ndetection_direction = \"up\"\n\
+                [[detect]]\nmodel = \"light\"\ndata_range = [\"a\", 5]\ndirection = \"both\"\n\
+                [[detect]]\nmodel = \"light\"\ndata_range = [1]\nmin_dev_from_expected = nan\n";
+    let found = problems(toml, &[], &[]);
+    let starts = [
+        "detect[1].model is \"full\", but must be \"light\", \"novelty\", \"deviation\" or \"auto\"",
+        "detect[1].data_range must be two numbers, the lesser first",
+        "detect[2].model is missing",
+        "detect[2].min_dev_from_expected is -1, but must be a number of at least 0",
+        "detect[2].min_samples is 2000000, but must be between 0 and 1000000",
+        "detect[2].match.host is no regular expression",
+        "detect[3].detection_direction is \"up\", but must be \"both\", \"above\" or \"below\"",
+        "detect[3].data_range must be two numbers, the lesser first",
+        "detect[4].data_range is a list, but must be two numbers",
+        "detect[5].min_dev_from_expected is nan, but must be a number of at least 0",
+        "detect[5].data_range must be two numbers, the lesser first",
+        "detect[4].direction is not a key; did you mean detect.detection_direction?",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for start in starts {
+        assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
+    }
+    let many = "[[detect]]\nmodel = \"auto\"\n".repeat(1_001);
+    assert_eq!(
+        problems(&many, &[], &[]),
+        ["detect[1001] makes 1001 [[detect]], at most 1000 are taken"]
+    );
+}
+
+#[test]
+fn good_detection_means_what_it_says_in_the_order_given() {
+    let toml = "[[rule]]\nname = \"r\"\nwhen = \"severity > 6\"\n\
+                [[detect]]\nmatch = { metric = \"latency_ms\" }\nmodel = \"auto\"\n\
+                detection_direction = \"above\"\nmin_dev_from_expected = 5\ndata_range = [0, inf]\nmin_samples = 100\n\
+                [[detect]]\nmodel = \"novelty\"\nmin_dev_from_expected = 0.5\n";
+    let rules = load(toml, &[], &[]).expect("good detection").rules;
+    let text = rules.canonical_text();
+    let expected = "priority \"\"\ndetect \"auto\"\nmatch \"metric\" \"= latency_ms\"\ndirection above\n\
+                    min_dev_from_expected 5\ndata_range 0 inf\nmin_samples 100\n\
+                    detect \"novelty\"\nmin_dev_from_expected 0.5\n";
+    assert!(text.ends_with(expected), "{text}");
+    assert_eq!(rules.len(), 1);
+}
+
+#[test]
 fn retention_is_by_the_first_match_and_checked_with_everything_else() {
     let toml = "[storage]\nretention = \"90d\"\n[[retention]]\nmatch = { metric = \"~ debug_.*\" }\n\
                 keep = \"7d\"\n[[retention]]\nmatch = { env = \"prod\" }\nkeep = \"0s\"\n";
@@ -441,7 +489,7 @@ fn documented() -> BTreeSet<(String, String, String)> {
 
 #[test]
 fn the_document_lists_every_key_with_its_default_and_limits() {
-    let toml = "[[retention]]\n[[percentiles]]\n[[rule]]\n[[sink.kafka]]\n[[sink.webhook]]\n[[sink.file]]\n\
+    let toml = "[[retention]]\n[[detect]]\n[[percentiles]]\n[[rule]]\n[[sink.kafka]]\n[[sink.webhook]]\n[[sink.file]]\n\
                 [[sink.stdout]]\n[[source.kafka]]\n";
     let mut findings = Findings::default();
     read(toml.parse().unwrap(), &BTreeMap::new(), &mut findings);

@@ -5,6 +5,7 @@
 //! a configuration that has a problem. `docs/configuration.md` lists every key, and a test holds it
 //! against the keys that are read here.
 
+mod detect;
 mod hint;
 mod kafka_options;
 mod layers;

@@ -1,4 +1,4 @@
-//! `[[rule]]`, and together with them `[[percentiles]]`
+//! `[[rule]]`, and together with them `[[percentiles]]` and `[[detect]]`
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use tidewatch_operators::limits::RULE_DURATION_NANOS_MAX;
 use tidewatch_operators::{RuleConfig, RuleError, RuleProblem, RuleSet};
 use toml::{Table, Value};
 
+use crate::config::detect::read_detection;
 use crate::config::percentiles::read_percentiles;
 use crate::config::section::{Findings, Section, entries};
 
-/// Reads and checks all rules and percentiles; empty if one has a problem.
+/// Reads and checks all rules, percentiles and detection; empty if one has a problem.
 pub(crate) fn read_rules(root: &mut Table, findings: &mut Findings) -> RuleSet {
     let tables = entries(root, "rule", "rule", findings);
     let mut rules = Vec::with_capacity(tables.len());
@@ -21,7 +22,7 @@ pub(crate) fn read_rules(root: &mut Table, findings: &mut Findings) -> RuleSet {
     let problems = findings.problems.len();
     let percentiles = read_percentiles(root, findings);
     let all_are_read = findings.problems.len() == problems;
-    match RuleSet::with_percentiles(&rules, &percentiles) {
+    let rules = match RuleSet::with_percentiles(&rules, &percentiles) {
         Ok(rules) => rules,
         Err(errors) => {
             // Percentiles that have a problem of their own are not unknown.
@@ -34,7 +35,8 @@ pub(crate) fn read_rules(root: &mut Table, findings: &mut Findings) -> RuleSet {
             }
             RuleSet::default()
         }
-    }
+    };
+    read_detection(root, rules, findings)
 }
 
 /// A rule whose keys have the right types, ready for its own checks.

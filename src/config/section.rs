@@ -202,6 +202,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A finite number of at least 0.
+    pub(crate) fn distance(&mut self, key: &str, slot: &mut f64) {
+        let limits = "a number of at least 0";
+        self.know(key, slot.to_string(), limits.to_owned());
+        let Some(value) = self.table.remove(key) else { return };
+        let number = match &value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(number) => number.to_string().parse().ok(),
+            _ => None,
+        };
+        match number.filter(|number| *number >= 0.0 && number.is_finite()) {
+            Some(number) => *slot = number,
+            None => self.problem(key, format!("is {}, but must be {limits}", shown(&value))),
+        }
+    }
+
     /// A text that `parse` understands; `limits` says what that is.
     pub(crate) fn parsed<T>(
         &mut self,

@@ -131,6 +131,12 @@ impl WindowSet {
         self.limits.groups_max = groups_max;
     }
 
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+
     /// Whether there is anything to count.
     #[must_use]
     pub fn has_rules(&self) -> bool {

@@ -1,5 +1,9 @@
 //! `expected(time, value)`: what the detector expected of each sample of a series, and how it scored it.
+//!
+//! Which detector, with which knobs, the rules in force say. Where the series that a statement reads have different ones, it
+//! names the series: `expected(time, value, series_id)`.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float32Builder, Float64Builder, StructArray};
@@ -13,25 +17,48 @@ use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldA
 use datafusion::logical_expr::{
     PartitionEvaluator, Signature, Volatility, WindowUDF, WindowUDFImpl,
 };
-use tidewatch_metrics::EventTime;
-use tidewatch_operators::SeriesDetector;
+use tidewatch_metrics::{EventTime, SeriesId};
+use tidewatch_operators::{Detection, SeriesDetector};
+
+use crate::tables::QueryContext;
 
 /// The name of the function.
 pub(crate) const EXPECTED: &str = "expected";
 
-/// The function: over a window that is one series in the order of time.
-pub(crate) fn expected() -> WindowUDF {
-    WindowUDF::new_from_impl(Expected { signature: Signature::user_defined(Volatility::Immutable) })
+/// The function: over a window that is one series in the order of time. `context` is that of the query.
+pub(crate) fn expected(context: Option<Arc<QueryContext>>) -> WindowUDF {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    WindowUDF::new_from_impl(Expected { signature, context })
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Expected {
     signature: Signature,
+    /// None in the template of all queries.
+    context: Option<Arc<QueryContext>>,
 }
 
 /// Asks the detector about all rows of a partition.
 #[derive(Debug)]
-struct Asking;
+struct Asking {
+    context: Option<Arc<QueryContext>>,
+}
+
+impl PartialEq for Expected {
+    /// A query has one function of this name.
+    fn eq(&self, other: &Self) -> bool {
+        let place = |of: &Self| of.context.as_ref().map(Arc::as_ptr);
+        self.signature == other.signature && place(self) == place(other)
+    }
+}
+
+impl Eq for Expected {}
+
+impl Hash for Expected {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.signature.hash(state);
+    }
+}
 
 /// The judgements of a partition, row by row. A row that was not scored is NULL, and so is what was expected
 /// while the detector did not know yet.
@@ -64,20 +91,25 @@ impl WindowUDFImpl for Expected {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        if let [DataType::Timestamp(_, zone), value] = arg_types
+        if let [DataType::Timestamp(_, zone), value, series @ ..] = arg_types
             && (value.is_numeric() || value.is_null())
+            && (series.is_empty() || matches!(series, [series] if series.is_string()))
         {
-            let time = DataType::Timestamp(TimeUnit::Nanosecond, zone.clone());
-            return Ok(vec![time, DataType::Float64]);
+            let mut types = vec![DataType::Timestamp(TimeUnit::Nanosecond, zone.clone())];
+            types.push(DataType::Float64);
+            types.extend(series.iter().map(|_| DataType::Utf8View));
+            return Ok(types);
         }
-        plan_err!("expected takes a time and a number, such as expected(time, value)")
+        plan_err!(
+            "expected takes a time and a number, such as expected(time, value), and maybe a series_id"
+        )
     }
 
     fn partition_evaluator(
         &self,
         _args: PartitionEvaluatorArgs<'_>,
     ) -> Result<Box<dyn PartitionEvaluator>> {
-        Ok(Box::new(Asking))
+        Ok(Box::new(Asking { context: self.context.clone() }))
     }
 
     fn field(&self, args: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
@@ -87,10 +119,13 @@ impl WindowUDFImpl for Expected {
 
 impl PartitionEvaluator for Asking {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
-        let [times, values] = values else { return plan_err!("a time and a value are taken") };
+        let [times, values, series @ ..] = values else {
+            return plan_err!("a time and a value are taken");
+        };
+        let detection = self.detection(series.first())?;
         let times = times.as_primitive::<TimestampNanosecondType>().iter();
         let values = values.as_primitive::<Float64Type>().iter();
-        let mut detector = SeriesDetector::default();
+        let mut detector = SeriesDetector::tuned(&detection);
         let mut judgements = Judgements::with_capacity(rows);
         for (time, value) in times.zip(values) {
             // A value that is NULL is one that is no number: its time counts.
@@ -104,6 +139,32 @@ impl PartitionEvaluator for Asking {
             judgements.severity.append_option(judged.map(|judged| judged.severity.to_f32()));
         }
         judgements.finish()
+    }
+}
+
+impl Asking {
+    /// How the rows of the partition are scored; `series` are the identities of their series.
+    fn detection(&self, series: Option<&ArrayRef>) -> Result<Detection> {
+        let Some(context) = &self.context else { return Ok(Detection::default()) };
+        let Some(series) = series else {
+            let Some(detection) = context.detections.of_all() else {
+                return plan_err!(
+                    "the series here are scored by different detectors: name the series as well, such as \
+                     expected(time, value, series_id) on tidewatch.samples"
+                );
+            };
+            return Ok(detection);
+        };
+        let mut ids = series.as_string_view().iter();
+        let first = ids.next().flatten();
+        if ids.any(|id| id != first) {
+            return plan_err!("expected is over one series: PARTITION BY series_id is missing");
+        }
+        let id = first.and_then(|id| u128::from_str_radix(id, 16).ok()).map(SeriesId::new);
+        match id.and_then(|id| context.detections.of_id(id)) {
+            Some(detection) => Ok(detection),
+            None => plan_err!("expected has no series_id as its third argument: {first:?}"),
+        }
     }
 }
 

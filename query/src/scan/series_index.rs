@@ -55,6 +55,17 @@ impl SeriesIndex {
         }
     }
 
+    /// The series that are asked for.
+    pub(crate) fn references(&self) -> impl Iterator<Item = SeriesRef> {
+        let (dense, base, sorted) = match self {
+            Self::Dense { base, places } => (&places[..], *base, &[][..]),
+            Self::Sorted(pairs) => (&[][..], 0, &pairs[..]),
+        };
+        let dense = dense.iter().zip(base..).filter(|(place, _)| **place != NO_SERIES);
+        let dense = dense.map(|(_, reference)| SeriesRef(reference));
+        dense.chain(sorted.iter().map(|pair| SeriesRef(pair.0)))
+    }
+
     /// The places of the series whose references lie in a range.
     pub(crate) fn places(&self, references: RangeInclusive<u32>) -> impl Iterator<Item = u32> {
         let (first, last) = references.into_inner();

@@ -63,6 +63,11 @@ impl Catalog {
     pub(crate) fn new(context: Arc<QueryContext>, db: &str) -> Self {
         Self { context, db: db.to_owned() }
     }
+
+    /// What all tables of the query share.
+    pub(crate) fn context(&self) -> &Arc<QueryContext> {
+        &self.context
+    }
 }
 
 impl CatalogProviderList for Catalog {

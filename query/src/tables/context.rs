@@ -9,6 +9,7 @@ use crate::error::QueryError;
 use crate::limits::LOOKUPS_MAX;
 use crate::scan::Progress;
 use crate::source::Source;
+use crate::tables::detections::Detections;
 use crate::tables::labels::LabelCache;
 
 /// What all tables of one query share: one moment of all rows.
@@ -25,6 +26,8 @@ pub(crate) struct QueryContext {
     pub(crate) progress: Arc<Progress>,
     /// Parts of a scan that are read at the same time.
     pub(crate) threads: usize,
+    /// How the series that are read are scored.
+    pub(crate) detections: Detections,
     lookups: AtomicUsize,
 }
 
@@ -40,8 +43,10 @@ impl QueryContext {
         // told apart by its key; the other way round it would be in neither.
         let alerts = source.alerts();
         let deliveries = source.deliveries();
+        let rules = source.rules();
         let (snapshot, windows) = moment(&*source, timeout)?;
         let lookups = AtomicUsize::new(0);
+        let detections = Detections::new(rules, Arc::clone(&snapshot.catalog));
         Ok(Self {
             snapshot,
             alerts,
@@ -51,6 +56,7 @@ impl QueryContext {
             labels,
             progress,
             threads,
+            detections,
             lookups,
         })
     }

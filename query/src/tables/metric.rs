@@ -166,6 +166,7 @@ impl MetricTable {
                 .filter_map(|place| Some((self.view.series.get(place as usize)?.0, place)));
             Arc::new(SeriesIndex::new(pairs.collect()))
         };
+        context.detections.read(&index);
         let metric = MetricName { db: self.view.db.clone(), metric: self.view.metric.clone() };
         let mut columns = Column::needed(columns);
         columns.time |= reading == Reading::Latest;

@@ -8,6 +8,7 @@ mod anomalies;
 mod catalog;
 mod columns;
 mod context;
+mod detections;
 mod dlq;
 mod events;
 mod filed;

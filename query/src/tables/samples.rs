@@ -92,8 +92,10 @@ impl TableProvider for SamplesTable {
         let is_filtered = !filters.is_empty();
         let filters = sort(filters, is_series)?;
         let names = Arc::new(SeriesNames::matching(context, state, &filters.series)?);
+        let index = names.index();
+        context.detections.read(&index);
         let request = ScanRequest {
-            index: names.index(),
+            index,
             metrics: is_filtered.then(|| names.metric_names()),
             times: filters.times,
             columns: Column::needed(&columns),

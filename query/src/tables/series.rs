@@ -20,6 +20,7 @@ use crate::limits::BATCH_ROWS;
 use crate::scan::{Columns, PartRows, Rows, Scan, ScanRequest, Superseded};
 use crate::tables::columns::{Column, UTC, text_field, time_field};
 use crate::tables::context::QueryContext;
+use crate::tables::detections::Detections;
 use crate::tables::leaf::{Batches, MakeBatches, leaf_exec};
 use crate::tables::predicate::{push_down, sort};
 use crate::tables::samples::is_series;
@@ -40,6 +41,7 @@ pub(crate) struct SeriesTable {
 struct SeriesRows {
     schema: SchemaRef,
     names: Arc<SeriesNames>,
+    context: Arc<QueryContext>,
     /// The scan that finds out the extents, if they are asked for.
     scan: Option<Arc<Scan>>,
 }
@@ -64,7 +66,7 @@ impl SeriesTable {
             time_field("first_time", true),
             time_field("last_time", true),
             Field::new("rows", DataType::UInt64, true),
-            text_field("tier", true),
+            text_field("tier", false),
         ]);
         Self { context, schema: Arc::new(schema) }
     }
@@ -124,7 +126,8 @@ impl TableProvider for SeriesTable {
             None
         };
         let schema = Arc::clone(&self.schema);
-        leaf_exec(Arc::new(SeriesRows { schema, names, scan }), projection)
+        let context = Arc::clone(context);
+        leaf_exec(Arc::new(SeriesRows { schema, names, context, scan }), projection)
     }
 }
 
@@ -141,9 +144,10 @@ impl MakeBatches for SeriesRows {
             Err(error) => return Box::new(std::iter::once(Err(error))),
         };
         let starts = (0..names.series.len()).step_by(BATCH_ROWS);
+        let of_query = Arc::clone(&self.context);
         Box::new(starts.map(move |start| {
             let places = start..(start + BATCH_ROWS).min(names.series.len());
-            batch(&schema, &names, extents.as_ref(), places)
+            batch(&schema, (&names, &of_query.detections), extents.as_ref(), places)
         }))
     }
 }
@@ -191,23 +195,25 @@ impl Extents {
 
 fn batch(
     schema: &SchemaRef,
-    names: &SeriesNames,
+    (names, detections): (&SeriesNames, &Detections),
     extents: Option<&Extents>,
     range: Range<usize>,
 ) -> Result<RecordBatch> {
     let rows = range.len();
     let places: Vec<u32> =
         range.clone().map(|p| u32::try_from(p).expect("references are u32")).collect();
-    let mut texts = [(); 3].map(|()| StringViewBuilder::with_capacity(rows));
+    let mut texts = [(); 4].map(|()| StringViewBuilder::with_capacity(rows));
     for (metric, position) in &names.series[range.clone()] {
         let entry = &names.views[*metric as usize].series[*position as usize].1;
         let key = entry.key();
-        let [measurement, field, labels] = &mut texts;
+        let [measurement, field, labels, tier] = &mut texts;
         measurement.append_value(key.measurement());
         field.append_value(key.field());
         labels.append_value(labels_json(key.labels()));
+        tier.append_value(detections.of(entry).model.name());
     }
-    let [measurement, field, labels] = texts.map(|mut b| -> ArrayRef { Arc::new(b.finish()) });
+    let [measurement, field, labels, tier] =
+        texts.map(|mut b| -> ArrayRef { Arc::new(b.finish()) });
     let null = |column: usize| new_null_array(schema.field(column).data_type(), rows);
     let [first, last, counts] = match extents {
         Some(extents) => extents.columns(range),
@@ -224,7 +230,7 @@ fn batch(
         first,
         last,
         counts,
-        null(9),
+        tier,
     ];
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

@@ -1,0 +1,303 @@
+//! `[[detect]]` over the whole engine: what series' models say depends neither on shards nor on checkpoints, flushes, starts
+//! and crashes; a changed `[[detect]]` takes effect with its start; and a replay of the log comes to the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use tidewatch_env::{Disk, Rng, SimClock, SimDisk};
+use tidewatch_metrics::{AlertKey, EventTime, SeriesKey, Transition, TransitionKind};
+use tidewatch_operators::{
+    DetectConfig, DetectRule, Detection, Direction, Model, RuleConfig, RuleSet, SeriesDetector,
+};
+use tidewatch_wal::WalConfig;
+
+use super::*;
+use crate::config::EngineConfig;
+use crate::idempotency::crash_tests::Node;
+use crate::{EngineError, Verdict, VerifyConfig, VerifyReport, verify};
+
+const SECOND: i64 = 1_000_000_000;
+const START: i64 = 1_700_000_000;
+const HOSTS: usize = 6;
+/// Seconds of a life: more than the burn-in of every model.
+const LIFE: i64 = 130;
+/// From which severity on the rule holds.
+const LEVEL: f32 = 2.0;
+
+/// What was told, by alert and kind.
+type Told = BTreeMap<(AlertKey, TransitionKind), Transition>;
+/// Host, whether it fires, event time, severity, and what was expected.
+type Line = (String, TransitionKind, EventTime, u16, [u64; 3]);
+
+fn detect(hosts: &str, config: DetectConfig) -> DetectRule {
+    let matchers = vec![("host".to_owned(), format!("~ [{hosts}]"))];
+    DetectRule::new(&DetectConfig { matchers, ..config }).unwrap()
+}
+
+/// The detection of a life. Host 0 never has any, host 1 always the same, the others change model or knobs; those that keep
+/// their model keep their range, which is the knob that decides what is learnt.
+fn detects(life: usize) -> Vec<DetectRule> {
+    let by = |model| DetectConfig { model, ..DetectConfig::default() };
+    let range = Some([-1e3, 1e3]);
+    let mut all = vec![detect("1", by(Model::Auto))];
+    match life {
+        0 => all.extend([
+            detect("2", by(Model::Novelty)),
+            detect("3", DetectConfig { range, ..by(Model::Light) }),
+            detect("4", DetectConfig { direction: Direction::Below, range, ..by(Model::Auto) }),
+        ]),
+        1 => all.extend([
+            detect("2", by(Model::Deviation)),
+            detect("3", DetectConfig { range, min_deviation: 3.0, ..by(Model::Light) }),
+            detect("4", DetectConfig { range, ..by(Model::Auto) }),
+            detect("5", DetectConfig { min_samples: 100, ..by(Model::Auto) }),
+        ]),
+        _ => all.extend([
+            detect("3", DetectConfig { min_deviation: 5.0, ..by(Model::Deviation) }),
+            detect("4", DetectConfig { min_deviation: 5.0, range, ..by(Model::Auto) }),
+        ]),
+    }
+    all
+}
+
+fn rules(life: usize) -> RuleSet {
+    let rule = RuleConfig {
+        name: "odd".to_owned(),
+        when: format!("severity > {LEVEL}"),
+        ..RuleConfig::default()
+    };
+    RuleSet::new(vec![rule]).unwrap().with_detection(detects(life)).unwrap()
+}
+
+fn config(shards: usize, life: usize) -> EngineConfig {
+    let mut config = EngineConfig::new("/data".into());
+    config.shards = shards;
+    config.wal = WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 900 << 10 };
+    config.rules = Arc::new(rules(life));
+    config
+}
+
+fn machine(seed: u64) -> (SimDisk, Arc<SimClock>) {
+    (SimDisk::new(seed), Arc::new(SimClock::new(UnixNanos::new(START * SECOND))))
+}
+
+/// A row as it is sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    life: usize,
+    host: usize,
+    time: EventTime,
+    value: f64,
+}
+
+/// Noise about a wave, with peaks on both sides, impossible values, repeats and late rows.
+fn rows(seed: u64) -> Vec<Vec<Sent>> {
+    let mut rng = Rng::from_seed(seed);
+    let second = |second: i64, rng: &mut Rng| {
+        let row = |host: usize, rng: &mut Rng| {
+            let life = usize::try_from(second / LIFE).unwrap();
+            let wave = f64::from(u32::try_from(second % 20).unwrap()) / 4.0;
+            let value = wave + rng.unit_f64() + rng.unit_f64();
+            let (back, value) = match rng.below(40) {
+                0 => (0, value + 9.0),
+                1 => (0, value - 9.0),
+                2 => (0, value + 2e3),
+                3 => (20, value),
+                4 => (1, value),
+                _ => (0, value),
+            };
+            let time = EventTime::new((START + second - back) * SECOND);
+            Sent { life, host, time, value }
+        };
+        (0..HOSTS).map(|host| row(host, rng)).collect()
+    };
+    (0..3 * LIFE).map(|at| second(at, &mut rng)).collect()
+}
+
+fn body(rows: &[Sent]) -> String {
+    let line = |row: &Sent| {
+        let Sent { host, time, value, .. } = row;
+        format!("load,host={host} value={value} {}\n", time.nanos())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn key(host: usize) -> SeriesKey {
+    let labels = vec![("host".to_owned(), host.to_string())];
+    SeriesKey::new("default", "load", "value", labels).unwrap()
+}
+
+/// What has to be told, by detectors that each see one series and no engine.
+fn oracle(rows: &[Vec<Sent>]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for host in 0..HOSTS {
+        let mut greatest = EventTime::MIN;
+        let in_order = rows.iter().flatten().filter(|row| row.host == host).filter(|row| {
+            let later = row.time > greatest;
+            greatest = greatest.max(row.time);
+            later
+        });
+        let in_order: Vec<&Sent> = in_order.collect();
+        let detections: Vec<Detection> =
+            (0..3).map(|life| rules(life).detection(&key(host))).collect();
+        let mut fires = false;
+        for life in 0..3 {
+            // Since when the model is the same.
+            let same = |life: &usize| detections[*life].model == detections[life + 1].model;
+            let since = life - (0..life).rev().take_while(same).count();
+            let mut detector = SeriesDetector::tuned(&detections[life]);
+            for row in in_order.iter().filter(|row| (since..=life).contains(&row.life)) {
+                let told = detector.observe(row.time, row.value).expect("the row is in order");
+                let holds = told.severity.to_f32() > LEVEL;
+                if row.life != life || holds == fires {
+                    continue;
+                }
+                fires = holds;
+                let kind = if holds { TransitionKind::Firing } else { TransitionKind::Resolved };
+                let band = [told.expected, told.lower, told.upper].map(f64::to_bits);
+                lines.push((host.to_string(), kind, row.time, told.severity.steps(), band));
+            }
+        }
+    }
+    lines.sort();
+    lines
+}
+
+fn lines(told: &Told) -> Vec<Line> {
+    let line = |t: &Transition| {
+        let band = [t.expected, t.lower, t.upper].map(f64::to_bits);
+        (t.labels[0].1.clone(), t.kind, t.event, t.severity.steps(), band)
+    };
+    let mut lines: Vec<Line> = told.values().map(line).collect();
+    lines.sort();
+    lines
+}
+
+/// What the log has been told of alerts.
+fn note(node: &mut Node, told: &mut Told) -> Result<(), EngineError> {
+    node.note()?;
+    for alert in node.outbox.tail(Lsn::ZERO).alerts {
+        let Transition { key, kind, .. } = alert.transition;
+        let known = told.entry((key, kind)).or_insert_with(|| alert.transition.clone());
+        assert_eq!(format!("{known:?}"), format!("{:?}", alert.transition), "told twice");
+    }
+    Ok(())
+}
+
+/// Three lives, each with its own detection; the rest of what happens may not show.
+fn play(seed: u64, shards: [usize; 3], stores: bool) -> (SimDisk, Told) {
+    let (disk, clock) = machine(seed);
+    let (rows, mut told) = (rows(seed), Told::new());
+    let mut luck = Rng::from_seed(seed ^ 0xff);
+    for (life, rows) in rows.chunks(usize::try_from(LIFE).unwrap()).enumerate() {
+        let mut node = Node::start_as(&disk, &clock, &config(shards[life], life)).unwrap();
+        for rows in rows {
+            clock.advance(Duration::from_secs(1));
+            node.write(&body(rows)).unwrap();
+            note(&mut node, &mut told).unwrap();
+            match luck.below(20) {
+                0 if stores => node.flush().unwrap(),
+                1 if stores => node.checkpoint().unwrap(),
+                _ => {}
+            }
+        }
+    }
+    (disk, told)
+}
+
+fn replay(disk: &SimDisk, shards: usize, rechunk: Option<u64>) -> VerifyReport {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config = VerifyConfig { shards, rechunk };
+    let report = verify(&disk, Path::new("/data"), config, |_| {}).unwrap();
+    assert_eq!(report.result, Verdict::Identical, "{report:?}");
+    report
+}
+
+#[test]
+fn every_life_tells_what_its_detection_says_on_any_shards_and_over_checkpoints_and_starts() {
+    for seed in 1..3 {
+        let expected = oracle(&rows(seed));
+        for host in 0..HOSTS {
+            let count = expected.iter().filter(|line| line.0 == host.to_string()).count();
+            assert!(count > 5, "SEED={seed}: host {host} {count}");
+        }
+        for (shards, stores) in [([1, 1, 1], false), ([2, 7, 1], true), ([7, 2, 2], true)] {
+            let (disk, told) = play(seed, shards, stores);
+            assert_eq!(lines(&told), expected, "SEED={seed}, {shards:?}");
+            for (shards, rechunk) in [(1, None), (2, Some(7)), (7, Some(3))] {
+                assert!(replay(&disk, shards, rechunk).alerts_compared > 10, "SEED={seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_detection_is_another_life() {
+    let (disk, _) = play(5, [1, 2, 7], true);
+    let state_of = |shards| replay(&disk, shards, None).state_hash;
+    assert_eq!(state_of(1), state_of(7));
+    // The same rows under one detection for all lives leave another state.
+    let (other, clock) = machine(5);
+    let mut node = Node::start_as(&other, &clock, &config(2, 0)).unwrap();
+    for rows in rows(5) {
+        clock.advance(Duration::from_secs(1));
+        node.write(&body(&rows)).unwrap();
+    }
+    drop(node);
+    assert_ne!(replay(&other, 1, None).state_hash, state_of(1));
+}
+
+/// A life with everything in it; gives up where the disk does.
+fn short(disk: &SimDisk, clock: &Arc<SimClock>, rows: &[Vec<Sent>]) -> Result<(), EngineError> {
+    let mut told = Told::new();
+    let mut node = Node::start_as(disk, clock, &config(2, 0))?;
+    for (second, rows) in rows.iter().enumerate() {
+        clock.advance(Duration::from_secs(1));
+        node.write(&body(rows))?;
+        note(&mut node, &mut told)?;
+        match second {
+            40 | 95 => node.checkpoint()?,
+            70 => node.flush()?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn wherever_a_crash_hits_the_next_start_changes_detection_and_replay_agrees() {
+    let rows = rows(3);
+    let (before, after) = rows.split_at(110);
+    let (disk, clock) = machine(3);
+    short(&disk, &clock, before).unwrap();
+    let ops = disk.ops();
+    assert!(ops > 150, "{ops}");
+    let mut compared = 0;
+    for op in (1..=ops).step_by(if cfg!(slow) { 1 } else { 29 }) {
+        let (disk, clock) = machine(op);
+        disk.crash_at(op);
+        if short(&disk, &clock, before).is_ok() {
+            continue;
+        }
+        let disk = disk.reboot(op);
+        let shards = [1, 2, 7][usize::try_from(op % 3).unwrap()];
+        let mut node = Node::start_as(&disk, &clock, &config(shards, 1))
+            .unwrap_or_else(|error| panic!("op {op}: {error}"));
+        let mut told = Told::new();
+        for rows in &after[..20] {
+            clock.advance(Duration::from_secs(1));
+            node.write(&body(rows)).unwrap();
+            note(&mut node, &mut told).unwrap();
+        }
+        node.checkpoint().unwrap();
+        drop(node);
+        let report = replay(&disk, 2, Some(op));
+        compared += report.severities_compared;
+        // Once more, from the checkpoint.
+        let node = Node::start_as(&disk, &clock, &config(2, 1)).unwrap();
+        drop(node);
+        replay(&disk, 7, None);
+    }
+    assert!(compared > 1_000, "{compared}");
+}

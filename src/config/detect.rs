@@ -1,0 +1,83 @@
+//! `[[detect]]`
+
+use tidewatch_operators::limits::MIN_SAMPLES_MAX;
+use tidewatch_operators::{DetectConfig, DetectRule, Direction, Model, RuleSet};
+use toml::{Table, Value};
+
+use crate::config::rules::label;
+use crate::config::section::{Bounds, Findings, Section, entries};
+
+/// What `model` may be.
+const MODEL: &str = "\"light\", \"novelty\", \"deviation\" or \"auto\"";
+/// What `detection_direction` may be.
+const DIRECTION: &str = "\"both\", \"above\" or \"below\"";
+/// What `data_range` may be.
+const RANGE: &str = "two numbers, the lesser first; inf and -inf leave an end open";
+
+/// Reads all entries in their order, and puts those that are good into `rules`.
+pub(crate) fn read_detection(root: &mut Table, rules: RuleSet, findings: &mut Findings) -> RuleSet {
+    let tables = entries(root, "detect", "detect", findings);
+    let mut detects = Vec::with_capacity(tables.len());
+    for (index, table) in tables.into_iter().enumerate() {
+        let label = label("detect", None, index);
+        detects.extend(read_entry(Section::entry(label, "detect", table, findings)));
+    }
+    match rules.with_detection(detects) {
+        Ok(rules) => rules,
+        Err(errors) => {
+            for error in errors {
+                findings.problem(&format!("detect[{}]", error.rule), error.problem.to_string());
+            }
+            RuleSet::default()
+        }
+    }
+}
+
+fn read_entry(mut section: Section<'_>) -> Option<DetectRule> {
+    let problems = section.problem_count();
+    let mut config = DetectConfig {
+        matchers: section.texts("match", "{ metric = \"x\", label = \"~ y.*\" }"),
+        ..DetectConfig::default()
+    };
+    if section.has("model") {
+        let model = section.parsed("model", "", MODEL, |name| name.parse::<Model>().ok());
+        config.model = model.unwrap_or_default();
+    } else {
+        section.required("model", MODEL);
+    }
+    let direction = |name: &str| name.parse::<Direction>().ok();
+    let direction = section.parsed("detection_direction", "both", DIRECTION, direction);
+    config.direction = direction.unwrap_or_default();
+    section.distance("min_dev_from_expected", &mut config.min_deviation);
+    let is_bounded = section.has("data_range");
+    let range = section.list("data_range", RANGE, number);
+    config.range = <[f64; 2]>::try_from(range).ok();
+    let good = section.problem_count() == problems;
+    if is_bounded && good && config.range.is_none() {
+        section.problem("data_range", format!("must be {RANGE}"));
+    }
+    let mut min_samples = 0;
+    let bounds = Bounds { min: 0, max: u64::from(MIN_SAMPLES_MAX), zero: None };
+    section.number("min_samples", &mut min_samples, &bounds);
+    config.min_samples = u32::try_from(min_samples).unwrap_or(u32::MAX);
+    let rule = match DetectRule::new(&config) {
+        Ok(rule) => Some(rule),
+        Err(found) => {
+            for (key, problem) in found {
+                section.problem(&key, problem.to_string());
+            }
+            None
+        }
+    };
+    section.finish();
+    rule
+}
+
+/// Whole numbers are numbers as well.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Integer(number) => number.to_string().parse().ok(),
+        Value::Float(number) => Some(*number),
+        _ => None,
+    }
+}
