@@ -7,6 +7,7 @@ mod clients;
 mod commands;
 mod dead_letters;
 mod deploy;
+mod detection;
 mod door;
 mod eval;
 mod full_disk;

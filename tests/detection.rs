@@ -1,0 +1,217 @@
+//! `[[detect]]` in a real server: what it stores is what `eval` says of the same rows, through kills, starts and any number of
+//! shards; SQL tells the same again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use serde_json::Value;
+use tidewatch_env::Rng;
+
+use crate::server::{Home, Start, json_of, run};
+
+/// 2024-01-01 00:00:00.
+const START: i64 = 1_704_067_200;
+const ROWS: usize = 3_000;
+const NAMES: [&str; 3] = ["calm", "busy", "steps"];
+
+/// A row of a corpus: seconds, value, label.
+type Row = (i64, f64, u8);
+
+/// Noise about a daily season five minutes apart, with peaks and drops, a step, repeats and late rows.
+fn rows(name: &str) -> Vec<Row> {
+    let mut rng = Rng::from_seed(name.bytes().map(u64::from).sum());
+    let row = |row: usize, rng: &mut Rng| {
+        let time = START + i64::try_from(row).unwrap() * 300;
+        let hour = i32::try_from(time / 3_600 % 24).unwrap();
+        let season = f64::from((hour - 12).abs());
+        let noise = rng.unit_f64() + rng.unit_f64() + rng.unit_f64();
+        let step = if name == "steps" && row > 1_700 { 25.0 } else { 0.0 };
+        let (time, event) = match rng.below(if name == "busy" { 60 } else { 400 }) {
+            0 => (time, 30.0),
+            1 => (time, -30.0),
+            2 => (time - 900, 0.0),
+            3 => (time - 300, 70.0),
+            _ => (time, 0.0),
+        };
+        let value = (100.0 * (season + noise + step + event)).round() / 100.0;
+        (time, value, u8::from(event.abs() > 0.0))
+    };
+    (0..ROWS).map(|at| row(at, &mut rng)).collect()
+}
+
+/// Severity, de-duplicated severity, channel: as bits, and as a name.
+type Told = (u64, u64, String);
+
+/// What `eval` says of each series by this model, by time, without late rows.
+fn evaluated(home: &Home, model: &str) -> BTreeMap<String, BTreeMap<i64, Told>> {
+    let (corpus, scores) = (home.file("kpi"), home.file("scores"));
+    fs::create_dir_all(&corpus).unwrap();
+    for name in NAMES {
+        let mut text = String::new();
+        for (time, value, label) in rows(name) {
+            writeln!(text, "{time},{value},{label}").unwrap();
+        }
+        fs::write(corpus.join(format!("{name}.csv")), text).unwrap();
+    }
+    let [corpus, out] = [&corpus, &scores].map(|path| path.to_str().unwrap().to_owned());
+    let words = ["eval", "kpi", &corpus, "--model", model, "--scores-out", &out, "--json"];
+    let output = run(&words);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let of = |name: &str| {
+        let text = fs::read_to_string(scores.join(format!("{name}.csv"))).unwrap();
+        assert_eq!(text.lines().count(), ROWS + 1);
+        let mut told = BTreeMap::new();
+        for line in text.lines().skip(1) {
+            let cells: Vec<&str> = line.split(',').collect();
+            let bits = |cell: usize| cells[cell].parse::<f64>().unwrap().to_bits();
+            let row = (bits(2), bits(3), cells[5].to_owned());
+            // The first row of a moment that is later than all before.
+            let time: i64 = cells[0].parse().unwrap();
+            if told.last_key_value().is_none_or(|(last, _)| *last < time) {
+                told.insert(time, row);
+            }
+        }
+        told
+    };
+    NAMES.into_iter().map(|name| (name.to_owned(), of(name))).collect()
+}
+
+fn stored(answer: &[Value]) -> BTreeMap<i64, Told> {
+    let row = |row: &Value| {
+        let bits = |column: &str| row[column].as_f64().unwrap().to_bits();
+        let channel = row["channel"].as_str().unwrap_or_default().to_owned();
+        let time = row["seconds"].as_i64().unwrap();
+        (time, (bits("severity"), bits("onset_severity"), channel))
+    };
+    answer.iter().map(row).collect()
+}
+
+const ARRIVALS: &str = "SELECT CAST(extract(epoch FROM time) AS BIGINT) AS seconds, severity, onset_severity, \
+                        channel FROM tidewatch.arrivals WHERE NOT late AND metric = ";
+
+/// What is expected of each row now, against what is stored.
+const AGAIN: &str = "SELECT count(*) AS n, count(*) FILTER (WHERE e['severity'] <> severity) AS wrong FROM \
+                     (SELECT *, expected(time, value) OVER (PARTITION BY series_id ORDER BY time) AS e \
+                     FROM tidewatch.arrivals WHERE NOT late)";
+
+#[test]
+fn what_eval_says_of_rows_is_stored_through_kills_and_starts_with_other_shards() {
+    let home = Home::new();
+    let expected = evaluated(&home, "auto");
+    let file = home.file("tidewatch.toml");
+    fs::write(&file, "[[detect]]\nmatch = {}\nmodel = \"auto\"\n").unwrap();
+    let start = |shards: &str| {
+        let start = Start::on(&home.data()).config(&file).with("--shards").with(shards);
+        // So often that some states come from checkpoints, and some rows from segments.
+        start.set("checkpoint.rows_max=1000").set("flush.rows_max=1500").up()
+    };
+    let all = NAMES.map(rows);
+    let third = ROWS / 3;
+    for (part, shards) in ["1", "2", "7"].into_iter().enumerate() {
+        let server = start(shards);
+        for batch in (part * third..(part + 1) * third).step_by(125) {
+            let mut body = String::new();
+            for (name, rows) in NAMES.iter().zip(&all) {
+                for (time, value, _) in &rows[batch..batch + 125] {
+                    writeln!(body, "{name} value={value} {time}").unwrap();
+                }
+            }
+            assert_eq!(server.post("/write?precision=s", body).status, 204);
+        }
+        server.kill9();
+    }
+    for shards in ["7", "1"] {
+        let server = start(shards);
+        for name in NAMES {
+            let stored = stored(&server.sql(&format!("{ARRIVALS}'{name}'")));
+            assert_eq!(stored, expected[name], "{name}, {shards} shards");
+            let is_loud = |told: &&Told| f64::from_bits(told.0) > 4.0;
+            assert!(stored.values().filter(is_loud).count() > 2, "{name}");
+        }
+        for channel in ["novelty", "deviation"] {
+            let of = format!("SELECT count(*) FROM tidewatch.samples WHERE channel = '{channel}'");
+            assert!(server.number(&of) > 10, "{channel}");
+        }
+        let again = &server.sql(AGAIN)[0];
+        assert_eq!(again["wrong"], 0, "{again}");
+        assert!(again["n"].as_u64().unwrap() > 8_000, "{again}");
+        let others = "SELECT count(*) FROM tidewatch.series WHERE tier <> 'auto'";
+        assert_eq!(server.number(others), 0);
+        assert_eq!(server.stop(), 0);
+    }
+    for more in [&[][..], &["--shards", "3", "--rechunk", "5"]] {
+        let report = home.replay(more);
+        assert!(report["severities_compared"].as_u64().unwrap() > 0, "{report}");
+    }
+    let data = home.data();
+    let stopped = ["query", "--data-dir", data.to_str().unwrap(), "--format", "json", AGAIN];
+    let again = json_of(&run(&stopped));
+    assert_eq!(again[0]["wrong"], 0, "the rules in force are those of the log: {again}");
+}
+
+#[test]
+fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
+    let home = Home::new();
+    let file = home.file("tidewatch.toml");
+    let start = |toml: &str| {
+        fs::write(&file, toml).unwrap();
+        Start::on(&home.data()).config(&file).up()
+    };
+    let all = rows("busy");
+    let write = |server: &crate::server::Server, rows: &[Row]| {
+        let mut body = String::new();
+        for (time, value, _) in rows {
+            writeln!(body, "busy,host=a value={value} {time}\nbusy,host=b value={value} {time}")
+                .unwrap();
+        }
+        assert_eq!(server.post("/write?precision=s", body).status, 204);
+    };
+    let tiers = "SELECT tier FROM tidewatch.series ORDER BY labels";
+    let tiers = |server: &crate::server::Server| {
+        let rows = server.sql(tiers);
+        rows.iter().map(|row| row["tier"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let server = start("");
+    write(&server, &all[..1_000]);
+    assert_eq!(tiers(&server), ["light", "light"]);
+    assert_eq!(server.stop(), 0);
+
+    let toml = "[[detect]]\nmatch = { host = \"a\" }\nmodel = \"novelty\"\n\
+                detection_direction = \"above\"\ndata_range = [-10, inf]\n\
+                [[detect]]\nmodel = \"deviation\"\nmin_samples = 500\n";
+    let server = start(toml);
+    write(&server, &all[1_000..2_000]);
+    assert_eq!(tiers(&server), ["novelty", "deviation"]);
+    let count = |condition: &str| {
+        let cut = all[1_000].0;
+        server.number(&format!(
+            "SELECT count(*) FROM tidewatch.arrivals JOIN tidewatch.series USING (series_id) \
+             WHERE NOT late AND extract(epoch FROM time) >= {cut} AND {condition}"
+        ))
+    };
+    let impossible = all[1_000..2_000].iter().filter(|row| row.1 < -10.0).count();
+    assert!(impossible > 3);
+    let range = "channel = 'range' AND severity = 100 AND value < -10 AND tier = 'novelty'";
+    assert_eq!(count(range), u64::try_from(impossible).unwrap());
+    assert_eq!(count("channel = 'range'"), u64::try_from(impossible).unwrap());
+    assert!(count("channel = 'novelty' AND severity > 3 AND tier = 'novelty'") > 3);
+    // Nothing before the five hundredth sample of the new model, although the series is older.
+    let end = all[1_480].0;
+    let early = format!("severity > 0 AND tier = 'deviation' AND extract(epoch FROM time) < {end}");
+    assert_eq!(count(&early), 0);
+    assert!(count("severity > 3 AND tier = 'deviation'") > 3);
+    assert_eq!(server.stop(), 0);
+    home.replay(&["--shards", "2"]);
+
+    // What does not fit the memory is counted before it comes.
+    let mut many = "[limits]\nmemory_bytes_max = \"128MiB\"\n".to_owned();
+    let light = start(&many);
+    let room = light.counter("tidewatch_engine_series_bytes");
+    assert_eq!(light.stop(), 0);
+    many.push_str("[[detect]]\nmodel = \"auto\"\n");
+    let full = start(&many);
+    let counted = full.counter("tidewatch_engine_series_bytes");
+    assert!(counted > room + 2 * 2_700, "{room} {counted}");
+    assert_eq!(full.stop(), 0);
+}
