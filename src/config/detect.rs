@@ -34,7 +34,6 @@ pub(crate) fn read_detection(root: &mut Table, rules: RuleSet, findings: &mut Fi
 }
 
 fn read_entry(mut section: Section<'_>) -> Option<DetectRule> {
-    let problems = section.problem_count();
     let mut config = DetectConfig {
         matchers: section.texts("match", "{ metric = \"x\", label = \"~ y.*\" }"),
         ..DetectConfig::default()
@@ -49,13 +48,7 @@ fn read_entry(mut section: Section<'_>) -> Option<DetectRule> {
     let direction = section.parsed("detection_direction", "both", DIRECTION, direction);
     config.direction = direction.unwrap_or_default();
     section.distance("min_dev_from_expected", &mut config.min_deviation);
-    let is_bounded = section.has("data_range");
-    let range = section.list("data_range", RANGE, number);
-    config.range = <[f64; 2]>::try_from(range).ok();
-    let good = section.problem_count() == problems;
-    if is_bounded && good && config.range.is_none() {
-        section.problem("data_range", format!("must be {RANGE}"));
-    }
+    config.range = read_range(&mut section);
     let mut min_samples = 0;
     let bounds = Bounds { min: 0, max: u64::from(MIN_SAMPLES_MAX), zero: None };
     section.number("min_samples", &mut min_samples, &bounds);
@@ -71,6 +64,15 @@ fn read_entry(mut section: Section<'_>) -> Option<DetectRule> {
     };
     section.finish();
     rule
+}
+
+fn read_range(section: &mut Section<'_>) -> Option<[f64; 2]> {
+    let (is_given, problems) = (section.has("data_range"), section.problem_count());
+    let range = <[f64; 2]>::try_from(section.list("data_range", RANGE, number)).ok();
+    if is_given && range.is_none() && section.problem_count() == problems {
+        section.problem("data_range", format!("must be {RANGE}"));
+    }
+    range
 }
 
 /// Whole numbers are numbers as well.

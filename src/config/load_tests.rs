@@ -295,7 +295,7 @@ fn detection_is_checked_with_everything_else() {
         "detect[4].data_range is a list, but must be two numbers",
         "detect[5].min_dev_from_expected is nan, but must be a number of at least 0",
         "detect[5].data_range must be two numbers, the lesser first",
-        "detect[4].direction is not a key; did you mean detect.detection_direction?",
+        "detect[4].direction is not a key",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for start in starts {
