@@ -30,9 +30,9 @@ type Told = BTreeMap<(AlertKey, TransitionKind), Transition>;
 /// Host, whether it fires, event time, severity, and what was expected.
 type Line = (String, TransitionKind, EventTime, u16, [u64; 3]);
 
-fn detect(hosts: &str, config: DetectConfig) -> DetectRule {
+fn detect(hosts: &str, config: &DetectConfig) -> DetectRule {
     let matchers = vec![("host".to_owned(), format!("~ [{hosts}]"))];
-    DetectRule::new(&DetectConfig { matchers, ..config }).unwrap()
+    DetectRule::new(&DetectConfig { matchers, ..config.clone() }).unwrap()
 }
 
 /// The detection of a life. Host 0 never has any, host 1 always the same, the others change model or knobs; those that keep
@@ -40,22 +40,22 @@ fn detect(hosts: &str, config: DetectConfig) -> DetectRule {
 fn detects(life: usize) -> Vec<DetectRule> {
     let by = |model| DetectConfig { model, ..DetectConfig::default() };
     let range = Some([-1e3, 1e3]);
-    let mut all = vec![detect("1", by(Model::Auto))];
+    let mut all = vec![detect("1", &by(Model::Auto))];
     match life {
         0 => all.extend([
-            detect("2", by(Model::Novelty)),
-            detect("3", DetectConfig { range, ..by(Model::Light) }),
-            detect("4", DetectConfig { direction: Direction::Below, range, ..by(Model::Auto) }),
+            detect("2", &by(Model::Novelty)),
+            detect("3", &DetectConfig { range, ..by(Model::Light) }),
+            detect("4", &DetectConfig { direction: Direction::Below, range, ..by(Model::Auto) }),
         ]),
         1 => all.extend([
-            detect("2", by(Model::Deviation)),
-            detect("3", DetectConfig { range, min_deviation: 3.0, ..by(Model::Light) }),
-            detect("4", DetectConfig { range, ..by(Model::Auto) }),
-            detect("5", DetectConfig { min_samples: 100, ..by(Model::Auto) }),
+            detect("2", &by(Model::Deviation)),
+            detect("3", &DetectConfig { range, min_deviation: 3.0, ..by(Model::Light) }),
+            detect("4", &DetectConfig { range, ..by(Model::Auto) }),
+            detect("5", &DetectConfig { min_samples: 100, ..by(Model::Auto) }),
         ]),
         _ => all.extend([
-            detect("3", DetectConfig { min_deviation: 5.0, ..by(Model::Deviation) }),
-            detect("4", DetectConfig { min_deviation: 5.0, range, ..by(Model::Auto) }),
+            detect("3", &DetectConfig { min_deviation: 5.0, ..by(Model::Deviation) }),
+            detect("4", &DetectConfig { min_deviation: 5.0, range, ..by(Model::Auto) }),
         ]),
     }
     all
