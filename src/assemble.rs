@@ -388,7 +388,6 @@ pub(crate) fn engine_config(config: &Config, shards: Option<usize>) -> EngineCon
     share_memory(&mut engine, config);
     engine.ingest.key_seed = seed();
     engine.ingest.luminate_strict = config.compat.luminate_strict;
-    engine.rules = Arc::new(config.rules.clone());
     engine.alerts_max_age = config.alerts.max_age;
     engine.sinks.clone_from(&config.sinks);
     engine.feeds.clone_from(&config.feeds);
@@ -413,6 +412,11 @@ fn share_memory(engine: &mut EngineConfig, config: &Config) {
     engine.ingest.bytes_max = shares.requests;
     engine.ingest.lines_bytes_max = size(shares.lines);
     engine.keys.bytes_max = shares.keys;
+    engine.rules = Arc::new(if config.rules.has_full_detection() {
+        config.rules.clone().with_detector_bytes(shares.detectors)
+    } else {
+        config.rules.clone()
+    });
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1")]
@@ -437,7 +441,9 @@ pub(crate) fn query_limits(config: &Config) -> QueryLimits {
 fn memory_shares(config: &Config) -> MemoryShares {
     let budget = memory_bytes_max(config.limits.memory_bytes_max);
     let shares = MemoryShares::of(budget, config.query.memory_bytes_max);
-    if config.rules.percentiles().is_empty() { shares } else { shares.with_percentiles() }
+    let shares =
+        if config.rules.percentiles().is_empty() { shares } else { shares.with_percentiles() };
+    if config.rules.has_full_detection() { shares.with_detectors() } else { shares }
 }
 
 /// What does not fit into this machine's addresses is without bound on it.

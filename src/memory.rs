@@ -47,6 +47,8 @@ pub(crate) struct MemoryShares {
     pub(crate) merges: u64,
     /// Windows of percentiles, open ones and those that wait for a file.
     pub(crate) windows: u64,
+    /// Full detectors.
+    pub(crate) detectors: u64,
     /// Series: the rest.
     pub(crate) series: u64,
 }
@@ -65,6 +67,7 @@ impl MemoryShares {
             keys: (budget / 16).min(KEYS_BYTES_MAX),
             merges: (budget / 16).min(MERGES_BYTES_MAX),
             windows: 0,
+            detectors: 0,
             series: 0,
         };
         shares.give_rest();
@@ -75,6 +78,13 @@ impl MemoryShares {
     pub(crate) fn with_percentiles(mut self) -> Self {
         self.windows = WINDOWS_BYTES;
         self.give_rest();
+        self
+    }
+
+    /// The same, where series have full detectors: half of what there is for series.
+    pub(crate) fn with_detectors(mut self) -> Self {
+        self.detectors = self.series / 2;
+        self.series -= self.detectors;
         self
     }
 
@@ -96,7 +106,7 @@ impl MemoryShares {
     /// Tells the shares, and what does not fit.
     pub(crate) fn tell(&self) {
         let Self { budget, process, requests, heads, queries, caches, .. } = *self;
-        let Self { lines, keys, merges, windows, series, .. } = *self;
+        let Self { lines, keys, merges, windows, detectors, series, .. } = *self;
         info!(
             budget,
             process,
@@ -108,10 +118,11 @@ impl MemoryShares {
             keys,
             merges,
             windows,
+            detectors,
             series,
             "memory budget in bytes"
         );
-        if self.fixed() + series > budget {
+        if self.fixed() + detectors + series > budget {
             warn!(
                 queries,
                 budget,
@@ -122,7 +133,7 @@ impl MemoryShares {
         }
     }
 
-    /// All but the series.
+    /// All but the series and their detectors.
     fn fixed(&self) -> u64 {
         self.process
             + self.requests
@@ -163,6 +174,14 @@ mod tests {
         let with = with.with_percentiles();
         assert_eq!(without.series - with.series, 80 * MIB);
         assert_eq!(with.fixed() + with.series, 1 << 30);
+    }
+
+    #[test]
+    fn full_detectors_have_half_of_what_series_would_have() {
+        let without = MemoryShares::of(1 << 30, 0).with_percentiles();
+        let with = without.with_detectors();
+        assert_eq!(with.detectors, without.series / 2);
+        assert_eq!(with.fixed() + with.detectors + with.series, 1 << 30);
     }
 
     #[test]

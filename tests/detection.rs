@@ -203,15 +203,53 @@ fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
     assert!(count("severity > 0 AND tier = 'deviation'") > 10);
     assert_eq!(server.stop(), 0);
     home.replay(&["--shards", "2"]);
+}
 
-    // What does not fit the memory is counted before it comes.
-    let mut many = "[limits]\nmemory_bytes_max = \"128MiB\"\n".to_owned();
-    let light = start(&many);
-    let room = light.counter("tidewatch_engine_series_bytes");
-    assert_eq!(light.stop(), 0);
-    many.push_str("[[detect]]\nmodel = \"auto\"\n");
-    let full = start(&many);
-    let counted = full.counter("tidewatch_engine_series_bytes");
-    assert!(counted > room + 2 * 2_700, "{room} {counted}");
-    assert_eq!(full.stop(), 0);
+#[test]
+fn series_beyond_the_memory_have_the_light_detector_whatever_becomes_of_the_process() {
+    const SERIES: u64 = 6_000;
+    let home = Home::new();
+    let file = home.file("tidewatch.toml");
+    let start = |memory: &str, shards: &str| {
+        let toml =
+            format!("[limits]\nmemory_bytes_max = \"{memory}\"\n[[detect]]\nmodel = \"auto\"\n");
+        fs::write(&file, toml).unwrap();
+        let start = Start::on(&home.data()).config(&file).with("--shards").with(shards);
+        start.set("checkpoint.rows_max=10000").up()
+    };
+    let mut time = START;
+    let mut write = |server: &crate::server::Server, rows: i64| {
+        for _ in 0..rows {
+            let mut body = String::new();
+            for host in 0..SERIES {
+                writeln!(body, "m,host={host} value={}.5 {time}", (host * 7 + 3) % 11).unwrap();
+            }
+            assert_eq!(server.post("/write?precision=s", body).status, 204);
+            time += 10;
+        }
+    };
+    let tiers = |server: &crate::server::Server| {
+        let rows = server.sql("SELECT labels, tier FROM tidewatch.series ORDER BY labels");
+        assert_eq!(rows.len(), usize::try_from(SERIES).unwrap());
+        let light = rows.iter().filter(|row| row["tier"] == "light").count();
+        let turned_away = server.counter("tidewatch_engine_series_turned_away");
+        assert_eq!(u64::try_from(light).unwrap(), turned_away);
+        (rows, turned_away)
+    };
+    let server = start("128MiB", "2");
+    write(&server, 3);
+    let (small, turned_away) = tiers(&server);
+    assert!((1_000..SERIES - 500).contains(&turned_away), "{turned_away}");
+    server.kill9();
+    for shards in ["1", "7"] {
+        let server = start("128MiB", shards);
+        assert_eq!(tiers(&server).0, small, "{shards} shards");
+        write(&server, 2);
+        assert_eq!(server.stop(), 0);
+    }
+    let server = start("1GiB", "2");
+    assert_eq!(tiers(&server).1, 0, "there is room for all");
+    write(&server, 2);
+    assert_eq!(server.stop(), 0);
+    home.replay(&["--shards", "3", "--rechunk", "500"]);
 }

@@ -17,6 +17,8 @@ pub struct ShardInstruments {
     pub samples_late: Counter,
     /// `tidewatch_engine_onsets_total`: samples whose severity was an onset.
     pub onsets: Counter,
+    /// `tidewatch_engine_series_turned_away`: series with the light detector for want of room for theirs.
+    pub turned_away: Gauge,
     /// What the windows of percentiles count.
     pub windows: WindowInstruments,
     /// What goes to topics.
@@ -40,6 +42,11 @@ impl ShardInstruments {
             "tidewatch_engine_onsets",
             "Samples whose severity was an onset",
             self.onsets.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_series_turned_away",
+            "Series that the light detector scores because there was no memory left for the one that [[detect]] gives them",
+            self.turned_away.clone(),
         );
         self.windows.register(registry);
         self.feeds.register(registry);

@@ -8,6 +8,7 @@ use tidewatch_metrics::series::SLOTS;
 use tidewatch_metrics::{Flags, Lsn, SampleBatch, SeriesCatalog, Slot, UnixNanos};
 use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, Run};
 use tidewatch_segments::{FrozenHead, Head, Published, RowColumns};
+use tracing::warn;
 
 use crate::admission::Permit;
 use crate::checkpoint::EncodedSlot;
@@ -72,6 +73,8 @@ pub struct Shard {
     flushed_max: Lsn,
     /// The last record of which the shard has heard.
     seen: Lsn,
+    /// Series without room for their detectors, as they are shown.
+    turned_away: u32,
     instruments: ShardInstruments,
 }
 
@@ -95,6 +98,7 @@ impl Shard {
             scratch: Vec::new(),
             flushed_max,
             seen: Lsn::ZERO,
+            turned_away: 0,
             shared,
             instruments,
         }
@@ -145,6 +149,7 @@ impl Shard {
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.emitted.transitions.extend(of_windows);
+        self.show_turned_away();
         self.release(lsn, None);
     }
 
@@ -173,7 +178,9 @@ impl Shard {
     /// Takes the state of a slot from a checkpoint, before any record; the rules of that state must be
     /// in force. `false` where the bytes are no state: the shard must be [forgotten](Self::forget) then.
     pub(crate) fn restore_slot(&mut self, slot: Slot, state: &[u8]) -> bool {
-        self.locals.restore_slot(&mut self.pipeline, slot, state)
+        let restored = self.locals.restore_slot(&mut self.pipeline, slot, state);
+        self.show_turned_away();
+        restored
     }
 
     /// The rows of records up to this one are in windows that were taken from a checkpoint.
@@ -185,6 +192,7 @@ impl Shard {
     pub(crate) fn forget(&mut self) {
         self.locals = Locals::new(Arc::clone(&self.shared.catalog));
         self.pipeline = Pipeline::new(PipelineConfig::default());
+        self.show_turned_away();
     }
 
     /// Which shard it is.
@@ -231,12 +239,28 @@ impl Shard {
         }
     }
 
-    fn count(&self, batch: &SampleBatch) {
+    fn count(&mut self, batch: &SampleBatch) {
+        self.show_turned_away();
         let late = self.emitted.flags.iter().filter(|flags| flags.is_late()).count();
         self.instruments.samples_applied.inc_by(u64::try_from(batch.len()).unwrap_or(u64::MAX));
         self.instruments.samples_late.inc_by(u64::try_from(late).unwrap_or(u64::MAX));
         let onsets = self.emitted.flags.iter().filter(|flags| Flags::is_onset(**flags)).count();
         self.instruments.onsets.inc_by(u64::try_from(onsets).unwrap_or(u64::MAX));
+    }
+
+    fn show_turned_away(&mut self) {
+        let (before, now) = (self.turned_away, self.pipeline.turned_away());
+        if before == now {
+            return;
+        }
+        self.turned_away = now;
+        let others = self.instruments.turned_away.inc_by(i64::from(now) - i64::from(before));
+        if others == 0 {
+            warn!(
+                "no memory is left for further full detectors: series have the light one instead of that of their \
+                 [[detect]], as tidewatch.series.tier tells; raise limits.memory_bytes_max or match fewer series"
+            );
+        }
     }
 
     fn release(&mut self, cause: Lsn, permit: Option<&Arc<Permit>>) {

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -64,6 +64,8 @@ pub struct SeriesEntry {
     pub measurement_bytes: usize,
     /// Whether a record earlier in the log's order holds the registration.
     logged: AtomicBool,
+    /// Which detector scores it, by the operators' number of it.
+    detector: AtomicU8,
 }
 
 impl SeriesEntry {
@@ -83,6 +85,18 @@ impl SeriesEntry {
     pub fn is_logged(&self) -> bool {
         // ATOMICS: acquire pairs with the release in `set_logged`.
         self.logged.load(Ordering::Acquire)
+    }
+
+    /// Which detector scores the series, by the operators' number of it; 0 before its first sample.
+    #[must_use]
+    pub fn detector(&self) -> u8 {
+        // ATOMICS: the number is all that is told.
+        self.detector.load(Ordering::Relaxed)
+    }
+
+    /// Notes which detector scores the series.
+    pub fn set_detector(&self, detector: u8) {
+        self.detector.store(detector, Ordering::Relaxed);
     }
 
     /// Notes that a record with the registration has its place in the log's order.
@@ -430,6 +444,7 @@ impl Inner {
             canonical: canonical.into_boxed_slice(),
             measurement_bytes: key.measurement_bytes(),
             logged: AtomicBool::new(false),
+            detector: AtomicU8::new(0),
         });
         for (key, value) in key.labels() {
             let values = metric.label_keys.get_mut(key).expect("take_names took the keys");

@@ -40,7 +40,8 @@ impl Model {
     }
 
     /// The number in stored bytes.
-    pub(crate) const fn code(self) -> u8 {
+    #[must_use]
+    pub const fn code(self) -> u8 {
         match self {
             Self::Light => 0,
             Self::Novelty => 1,
@@ -50,7 +51,8 @@ impl Model {
     }
 
     /// The model of a number in stored bytes.
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|model| model.code() == code)
     }
 }

@@ -89,7 +89,8 @@ impl Pipeline {
         if self.watches.add_series(&entry) {
             state.marks |= WATCHED;
         }
-        if self.detectors.add_series(self.detectors.begin(&entry)) {
+        let beginning = self.detectors.begin(&entry);
+        if self.detectors.add_series(&entry, beginning) {
             state.marks |= TUNED;
         }
         self.push_series(series, entry, state)
@@ -212,6 +213,12 @@ impl Pipeline {
         explain(&self.states, &self.detectors, local as usize)
     }
 
+    /// How many series have the light detector because there was no room for the one that a `[[detect]]` asks for.
+    #[must_use]
+    pub fn turned_away(&self) -> u32 {
+        self.detectors.turned_away()
+    }
+
     /// What was put out since the log began, restored slots included.
     #[must_use]
     pub fn output_hash(&self) -> OutputHash {
@@ -245,7 +252,7 @@ impl Pipeline {
 
     /// Puts the detection of the rules in force, once alerts that end have told what was expected.
     fn set_detection(&mut self, rules: Arc<RuleSet>) {
-        let changed = self.detectors.set_rules(rules, &self.entries);
+        let changed = self.detectors.set_rules(rules, &self.entries, &self.refs);
         for local in &changed {
             self.states[*local].begin_anew(self.entries[*local].id);
         }

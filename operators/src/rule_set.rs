@@ -4,13 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidewatch_metrics::SeriesKey;
+use tidewatch_metrics::series::SLOTS;
 
+use crate::canonical::{Lines, line};
 use crate::detect::{self, DetectRule, Detection};
 use crate::limits::{DETECTS_MAX, PERCENTILES_MAX, RULES_MAX, WINDOW_RULES_MAX};
+use crate::model::Model;
 use crate::percentile::{self, PercentilesRule};
 use crate::rule::Rule;
 use crate::rule_error::{RuleError, RuleProblem, RuleTextError};
 use crate::{DetectConfig, PercentilesConfig, RuleConfig, canonical};
+
+/// The last line of the text, where full detectors have a limit.
+const DETECTOR_BYTES: &str = "detector_bytes ";
 
 /// Checked rules and percentiles, each in the order of their names, which are unique, and detection. The default is none.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +25,8 @@ pub struct RuleSet {
     percentiles: Vec<Arc<PercentilesRule>>,
     /// In the order given: the first that matches a series counts.
     detects: Vec<DetectRule>,
+    /// Bytes of full detectors in each slot; none is without limit.
+    detector_bytes: Option<u64>,
     /// Of each percentiles, the indices of the rules on their windows, ascending.
     watching: Vec<Vec<usize>>,
 }
@@ -47,7 +55,7 @@ impl RuleSet {
         let percentiles = compile_percentiles(percentiles, &mut errors);
         let watching = find_watching(&rules, &percentiles, &names, &mut errors);
         if errors.is_empty() {
-            Ok(Self { rules, percentiles, detects: Vec::new(), watching })
+            Ok(Self { rules, percentiles, watching, ..Self::default() })
         } else {
             Err(errors)
         }
@@ -67,13 +75,30 @@ impl RuleSet {
         Ok(self)
     }
 
+    /// With at most `bytes` for full detectors, as they are counted, an equal share for each slot. Series that find no
+    /// room in their slot are scored by the light model.
+    ///
+    /// The limit is a part of the text. It has three binary digits that are not 0, so that a few bytes more or less of
+    /// the machine's memory do not change which series have one.
+    #[must_use]
+    pub fn with_detector_bytes(mut self, bytes: u64) -> Self {
+        let share = bytes / SLOTS as u64;
+        let lesser = (u64::BITS - share.leading_zeros()).saturating_sub(3);
+        self.detector_bytes = Some(share >> lesser << lesser);
+        self
+    }
+
     /// The text that is logged: equal for equal rules, whatever their order and spelling.
     #[must_use]
     pub fn canonical_text(&self) -> String {
         let rules = self.rules.iter().map(|rule| rule.text.as_str());
         let percentiles = self.percentiles.iter().map(|rule| rule.text.as_str());
         let detects = self.detects.iter().map(|rule| rule.text.as_str());
-        rules.chain(percentiles).chain(detects).collect()
+        let mut text: String = rules.chain(percentiles).chain(detects).collect();
+        if let Some(bytes) = self.detector_bytes {
+            line(&mut text, "detector_bytes", &[&bytes]);
+        }
+        text
     }
 
     /// The rules of a canonical text.
@@ -81,6 +106,7 @@ impl RuleSet {
     /// # Errors
     /// [`RuleTextError`] says which line, or which rule.
     pub fn from_canonical_text(text: &str) -> Result<Self, RuleTextError> {
+        let (text, bytes) = canonical::split(text, DETECTOR_BYTES);
         let (before, detects) = canonical::split(text, detect::text::FIRST);
         let (rules, percentiles) = canonical::split(before, percentile::FIRST);
         let detects = detect::text::parse(detects, before.lines().count())?;
@@ -88,13 +114,29 @@ impl RuleSet {
         let set = Self::with_percentiles(&canonical::parse(rules)?, &percentiles)
             .map_err(RuleTextError::Rules)?;
         let detects = compile_detects(&detects).map_err(RuleTextError::Rules)?;
-        set.with_detection(detects).map_err(RuleTextError::Rules)
+        let mut set = set.with_detection(detects).map_err(RuleTextError::Rules)?;
+        let mut lines = Lines::new(bytes, text.lines().count());
+        if !lines.is_empty() {
+            set.detector_bytes = Some(lines.parsed(DETECTOR_BYTES, |rest| rest.parse().ok())?);
+        }
+        Ok(set)
     }
 
-    /// How a series is scored.
+    /// Bytes of full detectors in each slot, at most; none is without limit.
+    pub(crate) fn detector_bytes(&self) -> Option<u64> {
+        self.detector_bytes
+    }
+
+    /// How a series is to be scored, as long as there is room for its detector.
     #[must_use]
     pub fn detection(&self, key: &SeriesKey) -> Detection {
         self.detect_rule(key).map_or_else(Detection::default, |(_, detection)| *detection)
+    }
+
+    /// Whether any `[[detect]]` asks for a full detector.
+    #[must_use]
+    pub fn has_full_detection(&self) -> bool {
+        self.detects.iter().any(|rule| rule.detection.model != Model::Light)
     }
 
     /// Whether there is any `[[detect]]`; without one all series are scored alike.

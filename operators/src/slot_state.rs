@@ -44,10 +44,9 @@ use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{SeriesRef, Slot, UnixNanos};
 
-use crate::detect::Tuned;
+use crate::detect::Beginning;
 use crate::full::FullDetector;
 use crate::hash::Digest;
-use crate::model::Model;
 use crate::order::{Trouble, decode_time, encode_time};
 use crate::profile::Profile;
 use crate::state::{FIRST_HOUR, SEASONAL, SeriesState, TROUBLED, TUNED, WATCHED};
@@ -88,7 +87,7 @@ struct Stored {
     state: SeriesState,
     trouble: Option<Trouble>,
     profile: Option<Profile>,
-    tuned: Option<Tuned>,
+    detector: Beginning,
     watch: Option<Watch>,
 }
 
@@ -205,26 +204,10 @@ impl Pipeline {
         state.marks = parts & MARKS;
         let trouble = if has(TROUBLED) { Some(Trouble::decode(fields)?) } else { None };
         let profile = if has(PROFILED) { Some(Profile::decode(fields)?) } else { None };
-        let tuned = self.decode_tuned(&entry, has(FULL), fields)?;
+        let full = if has(FULL) { Some(FullDetector::decode(fields)?) } else { None };
+        let detector = self.detectors.restore(&entry, full)?;
         let watch = self.watches.decode(&entry, has(WATCHED), fields)?;
-        Some(Stored { series, entry, state, trouble, profile, tuned, watch })
-    }
-
-    /// What a series has by the `[[detect]]` in force; the outer `None` are bytes that do not fit them.
-    fn decode_tuned(
-        &self,
-        entry: &SeriesEntry,
-        is_full: bool,
-        fields: &mut FieldReader<'_>,
-    ) -> Option<Option<Tuned>> {
-        let mut tuned = self.detectors.begin(entry);
-        if is_full {
-            let full = FullDetector::decode(fields)?;
-            let fits = tuned.as_mut().is_some_and(|tuned| tuned.restore(full));
-            return fits.then_some(tuned);
-        }
-        let is_light = tuned.as_ref().is_none_or(|tuned| tuned.model() == Model::Light);
-        is_light.then_some(tuned)
+        Some(Stored { series, entry, state, trouble, profile, detector, watch })
     }
 
     fn begin_slot(&mut self, slot: Slot, now: Option<UnixNanos>, output: OutputHash) {
@@ -238,12 +221,12 @@ impl Pipeline {
     }
 
     fn take_back(&mut self, stored: Stored) -> (SeriesRef, u32) {
-        let Stored { series, entry, mut state, trouble, profile, tuned, watch } = stored;
+        let Stored { series, entry, mut state, trouble, profile, detector, watch } = stored;
         if let Some(profile) = profile {
             self.light.set_profile(&mut state, profile);
         }
         self.watches.restore(&entry, watch);
-        if self.detectors.add_series(tuned) {
+        if self.detectors.add_series(&entry, detector) {
             state.marks |= TUNED;
         }
         let local = self.push_series(series, entry, state);

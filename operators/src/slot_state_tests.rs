@@ -7,7 +7,9 @@ use tidewatch_metrics::{Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey
 
 use super::*;
 use crate::testing::{Rng, START_SECONDS, season, seconds};
-use crate::{DetectConfig, DetectRule, Emitted, PipelineConfig, Rows, RuleConfig, RuleSet, Run};
+use crate::{
+    DetectConfig, DetectRule, Emitted, Model, PipelineConfig, Rows, RuleConfig, RuleSet, Run,
+};
 
 /// The slots that the tests' series live in.
 const TEST_SLOTS: [u8; 6] = [0, 51, 102, 153, 204, 255];

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::FieldWriter;
-use tidewatch_metrics::{Channel, EventTime, SeriesKey, Severity};
+use tidewatch_metrics::{Channel, EventTime, SeriesKey, SeriesRef, Severity};
 
 use crate::RuleSet;
+use crate::detect::room::Room;
 use crate::detect::{Detection, Knobs};
 use crate::full::FullDetector;
 use crate::hash::Digest;
@@ -16,14 +17,25 @@ use crate::state::{NONE, SeriesState};
 
 /// How series are scored that are not scored by the light model without knobs.
 ///
-/// Which `[[detect]]` a series has is decided once, when it is met and when the rules change. A series that
-/// has none costs nothing while there is no `[[detect]]`, else 4 bytes, and its rows nothing.
+/// Which `[[detect]]` a series has, and whether there is room for its detector, is decided once, when it is met and
+/// when the rules change. A series that has none costs nothing while there is no `[[detect]]`, else 4 bytes, and its
+/// rows nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Detectors {
     rules: Arc<RuleSet>,
+    room: Room,
+    /// Series that have the light detector because there was no room for theirs.
+    turned_away: u32,
     /// Per series the index of its place, or [`NONE`]; empty while there is no `[[detect]]`.
     places: Vec<u32>,
     tuned: Vec<Tuned>,
+}
+
+/// How a series begins.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    tuned: Option<Tuned>,
+    is_turned_away: bool,
 }
 
 /// A series that a `[[detect]]` matches.
@@ -37,23 +49,40 @@ pub(crate) struct Tuned {
 
 impl Detectors {
     /// What a series has from here on that has not begun.
-    pub(crate) fn begin(&self, entry: &SeriesEntry) -> Option<Tuned> {
-        if self.rules.detects().is_empty() {
-            return None;
-        }
-        let (rule, detection) = self.rules.detect_rule(&entry.key())?;
-        if *detection == Detection::default() {
-            return None;
-        }
-        let rule = u32::try_from(rule).expect("fewer rules than the limit");
-        Some(Tuned { rule, full: FullDetector::new(detection.model) })
+    pub(crate) fn begin(&self, entry: &SeriesEntry) -> Beginning {
+        let wanted = self.wanted(entry);
+        let model = wanted.map_or(Model::Light, |(_, detection)| detection.model);
+        let fits = self.room.fits(entry.id.slot(), model);
+        Self::beginning(wanted, if fits { model } else { Model::Light })
     }
 
-    /// Takes the next series with what [`Detectors::begin`] gave it, and maybe its state; returns whether it is tuned.
-    pub(crate) fn add_series(&mut self, tuned: Option<Tuned>) -> bool {
+    /// What a series has that was restored, with its full detector or without; `None` where the rules do not give it that.
+    pub(crate) fn restore(
+        &self,
+        entry: &SeriesEntry,
+        full: Option<FullDetector>,
+    ) -> Option<Beginning> {
+        let wanted = self.wanted(entry);
+        let model = wanted.map_or(Model::Light, |(_, detection)| detection.model);
+        let is_light = full.is_none() && (model == Model::Light || self.room.is_limited());
+        let fits = is_light || full.as_ref().is_some_and(|full| full.model() == model);
+        let mut beginning = Self::beginning(wanted, if is_light { Model::Light } else { model });
+        if let Some(tuned) = &mut beginning.tuned {
+            tuned.full = full;
+        }
+        fits.then_some(beginning)
+    }
+
+    /// Takes the next series; returns whether it is tuned.
+    pub(crate) fn add_series(&mut self, entry: &SeriesEntry, beginning: Beginning) -> bool {
+        let Beginning { tuned, is_turned_away } = beginning;
+        let model = tuned.as_ref().map_or(Model::Light, Tuned::model);
+        entry.set_detector(model.code());
         if self.rules.detects().is_empty() {
             return false;
         }
+        self.room.take(entry.id.slot(), model);
+        self.turned_away += u32::from(is_turned_away);
         let Some(tuned) = tuned else {
             self.places.push(NONE);
             return false;
@@ -64,29 +93,84 @@ impl Detectors {
     }
 
     /// Puts rules in force; returns which series have another model now, by their dense indices. They begin anew.
+    ///
+    /// Room goes to the first `[[detect]]` first; of its series to those that have their detector already, then in the
+    /// order of the references.
     pub(crate) fn set_rules(
         &mut self,
         rules: Arc<RuleSet>,
         entries: &[Arc<SeriesEntry>],
+        refs: &[SeriesRef],
     ) -> Vec<usize> {
         let is_empty = rules.detects().is_empty();
-        let mut old = std::mem::replace(self, Self { rules, ..Self::default() });
-        let mut changed = Vec::new();
+        let room = Room::of(&rules);
+        let mut old = std::mem::replace(self, Self { rules, room, ..Self::default() });
         if is_empty && old.rules.detects().is_empty() {
-            return changed;
+            return Vec::new();
         }
-        for (local, entry) in entries.iter().enumerate() {
+        let models = self.models(&old, entries, refs);
+        let mut changed = Vec::new();
+        for (local, (entry, model)) in entries.iter().zip(models).enumerate() {
             let full = old.at(local).and_then(|tuned| tuned.full.take());
-            let mut tuned = self.begin(entry);
-            let model = tuned.as_ref().map_or(Model::Light, Tuned::model);
+            let mut beginning = Self::beginning(self.wanted(entry), model);
             if model != full.as_ref().map_or(Model::Light, FullDetector::model) {
                 changed.push(local);
-            } else if let Some(tuned) = &mut tuned {
+            } else if let Some(tuned) = &mut beginning.tuned {
                 tuned.full = full;
             }
-            self.add_series(tuned);
+            self.add_series(entry, beginning);
         }
         changed
+    }
+
+    /// Which model each series gets.
+    fn models(&self, old: &Self, entries: &[Arc<SeriesEntry>], refs: &[SeriesRef]) -> Vec<Model> {
+        let mut models = vec![Model::Light; entries.len()];
+        let mut wanting = Vec::new();
+        for (local, entry) in entries.iter().enumerate() {
+            let Some((rule, Detection { model, .. })) = self.wanted(entry) else { continue };
+            if *model != Model::Light {
+                let index = u32::try_from(local).expect("fewer than 2^32 series");
+                let has_it = old.full(index).is_some_and(|full| full.model() == *model);
+                wanting.push((rule, !has_it, refs[local], local, *model));
+            }
+        }
+        wanting.sort_unstable_by_key(|(rule, has_not, series, ..)| (*rule, *has_not, *series));
+        let mut room = Room::of(&self.rules);
+        for (.., local, model) in wanting {
+            let slot = entries[local].id.slot();
+            if room.fits(slot, model) {
+                room.take(slot, model);
+                models[local] = model;
+            }
+        }
+        models
+    }
+
+    /// The `[[detect]]` of a series, if it says anything but the default.
+    fn wanted(&self, entry: &SeriesEntry) -> Option<(u32, &Detection)> {
+        if self.rules.detects().is_empty() {
+            return None;
+        }
+        let (rule, detection) = self.rules.detect_rule(&entry.key())?;
+        let rule = u32::try_from(rule).expect("fewer rules than the limit");
+        (*detection != Detection::default()).then_some((rule, detection))
+    }
+
+    /// A series that wants a detection and is given a model.
+    fn beginning(wanted: Option<(u32, &Detection)>, model: Model) -> Beginning {
+        let Some((rule, detection)) = wanted else {
+            return Beginning { tuned: None, is_turned_away: false };
+        };
+        let is_turned_away = detection.model != model;
+        let given = Detection { model, ..*detection };
+        let tuned = Tuned { rule, full: FullDetector::new(model) };
+        Beginning { tuned: (given != Detection::default()).then_some(tuned), is_turned_away }
+    }
+
+    /// Series that have the light detector because there was no room for theirs.
+    pub(crate) fn turned_away(&self) -> u32 {
+        self.turned_away
     }
 
     /// Whether each series is tuned; ends early where no further one is.
@@ -134,13 +218,6 @@ impl Tuned {
     pub(crate) fn model(&self) -> Model {
         self.full.as_ref().map_or(Model::Light, FullDetector::model)
     }
-
-    /// Goes on from a state; `false` where it is that of another model.
-    pub(crate) fn restore(&mut self, full: FullDetector) -> bool {
-        let fits = self.model() == full.model();
-        self.full = Some(full);
-        fits
-    }
 }
 
 /// A row in order with a finite value.
@@ -185,13 +262,16 @@ pub(crate) fn judge(
     full.judge_with(time, value, temper)
 }
 
-/// Bytes that a series takes here at most, in lists that grow by doubling.
+/// Bytes that a series takes here at most, in lists that grow by doubling; without full detectors where they have a limit
+/// of their own.
 pub(crate) fn detect_bytes(rules: &RuleSet, key: &SeriesKey) -> usize {
     if rules.detects().is_empty() {
         return 0;
     }
     let detection = rules.detection(key);
-    let tuned = 2 * size_of::<Tuned>() + FullDetector::heap_bytes_max(detection.model);
+    // What a limit is set for is counted there.
+    let heap = rules.detector_bytes().map_or(FullDetector::heap_bytes_max(detection.model), |_| 0);
+    let tuned = 2 * size_of::<Tuned>() + heap;
     2 * size_of::<u32>() + if detection == Detection::default() { 0 } else { tuned }
 }
 

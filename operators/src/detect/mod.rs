@@ -3,10 +3,11 @@
 mod detection;
 mod detectors;
 mod knobs;
+mod room;
 mod rule;
 pub(crate) mod text;
 
 pub use detection::Detection;
-pub(crate) use detectors::{Detectors, Sample, Tuned, detect_bytes, judge};
+pub(crate) use detectors::{Beginning, Detectors, Sample, detect_bytes, judge};
 pub use knobs::{DataRange, Direction, DirectionError, Knobs};
 pub use rule::DetectRule;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::{SeriesCatalog, SeriesId};
-use tidewatch_operators::{Detection, RuleSet};
+use tidewatch_operators::{Detection, Model, RuleSet};
 
 use crate::scan::SeriesIndex;
 
@@ -55,10 +55,11 @@ impl Detections {
 
     /// How a series is scored.
     pub(crate) fn of(&self, entry: &SeriesEntry) -> Detection {
-        if self.rules.has_detection() {
-            self.rules.detection(&entry.key())
-        } else {
-            Detection::default()
+        if !self.rules.has_detection() {
+            return Detection::default();
         }
+        // What the rules ask for, by the detector that there was room for.
+        let model = Model::from_code(entry.detector()).unwrap_or_default();
+        Detection { model, ..self.rules.detection(&entry.key()) }
     }
 }
