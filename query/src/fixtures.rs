@@ -111,7 +111,9 @@ impl World {
     pub(crate) fn series(&self, db: &str, name: &str, labels: &[(&str, &str)]) -> SeriesRef {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let key = SeriesKey::new(db, name, "value", labels).unwrap();
-        self.catalog.register(&key).unwrap().0
+        let (series, entry) = self.catalog.register(&key).unwrap();
+        entry.set_detector(self.rules().detection(&key).model.code());
+        series
     }
 
     /// Takes a record; tells of each row whether it is late.
@@ -292,7 +294,11 @@ impl World {
         self.published.commit_files(next.unwrap());
     }
 
+    /// Puts rules in force; there is room for all detectors that they ask for.
     pub(crate) fn set_rules(&self, rules: RuleSet) {
+        for (_, entry) in self.catalog.since(0) {
+            entry.set_detector(rules.detection(&entry.key()).model.code());
+        }
         self.state.lock().unwrap().rules = Arc::new(rules);
     }
 
