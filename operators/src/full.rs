@@ -1,10 +1,11 @@
-//! The detectors that keep thousands of bytes: novelty, deviation, and both together.
+//! The detectors that keep thousands of bytes: novelty, deviation, both together, and published ones.
 //!
 //! ```text
 //! version    u8 = 1
-//! model      u8: 1 novelty, 2 deviation, 3 auto
+//! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad
 //! onset      hold u16 in steps of severity, age u8
 //! begun      u8: 0 no sample yet, and nothing follows; 1
+//! published  where the model is 4 or more, and nothing follows: the file of the model in `published`
 //! baseline   first f64, mean f64, profile f32 x 24, spread f32 x 24, typical spread f32, samples u32,
 //!            counts u8 x 24, hour u8, all visited u8
 //! novelty    where the model has it:
@@ -26,6 +27,7 @@ use crate::model::Model;
 use crate::novelty::Novelty;
 use crate::numeric::smaller;
 use crate::onset::Onset;
+use crate::published::Published;
 use crate::series_detector::Judgement;
 use crate::tail::SEVERITY_MAX;
 
@@ -40,20 +42,28 @@ const FORMAT: u8 = 1;
 const NOVELTY_SHARE: f32 = 0.8;
 const DEVIATION_SHARE: f32 = 0.3;
 
-/// Novelty, deviation, or `.8 novelty + .3 deviation` for one series.
+/// Novelty, deviation, or `.8 novelty + .3 deviation` for one series; or a published model.
 ///
 /// The channel is the greater part of the sum. Expectation and band are deviation's where there is one. Severity
-/// is at most 100. State: at most 2.8 kB, see [`FullDetector::bytes`]; it begins with the first sample.
+/// is at most 100. State: at most 2.8 kB, of published models more, see [`FullDetector::bytes`]; it begins with
+/// the first sample.
 #[derive(Clone, Debug)]
 pub struct FullDetector {
     model: Model,
     onset: Onset,
-    begun: Option<Box<Begun>>,
+    begun: Option<Begun>,
 }
 
 /// What there is from the first sample on.
 #[derive(Clone, Debug)]
-struct Begun {
+enum Begun {
+    Views(Box<Views>),
+    Published(Published),
+}
+
+/// The state of novelty, deviation and both.
+#[derive(Clone, Debug)]
+struct Views {
     baseline: Baseline,
     novelty: Option<Novelty>,
     deviation: Option<Box<Deviation>>,
@@ -93,9 +103,11 @@ impl FullDetector {
 
     /// What would be expected of a sample at `time`, which does not depend on its value.
     pub(crate) fn expect(&self, time: EventTime) -> Expectation {
-        let Some(begun) = &self.begun else { return Expectation::NONE };
-        let first = begun.baseline.first();
-        self.clone().score(time, first).2
+        match &self.begun {
+            None => Expectation::NONE,
+            Some(Begun::Views(views)) => views.clone().score(time, views.baseline.first()).2,
+            Some(Begun::Published(published)) => published.expect(time),
+        }
     }
 
     /// The flags of a severity: its channel, and whether it is an onset.
@@ -107,30 +119,28 @@ impl FullDetector {
 
     fn score(&mut self, time: EventTime, value: f64) -> (Severity, Channel, Expectation) {
         let model = self.model;
-        let begun = self.begun.get_or_insert_with(|| Box::new(Begun::new(model, value)));
-        let view = begun.baseline.observe(time, value);
-        let novelty = begun.novelty.as_mut().map(|novelty| novelty.observe(&view));
-        let deviation = begun.deviation.as_mut();
-        let deviation = deviation.map(|deviation| deviation.observe(&view, &begun.baseline));
-        let expectation = match deviation {
-            Some((_, expectation)) => expectation,
-            None => Novelty::expect(&view, &begun.baseline),
+        let begun = self.begun.get_or_insert_with(|| Begun::new(model, value));
+        let (severity, channel, expectation) = match begun {
+            Begun::Views(views) => views.score(time, value),
+            Begun::Published(published) => published.score(time, value),
         };
-        let (severity, channel) = combine(novelty, deviation.map(|(severity, _)| severity));
         (Severity::from_f32(smaller(severity, SEVERITY_MAX)), channel, expectation)
     }
 
     /// Bytes of the state, with the heap's.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.begun.as_ref().map_or(0, |begun| begun.bytes())
+        size_of::<Self>() + self.begun.as_ref().map_or(0, Begun::heap_bytes)
     }
 
     /// Bytes on the heap that a model takes at most, with what the allocator takes beside them.
     pub(crate) fn heap_bytes_max(model: Model) -> usize {
+        if let Some(bytes) = Published::heap_bytes_max(model) {
+            return bytes;
+        }
         let has = |other| model == other || model == Model::Auto;
         let part = |is: bool, bytes: usize| if is { bytes + ALLOCATION_BYTES } else { 0 };
-        part(model != Model::Light, size_of::<Begun>())
+        part(model != Model::Light, size_of::<Views>())
             + part(has(Model::Novelty), Novelty::HEAP_BYTES_MAX)
             + part(has(Model::Deviation), size_of::<Deviation>())
     }
@@ -141,13 +151,10 @@ impl FullDetector {
         out.u8(self.model.code());
         self.onset.encode(out);
         out.u8(u8::from(self.begun.is_some()));
-        let Some(begun) = &self.begun else { return };
-        begun.baseline.encode(out);
-        if let Some(novelty) = &begun.novelty {
-            novelty.encode(out);
-        }
-        if let Some(deviation) = &begun.deviation {
-            deviation.encode(out);
+        match &self.begun {
+            None => {}
+            Some(Begun::Views(views)) => views.encode(out),
+            Some(Begun::Published(published)) => published.encode(out),
         }
     }
 
@@ -164,17 +171,29 @@ impl FullDetector {
             1 => {}
             _ => return None,
         }
-        let baseline = Baseline::decode(fields)?;
-        let has = |other| read.model == other || read.model == Model::Auto;
-        let novelty = if has(Model::Novelty) { Some(Novelty::decode(fields)?) } else { None };
-        let deviation =
-            if has(Model::Deviation) { Some(Box::new(Deviation::decode(fields)?)) } else { None };
-        read.begun = Some(Box::new(Begun { baseline, novelty, deviation }));
+        read.begun = Some(match Published::decode(read.model, fields) {
+            Some(published) => Begun::Published(published?),
+            None => Begun::Views(Box::new(Views::decode(read.model, fields)?)),
+        });
         Some(read)
     }
 }
 
 impl Begun {
+    fn new(model: Model, first: f64) -> Self {
+        let published = Published::new(model, first).map(Self::Published);
+        published.unwrap_or_else(|| Self::Views(Box::new(Views::new(model, first))))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Views(views) => views.bytes(),
+            Self::Published(published) => published.heap_bytes(),
+        }
+    }
+}
+
+impl Views {
     fn new(model: Model, first: f64) -> Self {
         let has = |other| model == other || model == Model::Auto;
         Self {
@@ -184,10 +203,43 @@ impl Begun {
         }
     }
 
+    fn score(&mut self, time: EventTime, value: f64) -> (f32, Channel, Expectation) {
+        let view = self.baseline.observe(time, value);
+        let novelty = self.novelty.as_mut().map(|novelty| novelty.observe(&view));
+        let deviation = self.deviation.as_mut();
+        let deviation = deviation.map(|deviation| deviation.observe(&view, &self.baseline));
+        let expectation = match deviation {
+            Some((_, expectation)) => expectation,
+            None => Novelty::expect(&view, &self.baseline),
+        };
+        let (severity, channel) = combine(novelty, deviation.map(|(severity, _)| severity));
+        (severity, channel, expectation)
+    }
+
     fn bytes(&self) -> usize {
         let novelty = self.novelty.as_ref().map_or(0, Novelty::heap_bytes);
         let deviation = self.deviation.as_ref().map_or(0, |_| size_of::<Deviation>());
         size_of::<Self>() + novelty + deviation
+    }
+
+    fn encode(&self, out: &mut FieldWriter) {
+        self.baseline.encode(out);
+        if let Some(novelty) = &self.novelty {
+            novelty.encode(out);
+        }
+        if let Some(deviation) = &self.deviation {
+            deviation.encode(out);
+        }
+    }
+
+    #[deny(clippy::indexing_slicing)]
+    fn decode(model: Model, fields: &mut FieldReader<'_>) -> Option<Self> {
+        let baseline = Baseline::decode(fields)?;
+        let has = |other| model == other || model == Model::Auto;
+        let novelty = if has(Model::Novelty) { Some(Novelty::decode(fields)?) } else { None };
+        let deviation =
+            if has(Model::Deviation) { Some(Box::new(Deviation::decode(fields)?)) } else { None };
+        Some(Self { baseline, novelty, deviation })
     }
 }
 
@@ -206,4 +258,4 @@ fn combine(novelty: Option<f32>, deviation: Option<f32>) -> (f32, Channel) {
 
 #[cfg(test)]
 #[path = "full_tests.rs"]
-mod tests;
+pub(crate) mod tests;

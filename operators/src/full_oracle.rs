@@ -90,7 +90,7 @@ fn spread(sizes: &[(f32, f32)]) -> f32 {
 }
 
 /// The severity of the last of all distances, by sorting those of this and the previous generation.
-fn severity(distances: &[f32]) -> f32 {
+pub(crate) fn severity(distances: &[f32]) -> f32 {
     let (last, before) = distances.split_last().expect("one was just put there");
     let d = round(*last);
     let generation = before.len() / 8_000;

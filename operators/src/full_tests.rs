@@ -5,7 +5,7 @@ use crate::testing::{Rng, season, seconds};
 
 /// What series can be like.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Noise,
     Seasonal,
     Weekly,
@@ -22,7 +22,7 @@ enum Kind {
     Drift,
 }
 
-const KINDS: [Kind; 14] = [
+pub(crate) const KINDS: [Kind; 14] = [
     Kind::Noise,
     Kind::Seasonal,
     Kind::Weekly,
@@ -67,7 +67,7 @@ fn value(kind: Kind, index: i64, time: EventTime, rng: &mut Rng) -> f64 {
 }
 
 /// Samples in order, now and then with a pause.
-fn samples(kind: Kind, seed: u64, count: i64, interval: i64) -> Vec<(EventTime, f64)> {
+pub(crate) fn samples(kind: Kind, seed: u64, count: i64, interval: i64) -> Vec<(EventTime, f64)> {
     let mut rng = Rng::new(seed);
     let mut at = 0;
     let mut samples = Vec::new();
@@ -88,7 +88,7 @@ fn judge_all(model: Model, samples: &[(EventTime, f64)]) -> Vec<Judgement> {
 }
 
 /// All of a judgement as bits, so that NaN equals itself.
-fn bits(judged: &Judgement) -> ([u64; 3], Severity, Channel, bool) {
+pub(crate) fn bits(judged: &Judgement) -> ([u64; 3], Severity, Channel, bool) {
     let band = [judged.expected, judged.lower, judged.upper].map(f64::to_bits);
     (band, judged.severity, judged.channel(), judged.flags.is_onset())
 }
@@ -195,7 +195,7 @@ fn state_encoded_and_decoded_at_random_moments_changes_nothing() {
     }
 }
 
-fn encoded(detector: &FullDetector) -> Vec<u8> {
+pub(crate) fn encoded(detector: &FullDetector) -> Vec<u8> {
     let mut out = FieldWriter::default();
     detector.encode(&mut out);
     out.into_bytes()
@@ -255,7 +255,7 @@ fn other_versions_and_the_light_model_are_refused() {
     assert_eq!(stored, [1, 3, 0, 0, 0, 0]);
     let decode = |bytes: &[u8]| FullDetector::decode(&mut FieldReader::new(bytes));
     assert_eq!(encoded(&decode(&stored).unwrap()), stored);
-    for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 4), (5, 2)] {
+    for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 5), (5, 2)] {
         let mut other = stored.clone();
         other[at] = byte;
         assert!(decode(&other).is_none(), "byte {at} is {byte}");

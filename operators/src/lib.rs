@@ -34,6 +34,7 @@ mod patience;
 pub mod percentile;
 pub mod pipeline;
 mod profile;
+mod published;
 mod quantile;
 mod rate;
 mod reason;

@@ -15,18 +15,20 @@ pub enum Model {
     Deviation,
     /// Novelty and deviation together.
     Auto,
+    /// Distance from the median of a trailing window, in median absolute deviations.
+    Mad,
 }
 
 /// A name that no [`Model`] has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no model \"{name}\": it is one of light, novelty, deviation, auto")]
+#[error("there is no model \"{name}\": it is one of {}", Model::names())]
 pub struct ModelError {
     name: String,
 }
 
 impl Model {
-    /// All models, the least first.
-    pub const ALL: [Self; 4] = [Self::Light, Self::Novelty, Self::Deviation, Self::Auto];
+    /// All models, ours first, the least of them first.
+    pub const ALL: [Self; 5] = [Self::Light, Self::Novelty, Self::Deviation, Self::Auto, Self::Mad];
 
     /// The name in configuration, commands and tables.
     #[must_use]
@@ -36,7 +38,13 @@ impl Model {
             Self::Novelty => "novelty",
             Self::Deviation => "deviation",
             Self::Auto => "auto",
+            Self::Mad => "mad",
         }
+    }
+
+    /// The names of all of them, as a message lists them.
+    fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
     }
 
     /// The number in stored bytes.
@@ -47,6 +55,7 @@ impl Model {
             Self::Novelty => 1,
             Self::Deviation => 2,
             Self::Auto => 3,
+            Self::Mad => 4,
         }
     }
 
@@ -82,7 +91,7 @@ mod tests {
             assert_eq!(model.to_string().parse(), Ok(model));
             assert_eq!(Model::from_code(model.code()), Some(model));
         }
-        assert_eq!(Model::from_code(4), None);
+        assert_eq!(Model::from_code(5), None);
         let error = "Auto".parse::<Model>().expect_err("names are in lower case");
         assert!(error.to_string().starts_with("there is no model \"Auto\""));
     }

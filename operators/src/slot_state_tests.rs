@@ -67,6 +67,7 @@ static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
         detect("2", by(Model::Novelty)),
         detect("38", by(Model::Deviation)),
         detect("5", DetectConfig { min_deviation: 20.0, range, ..by(Model::Light) }),
+        detect("4", by(Model::Mad)),
     ];
     Arc::new(rules.with_detection(detects).unwrap())
 });

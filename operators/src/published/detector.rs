@@ -1,0 +1,83 @@
+//! One of the published models.
+
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+use tidewatch_metrics::{Channel, EventTime};
+
+use super::mad::Mad;
+use crate::light::Expectation;
+use crate::limits::ALLOCATION_BYTES;
+use crate::model::Model;
+
+/// The state of a published model, from the first sample of a series on.
+#[derive(Clone, Debug)]
+pub(crate) enum Published {
+    Mad(Box<Mad>),
+}
+
+impl Published {
+    /// The state of a model whose series begins with a finite value; none for a model that is not published.
+    pub(crate) fn new(model: Model, first: f64) -> Option<Self> {
+        match model {
+            Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
+            Model::Mad => Some(Self::Mad(Box::new(Mad::new(first)))),
+        }
+    }
+
+    /// The severity of a finite value, which is learnt, its channel, and what was expected of it.
+    pub(crate) fn score(&mut self, _time: EventTime, value: f64) -> (f32, Channel, Expectation) {
+        let (severity, expectation) = match self {
+            Self::Mad(mad) => mad.observe(value),
+        };
+        (severity, self.channel(), expectation)
+    }
+
+    /// What would be expected of a sample at `time`.
+    pub(crate) fn expect(&self, _time: EventTime) -> Expectation {
+        match self {
+            Self::Mad(mad) => mad.expect(),
+        }
+    }
+
+    /// What the models' severities are about: distance from what was expected, or rarity.
+    fn channel(&self) -> Channel {
+        match self {
+            Self::Mad(_) => Channel::Deviation,
+        }
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Mad(_) => size_of::<Mad>(),
+        }
+    }
+
+    /// Bytes on the heap that a model takes at most, with what the allocator takes beside them; none for a model
+    /// that is not published.
+    pub(crate) fn heap_bytes_max(model: Model) -> Option<usize> {
+        match model {
+            Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
+            Model::Mad => Some(size_of::<Mad>() + ALLOCATION_BYTES),
+        }
+    }
+
+    /// Appends the state.
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        match self {
+            Self::Mad(mad) => mad.encode(out),
+        }
+    }
+
+    /// What [`Published::encode`] wrote of a model; the inner `None` where it cannot have written it, the outer one for a model
+    /// that is not published.
+    pub(crate) fn decode(model: Model, fields: &mut FieldReader<'_>) -> Option<Option<Self>> {
+        match model {
+            Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
+            Model::Mad => Some(Mad::decode(fields).map(|mad| Self::Mad(Box::new(mad)))),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "detector_tests.rs"]
+mod tests;

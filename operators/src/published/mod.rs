@@ -1,0 +1,8 @@
+//! Models as they were published, or as another product has them: for those who move from it, and as baselines.
+//!
+//! Each has its file, with its state, its formula and its bytes. [`Published`] is one of them.
+
+mod detector;
+mod mad;
+
+pub(crate) use detector::Published;
