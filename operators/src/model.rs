@@ -17,6 +17,8 @@ pub enum Model {
     Auto,
     /// Distance from the median of a trailing window, in median absolute deviations.
     Mad,
+    /// Distance from level, trend and season.
+    HoltWinters,
 }
 
 /// A name that no [`Model`] has.
@@ -28,7 +30,8 @@ pub struct ModelError {
 
 impl Model {
     /// All models, ours first, the least of them first.
-    pub const ALL: [Self; 5] = [Self::Light, Self::Novelty, Self::Deviation, Self::Auto, Self::Mad];
+    pub const ALL: [Self; 6] =
+        [Self::Light, Self::Novelty, Self::Deviation, Self::Auto, Self::Mad, Self::HoltWinters];
 
     /// The name in configuration, commands and tables.
     #[must_use]
@@ -39,6 +42,7 @@ impl Model {
             Self::Deviation => "deviation",
             Self::Auto => "auto",
             Self::Mad => "mad",
+            Self::HoltWinters => "holt_winters",
         }
     }
 
@@ -56,6 +60,7 @@ impl Model {
             Self::Deviation => 2,
             Self::Auto => 3,
             Self::Mad => 4,
+            Self::HoltWinters => 5,
         }
     }
 
@@ -91,7 +96,7 @@ mod tests {
             assert_eq!(model.to_string().parse(), Ok(model));
             assert_eq!(Model::from_code(model.code()), Some(model));
         }
-        assert_eq!(Model::from_code(5), None);
+        assert_eq!(Model::from_code(6), None);
         let error = "Auto".parse::<Model>().expect_err("names are in lower case");
         assert!(error.to_string().starts_with("there is no model \"Auto\""));
     }

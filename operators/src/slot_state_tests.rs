@@ -68,6 +68,7 @@ static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
         detect("38", by(Model::Deviation)),
         detect("5", DetectConfig { min_deviation: 20.0, range, ..by(Model::Light) }),
         detect("4", by(Model::Mad)),
+        detect("6", by(Model::HoltWinters)),
     ];
     Arc::new(rules.with_detection(detects).unwrap())
 });

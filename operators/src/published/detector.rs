@@ -3,6 +3,7 @@
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Channel, EventTime};
 
+use super::holt_winters::HoltWinters;
 use super::mad::Mad;
 use crate::light::Expectation;
 use crate::limits::ALLOCATION_BYTES;
@@ -12,6 +13,7 @@ use crate::model::Model;
 #[derive(Clone, Debug)]
 pub(crate) enum Published {
     Mad(Box<Mad>),
+    HoltWinters(Box<HoltWinters>),
 }
 
 impl Published {
@@ -20,28 +22,31 @@ impl Published {
         match model {
             Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
             Model::Mad => Some(Self::Mad(Box::new(Mad::new(first)))),
+            Model::HoltWinters => Some(Self::HoltWinters(Box::new(HoltWinters::new(first)))),
         }
     }
 
     /// The severity of a finite value, which is learnt, its channel, and what was expected of it.
-    pub(crate) fn score(&mut self, _time: EventTime, value: f64) -> (f32, Channel, Expectation) {
+    pub(crate) fn score(&mut self, time: EventTime, value: f64) -> (f32, Channel, Expectation) {
         let (severity, expectation) = match self {
             Self::Mad(mad) => mad.observe(value),
+            Self::HoltWinters(smoothed) => smoothed.observe(time, value),
         };
         (severity, self.channel(), expectation)
     }
 
     /// What would be expected of a sample at `time`.
-    pub(crate) fn expect(&self, _time: EventTime) -> Expectation {
+    pub(crate) fn expect(&self, time: EventTime) -> Expectation {
         match self {
             Self::Mad(mad) => mad.expect(),
+            Self::HoltWinters(smoothed) => smoothed.expect(time),
         }
     }
 
     /// What the models' severities are about: distance from what was expected, or rarity.
     fn channel(&self) -> Channel {
         match self {
-            Self::Mad(_) => Channel::Deviation,
+            Self::Mad(_) | Self::HoltWinters(_) => Channel::Deviation,
         }
     }
 
@@ -49,6 +54,7 @@ impl Published {
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Mad(_) => size_of::<Mad>(),
+            Self::HoltWinters(_) => size_of::<HoltWinters>(),
         }
     }
 
@@ -58,6 +64,7 @@ impl Published {
         match model {
             Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
             Model::Mad => Some(size_of::<Mad>() + ALLOCATION_BYTES),
+            Model::HoltWinters => Some(size_of::<HoltWinters>() + ALLOCATION_BYTES),
         }
     }
 
@@ -65,6 +72,7 @@ impl Published {
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
         match self {
             Self::Mad(mad) => mad.encode(out),
+            Self::HoltWinters(smoothed) => smoothed.encode(out),
         }
     }
 
@@ -74,6 +82,9 @@ impl Published {
         match model {
             Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
             Model::Mad => Some(Mad::decode(fields).map(|mad| Self::Mad(Box::new(mad)))),
+            Model::HoltWinters => {
+                Some(HoltWinters::decode(fields).map(|it| Self::HoltWinters(Box::new(it))))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::full::tests::{KINDS, Kind, bits, encoded, samples};
 use crate::testing::Rng;
 use crate::{FullDetector, Judgement};
 
-const MODELS: [Model; 1] = [Model::Mad];
+const MODELS: [Model; 2] = [Model::Mad, Model::HoltWinters];
 
 fn detector(model: Model) -> FullDetector {
     FullDetector::new(model).expect("not the light one")

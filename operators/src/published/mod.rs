@@ -3,6 +3,7 @@
 //! Each has its file, with its state, its formula and its bytes. [`Published`] is one of them.
 
 mod detector;
+mod holt_winters;
 mod mad;
 
 pub(crate) use detector::Published;
