@@ -19,6 +19,8 @@ pub enum Model {
     Mad,
     /// Distance from level, trend and season.
     HoltWinters,
+    /// How empty the part of space is that the last samples lie in.
+    HalfSpaceTrees,
 }
 
 /// A name that no [`Model`] has.
@@ -30,8 +32,15 @@ pub struct ModelError {
 
 impl Model {
     /// All models, ours first, the least of them first.
-    pub const ALL: [Self; 6] =
-        [Self::Light, Self::Novelty, Self::Deviation, Self::Auto, Self::Mad, Self::HoltWinters];
+    pub const ALL: [Self; 7] = [
+        Self::Light,
+        Self::Novelty,
+        Self::Deviation,
+        Self::Auto,
+        Self::Mad,
+        Self::HoltWinters,
+        Self::HalfSpaceTrees,
+    ];
 
     /// The name in configuration, commands and tables.
     #[must_use]
@@ -43,6 +52,7 @@ impl Model {
             Self::Auto => "auto",
             Self::Mad => "mad",
             Self::HoltWinters => "holt_winters",
+            Self::HalfSpaceTrees => "half_space_trees",
         }
     }
 
@@ -61,6 +71,7 @@ impl Model {
             Self::Auto => 3,
             Self::Mad => 4,
             Self::HoltWinters => 5,
+            Self::HalfSpaceTrees => 6,
         }
     }
 
@@ -96,7 +107,7 @@ mod tests {
             assert_eq!(model.to_string().parse(), Ok(model));
             assert_eq!(Model::from_code(model.code()), Some(model));
         }
-        assert_eq!(Model::from_code(6), None);
+        assert_eq!(Model::from_code(7), None);
         let error = "Auto".parse::<Model>().expect_err("names are in lower case");
         assert!(error.to_string().starts_with("there is no model \"Auto\""));
     }

@@ -69,6 +69,7 @@ static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
         detect("5", DetectConfig { min_deviation: 20.0, range, ..by(Model::Light) }),
         detect("4", by(Model::Mad)),
         detect("6", by(Model::HoltWinters)),
+        detect("9", by(Model::HalfSpaceTrees)),
     ];
     Arc::new(rules.with_detection(detects).unwrap())
 });

@@ -3,6 +3,7 @@
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Channel, EventTime};
 
+use super::half_space_trees::HalfSpaceTrees;
 use super::holt_winters::HoltWinters;
 use super::mad::Mad;
 use crate::light::Expectation;
@@ -14,6 +15,7 @@ use crate::model::Model;
 pub(crate) enum Published {
     Mad(Box<Mad>),
     HoltWinters(Box<HoltWinters>),
+    HalfSpaceTrees(Box<HalfSpaceTrees>),
 }
 
 impl Published {
@@ -23,6 +25,9 @@ impl Published {
             Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
             Model::Mad => Some(Self::Mad(Box::new(Mad::new(first)))),
             Model::HoltWinters => Some(Self::HoltWinters(Box::new(HoltWinters::new(first)))),
+            Model::HalfSpaceTrees => {
+                Some(Self::HalfSpaceTrees(Box::new(HalfSpaceTrees::new(first))))
+            }
         }
     }
 
@@ -31,6 +36,7 @@ impl Published {
         let (severity, expectation) = match self {
             Self::Mad(mad) => mad.observe(value),
             Self::HoltWinters(smoothed) => smoothed.observe(time, value),
+            Self::HalfSpaceTrees(trees) => trees.observe(value),
         };
         (severity, self.channel(), expectation)
     }
@@ -40,6 +46,7 @@ impl Published {
         match self {
             Self::Mad(mad) => mad.expect(),
             Self::HoltWinters(smoothed) => smoothed.expect(time),
+            Self::HalfSpaceTrees(trees) => trees.expect(),
         }
     }
 
@@ -47,6 +54,7 @@ impl Published {
     fn channel(&self) -> Channel {
         match self {
             Self::Mad(_) | Self::HoltWinters(_) => Channel::Deviation,
+            Self::HalfSpaceTrees(_) => Channel::Novelty,
         }
     }
 
@@ -55,6 +63,7 @@ impl Published {
         match self {
             Self::Mad(_) => size_of::<Mad>(),
             Self::HoltWinters(_) => size_of::<HoltWinters>(),
+            Self::HalfSpaceTrees(_) => size_of::<HalfSpaceTrees>(),
         }
     }
 
@@ -65,6 +74,7 @@ impl Published {
             Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
             Model::Mad => Some(size_of::<Mad>() + ALLOCATION_BYTES),
             Model::HoltWinters => Some(size_of::<HoltWinters>() + ALLOCATION_BYTES),
+            Model::HalfSpaceTrees => Some(size_of::<HalfSpaceTrees>() + ALLOCATION_BYTES),
         }
     }
 
@@ -73,6 +83,7 @@ impl Published {
         match self {
             Self::Mad(mad) => mad.encode(out),
             Self::HoltWinters(smoothed) => smoothed.encode(out),
+            Self::HalfSpaceTrees(trees) => trees.encode(out),
         }
     }
 
@@ -83,8 +94,11 @@ impl Published {
             Model::Light | Model::Novelty | Model::Deviation | Model::Auto => None,
             Model::Mad => Some(Mad::decode(fields).map(|mad| Self::Mad(Box::new(mad)))),
             Model::HoltWinters => {
-                Some(HoltWinters::decode(fields).map(|it| Self::HoltWinters(Box::new(it))))
+                Some(HoltWinters::decode(fields).map(|read| Self::HoltWinters(Box::new(read))))
             }
+            Model::HalfSpaceTrees => Some(
+                HalfSpaceTrees::decode(fields).map(|read| Self::HalfSpaceTrees(Box::new(read))),
+            ),
         }
     }
 }

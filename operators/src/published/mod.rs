@@ -3,7 +3,9 @@
 //! Each has its file, with its state, its formula and its bytes. [`Published`] is one of them.
 
 mod detector;
+mod half_space_trees;
 mod holt_winters;
 mod mad;
+mod splits;
 
 pub(crate) use detector::Published;
