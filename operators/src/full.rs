@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version    u8 = 1
-//! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees
+//! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees, 7 anomstack
 //! onset      hold u16 in steps of severity, age u8
 //! begun      u8: 0 no sample yet, and nothing follows; 1
 //! published  where the model is 4 or more, and nothing follows: the file of the model in `published`

@@ -255,7 +255,7 @@ fn other_versions_and_the_light_model_are_refused() {
     assert_eq!(stored, [1, 3, 0, 0, 0, 0]);
     let decode = |bytes: &[u8]| FullDetector::decode(&mut FieldReader::new(bytes));
     assert_eq!(encoded(&decode(&stored).unwrap()), stored);
-    for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 7), (5, 2)] {
+    for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 8), (5, 2)] {
         let mut other = stored.clone();
         other[at] = byte;
         assert!(decode(&other).is_none(), "byte {at} is {byte}");

@@ -21,6 +21,8 @@ pub enum Model {
     HoltWinters,
     /// How empty the part of space is that the last samples lie in.
     HalfSpaceTrees,
+    /// Anomstack's default: principal components and nearest neighbours.
+    Anomstack,
 }
 
 /// A name that no [`Model`] has.
@@ -32,7 +34,7 @@ pub struct ModelError {
 
 impl Model {
     /// All models, ours first, the least of them first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Light,
         Self::Novelty,
         Self::Deviation,
@@ -40,6 +42,7 @@ impl Model {
         Self::Mad,
         Self::HoltWinters,
         Self::HalfSpaceTrees,
+        Self::Anomstack,
     ];
 
     /// The name in configuration, commands and tables.
@@ -53,6 +56,7 @@ impl Model {
             Self::Mad => "mad",
             Self::HoltWinters => "holt_winters",
             Self::HalfSpaceTrees => "half_space_trees",
+            Self::Anomstack => "anomstack",
         }
     }
 
@@ -72,6 +76,7 @@ impl Model {
             Self::Mad => 4,
             Self::HoltWinters => 5,
             Self::HalfSpaceTrees => 6,
+            Self::Anomstack => 7,
         }
     }
 
@@ -107,7 +112,7 @@ mod tests {
             assert_eq!(model.to_string().parse(), Ok(model));
             assert_eq!(Model::from_code(model.code()), Some(model));
         }
-        assert_eq!(Model::from_code(7), None);
+        assert_eq!(Model::from_code(8), None);
         let error = "Auto".parse::<Model>().expect_err("names are in lower case");
         assert!(error.to_string().starts_with("there is no model \"Auto\""));
     }

@@ -65,11 +65,12 @@ static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
     let detects = vec![
         detect("17", DetectConfig { range, min_samples: 200, ..by(Model::Auto) }),
         detect("2", by(Model::Novelty)),
-        detect("38", by(Model::Deviation)),
+        detect("3", by(Model::Deviation)),
         detect("5", DetectConfig { min_deviation: 20.0, range, ..by(Model::Light) }),
         detect("4", by(Model::Mad)),
         detect("6", by(Model::HoltWinters)),
         detect("9", by(Model::HalfSpaceTrees)),
+        detect("8", by(Model::Anomstack)),
     ];
     Arc::new(rules.with_detection(detects).unwrap())
 });

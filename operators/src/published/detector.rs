@@ -3,6 +3,7 @@
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Channel, EventTime};
 
+use super::anomstack::Anomstack;
 use super::half_space_trees::HalfSpaceTrees;
 use super::holt_winters::HoltWinters;
 use super::mad::Mad;
@@ -16,6 +17,7 @@ pub(crate) enum Published {
     Mad(Box<Mad>),
     HoltWinters(Box<HoltWinters>),
     HalfSpaceTrees(Box<HalfSpaceTrees>),
+    Anomstack(Box<Anomstack>),
 }
 
 impl Published {
@@ -28,6 +30,7 @@ impl Published {
             Model::HalfSpaceTrees => {
                 Some(Self::HalfSpaceTrees(Box::new(HalfSpaceTrees::new(first))))
             }
+            Model::Anomstack => Some(Self::Anomstack(Box::new(Anomstack::new(first)))),
         }
     }
 
@@ -37,6 +40,7 @@ impl Published {
             Self::Mad(mad) => mad.observe(value),
             Self::HoltWinters(smoothed) => smoothed.observe(time, value),
             Self::HalfSpaceTrees(trees) => trees.observe(value),
+            Self::Anomstack(models) => models.observe(value),
         };
         (severity, self.channel(), expectation)
     }
@@ -47,6 +51,7 @@ impl Published {
             Self::Mad(mad) => mad.expect(),
             Self::HoltWinters(smoothed) => smoothed.expect(time),
             Self::HalfSpaceTrees(trees) => trees.expect(),
+            Self::Anomstack(models) => models.expect(),
         }
     }
 
@@ -54,7 +59,7 @@ impl Published {
     fn channel(&self) -> Channel {
         match self {
             Self::Mad(_) | Self::HoltWinters(_) => Channel::Deviation,
-            Self::HalfSpaceTrees(_) => Channel::Novelty,
+            Self::HalfSpaceTrees(_) | Self::Anomstack(_) => Channel::Novelty,
         }
     }
 
@@ -64,6 +69,7 @@ impl Published {
             Self::Mad(_) => size_of::<Mad>(),
             Self::HoltWinters(_) => size_of::<HoltWinters>(),
             Self::HalfSpaceTrees(_) => size_of::<HalfSpaceTrees>(),
+            Self::Anomstack(_) => size_of::<Anomstack>(),
         }
     }
 
@@ -75,6 +81,7 @@ impl Published {
             Model::Mad => Some(size_of::<Mad>() + ALLOCATION_BYTES),
             Model::HoltWinters => Some(size_of::<HoltWinters>() + ALLOCATION_BYTES),
             Model::HalfSpaceTrees => Some(size_of::<HalfSpaceTrees>() + ALLOCATION_BYTES),
+            Model::Anomstack => Some(size_of::<Anomstack>() + ALLOCATION_BYTES),
         }
     }
 
@@ -84,6 +91,7 @@ impl Published {
             Self::Mad(mad) => mad.encode(out),
             Self::HoltWinters(smoothed) => smoothed.encode(out),
             Self::HalfSpaceTrees(trees) => trees.encode(out),
+            Self::Anomstack(models) => models.encode(out),
         }
     }
 
@@ -99,6 +107,9 @@ impl Published {
             Model::HalfSpaceTrees => Some(
                 HalfSpaceTrees::decode(fields).map(|read| Self::HalfSpaceTrees(Box::new(read))),
             ),
+            Model::Anomstack => {
+                Some(Anomstack::decode(fields).map(|read| Self::Anomstack(Box::new(read))))
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each has its file, with its state, its formula and its bytes. [`Published`] is one of them.
 
+mod anomstack;
 mod detector;
 mod half_space_trees;
 mod holt_winters;
