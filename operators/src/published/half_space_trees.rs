@@ -16,7 +16,7 @@ const WINDOW: u16 = 1_000;
 const FEW: f32 = 0.1;
 /// What of each value is looked at beside itself: its distance from the values so many samples before.
 ///
-/// With the values one and two samples before, instead, NAB has 43 and KPI event-F1 .09.
+/// With the values one and two samples before themselves NAB has 33 and KPI event-F1 .09 (in windows of 250), with the last three steps 43 and .52.
 const LAGS: [usize; FEATURES - 1] = [1, 3, 7];
 /// Values that are kept: the longest lag, and this one.
 const KEPT: usize = 8;
