@@ -77,6 +77,11 @@ impl Calibration {
         self.tail.learn(smaller(of_model, LEARNT_MAX), ends_stretch);
     }
 
+    /// Takes nothing of the stretch so far.
+    pub(crate) fn forget(&mut self) {
+        self.tail.forget();
+    }
+
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
         self.tail.encode(out);
         out.f32(self.seconds);

@@ -10,6 +10,9 @@ use crate::pace::Beat;
 const HOT: f32 = 6.0;
 /// Calm samples that end an episode: the light detector's. With 3 and 16 NAB falls by one and two points.
 const CALM_SAMPLES: u8 = 8;
+/// What an episode of at most so many samples brought is known: eight anomalies and eight calm ones. Peaks that come back are
+/// how a series is, outages that do are outages. At 12 NAB falls by two points, at 24 an hour at five minutes is a peak.
+const KNOWN_SAMPLES_MAX: u16 = 16;
 /// An episode that is longer than this, in seconds and in samples, is the new normal: longer than most outages, shorter
 /// than a working day. From one hour to a day auto's KPI event-F1 stays within .001
 /// and its NAB within a point; deviation alone loses .02.
@@ -37,9 +40,9 @@ const DEPARTURE_RATE: f32 = 0.125;
 /// ```
 ///
 /// While it is on, forecasters, baseline, sets and tails stay what they were, so that each sample is scored as if it were
-/// the first one: an outage to its end, and the day after as the day before. What was met is known at its end: of each view
-/// the least and the greatest value, and of each tail the distance of the first sample. So what comes back is
-/// no news for novelty, and an anomaly of any length is one sample of what is rare.
+/// the first one: an outage to its end, and the day after as the day before. What was met is known at the end of an episode of
+/// up to 16 samples, and of one that is the new normal: of each view the least and the greatest value, and of each tail
+/// the distance of the first sample. So a peak that comes back is no news for novelty, and of anything longer nothing is learnt.
 ///
 /// Source: the light detector's episodes. State: 12 bytes. Time: O(1). Weak where a series goes on
 /// wandering while it is frozen: it comes back to what is known only by then.
@@ -71,6 +74,8 @@ pub(crate) struct Lesson {
     pub(crate) is_met: bool,
     /// The episode ended.
     pub(crate) is_over: bool,
+    /// What was met in it is known from here on.
+    pub(crate) is_known: bool,
     /// What it left is the new normal.
     pub(crate) shifts: bool,
 }
@@ -92,8 +97,16 @@ impl Lesson {
         ends_stretch: false,
         is_met: false,
         is_over: false,
+        is_known: false,
         shifts: false,
     };
+}
+
+impl Lesson {
+    /// An episode ended that was too long to be learnt.
+    pub(crate) fn forgets(&self) -> bool {
+        self.is_over && !self.is_known
+    }
 }
 
 impl Episode {
@@ -150,13 +163,14 @@ impl Episode {
         if self.calm >= CALM_SAMPLES {
             // What is known is from before: if it says that this is no health, it is too old to say so.
             let settling = if severity < HOT { 0 } else { SETTLE_STEPS };
+            let is_known = self.samples <= KNOWN_SAMPLES_MAX;
             *self = Self { settling, ..Self::default() };
-            return Lesson { is_over: true, ..Lesson::NOTHING };
+            return Lesson { is_over: true, is_known, ..Lesson::NOTHING };
         }
         if shifts {
             let (departure, seconds) = (self.departure, REST_SECONDS);
             *self = Self { departure, seconds, settling: SETTLE_STEPS, ..Self::default() };
-            return Lesson { is_over: true, shifts, ..Lesson::NOTHING };
+            return Lesson { is_over: true, is_known: true, shifts, ..Lesson::NOTHING };
         }
         Lesson { is_met: self.calm == 0, ..Lesson::NOTHING }
     }

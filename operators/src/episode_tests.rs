@@ -22,7 +22,7 @@ fn nothing_is_learnt_from_the_first_anomaly_to_the_eighth_calm_sample() {
     let met: Vec<bool> = lessons.iter().map(|lesson| lesson.is_met).collect();
     assert_eq!(met[1..6], [true, true, false, true, false]);
     assert!(lessons[1..13].iter().all(|lesson| !lesson.values && !lesson.ends_step));
-    let over = Lesson { is_over: true, ..Lesson::NOTHING };
+    let over = Lesson { is_over: true, is_known: true, ..Lesson::NOTHING };
     assert_eq!(lessons[12], over, "the eighth calm sample");
     assert_eq!(lessons[13..], [Lesson::ALL, Lesson::ALL]);
     assert_eq!(episode, Episode::default());
@@ -83,4 +83,15 @@ fn what_is_back_ends_an_episode_and_is_learnt_anew_where_it_is_not_what_was_know
     episode.observe(9.0, -80.0, &beat(300.0));
     let over = (0..20).position(|_| episode.observe(9.0, -41.0, &beat(300.0)).is_over);
     assert_eq!(over, None, "more than half as far is not back");
+}
+
+#[test]
+fn what_a_long_episode_brought_is_forgotten_unless_it_is_the_new_normal() {
+    for (hot, is_known) in [(8, true), (9, false), (90, false)] {
+        let (_, lessons) = lessons((0..hot).map(|_| 7.0).chain([0.0; 8]));
+        let last = lessons[lessons.len() - 1];
+        assert!(last.is_over && last.is_known == is_known && last.forgets() != is_known, "{hot}");
+    }
+    let (_, lessons) = lessons([7.0; 98]);
+    assert!(lessons[97].is_known && !lessons[97].forgets());
 }

@@ -86,6 +86,11 @@ impl<const PERCENT: u8> Extremes<PERCENT> {
         }
     }
 
+    /// Takes nothing of the step so far.
+    pub(crate) fn forget(&mut self) {
+        self.waiting = 0;
+    }
+
     fn count(&self) -> u32 {
         u32::from(self.current_count) + u32::from(self.earlier_count)
     }

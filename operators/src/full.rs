@@ -50,8 +50,8 @@ const DEVIATION_SHARE: f32 = 0.3;
 /// Novelty, deviation, or `.8 novelty + .3 deviation` for one series.
 ///
 /// The channel is the greater part of the sum. Expectation and band are deviation's where there is one. What is put out
-/// is the model's severity as far as the series bears it out ([`Calibration`]), at most 100; 0 behind a pause
-/// ([`Pace`]) and while a new level is learnt ([`Episode`], which also says what a sample teaches). State: at most 2.8 kB, see
+/// is the model's severity as far as the series bears it out (`calibration.rs`), at most 100; 0 behind a pause
+/// (`pace.rs`) and while a new level is learnt (`episode.rs`, which also says what a sample teaches). State: at most 2.8 kB, see
 /// [`FullDetector::bytes`]; it begins with the first sample.
 #[derive(Clone, Debug)]
 pub struct FullDetector {
@@ -236,6 +236,9 @@ impl Begun {
         let lesson = self.episode.observe(severity, view.residual, &beat);
         if lesson.distances && view.samples >= SCORED_MIN {
             self.calibration.learn(of_model, lesson.ends_stretch);
+        }
+        if lesson.forgets() {
+            self.calibration.forget();
         }
         if let (Some(part), Some((_, news))) = (&mut self.novelty, novelty) {
             part.learn(&news, lesson);

@@ -120,7 +120,7 @@ enum Fate {
     /// In an episode, hot or not.
     Kept { hot: bool },
     /// The last one of an episode, which is the new normal or not.
-    Ends { shifts: bool },
+    Ends { shifts: bool, known: bool },
 }
 
 fn greater(a: f32, b: f32) -> f32 {
@@ -444,10 +444,10 @@ impl Oracle {
         let (_, calm) = self.departure_and_calm();
         if calm >= 8 {
             self.settled = if severity < 6.0 { 40 } else { 0 };
-            return Fate::Ends { shifts: false };
+            return Fate::Ends { shifts: false, known: self.episode.len() <= 16 };
         }
         if seconds > 28_800.0 && self.episode.len() > 24 {
-            return Fate::Ends { shifts: true };
+            return Fate::Ends { shifts: true, known: true };
         }
         Fate::Kept { hot: calm == 0 }
     }
@@ -470,8 +470,9 @@ impl Oracle {
         if matches!(fate, Fate::Opens | Fate::Kept { hot: true }) {
             self.met.push(ys);
         }
-        let over = matches!(fate, Fate::Ends { .. });
-        let met = if over { std::mem::take(&mut self.met) } else { Vec::new() };
+        let over = matches!(fate, Fate::Ends { known: true, .. });
+        let ended = matches!(fate, Fate::Ends { .. });
+        let met = if ended { std::mem::take(&mut self.met) } else { Vec::new() };
         for (index, view) in self.views.iter_mut().enumerate() {
             let teaches = matches!(fate, Fate::Opens | Fate::Learnt { distances: true });
             if teaches && self.learnt >= 80 {
@@ -528,7 +529,12 @@ impl Oracle {
         if matches!(fate, Fate::Opens | Fate::Learnt { distances: true }) && self.learnt >= 80 {
             self.sums.learn(-greater(-sum, -10.0), is_learnt && beat.stretch);
         }
-        if let Fate::Ends { shifts } = fate {
+        if let Fate::Ends { shifts, known } = fate {
+            if !known {
+                self.sums.waiting = 0.0;
+                self.misses.waiting = 0.0;
+                self.views.iter_mut().for_each(|view| view.tail.waiting = 0.0);
+            }
             let (departure, _) = self.departure_and_calm();
             self.episode.clear();
             self.ended += 1;
@@ -541,7 +547,7 @@ impl Oracle {
                 self.rest = 86_400.0;
             }
         }
-        if !is_learnt && beat.step && fate != (Fate::Ends { shifts: true }) {
+        if !is_learnt && beat.step && !matches!(fate, Fate::Ends { shifts: true, .. }) {
             self.mean += moment.rate * f64::from(moment.season);
         }
         if !is_learnt || !beat.step {

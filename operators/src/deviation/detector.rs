@@ -83,6 +83,9 @@ impl Deviation {
     /// Learns a sample, or as much of it as the lesson says.
     pub(crate) fn learn(&mut self, view: &View, miss: &Miss, lesson: Lesson) {
         self.forecasters.learn(view, &miss.forecast, lesson);
+        if lesson.forgets() {
+            self.tail.forget();
+        }
         if !lesson.distances || view.samples == 0 {
             return;
         }

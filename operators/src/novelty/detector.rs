@@ -133,7 +133,10 @@ impl Novelty {
             self.meet(&looks);
         }
         if lesson.is_over {
-            self.know();
+            self.know(lesson.is_known);
+        }
+        if lesson.forgets() {
+            self.extremes.iter_mut().for_each(Extremes::forget);
         }
         if lesson.values {
             for (index, look) in looks.into_iter().enumerate() {
@@ -157,9 +160,9 @@ impl Novelty {
         }
     }
 
-    /// Puts what was met to what is known.
-    fn know(&mut self) {
-        if !std::mem::take(&mut self.met) {
+    /// Puts what was met to what is known, or forgets it.
+    fn know(&mut self, is_known: bool) {
+        if !std::mem::take(&mut self.met) || !is_known {
             return;
         }
         for index in 0..self.sets.len() {

@@ -54,6 +54,8 @@ pub(crate) enum Event {
     Nothing,
     /// Next to nothing for six hours.
     Outage,
+    /// Next to nothing for an hour, on three days.
+    Outages,
     /// Twelve deviations more, for ever.
     Shift,
     /// Six times the noise, for six hours.
@@ -105,11 +107,18 @@ impl Life {
 }
 
 impl Event {
-    pub(crate) const SICK: [Self; 4] = [Self::Outage, Self::Shift, Self::Variance, Self::Flatline];
+    pub(crate) const SICK: [Self; 5] =
+        [Self::Outage, Self::Outages, Self::Shift, Self::Variance, Self::Flatline];
 
     /// Whether it is on, so many seconds after it began.
     pub(crate) fn is_on(self, since: i64) -> bool {
-        self != Self::Nothing && since >= 0 && (self == Self::Shift || since < EVENT)
+        since >= 0
+            && match self {
+                Self::Nothing => false,
+                Self::Shift => true,
+                Self::Outages => since < 3 * DAY && since % DAY < HOUR,
+                Self::Outage | Self::Variance | Self::Flatline => since < EVENT,
+            }
     }
 }
 
@@ -216,7 +225,7 @@ impl Case {
         }
         match self.event {
             Event::Nothing => healthy,
-            Event::Outage => rng.normal().abs(),
+            Event::Outage | Event::Outages => rng.normal().abs(),
             Event::Shift => healthy + 12.0 * NOISE,
             Event::Variance => healthy + 6.0 * NOISE * rng.normal(),
             Event::Flatline => 103.5,

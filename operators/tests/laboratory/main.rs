@@ -79,6 +79,15 @@ fn an_outage_is_scored_to_its_end_and_the_day_after_is_as_before() {
 }
 
 #[test]
+fn an_outage_that_comes_back_is_told_again() {
+    for interval in [60, 300] {
+        let case = Case { days: 25, ..sick(Life::Weekly, Event::Outages, interval, 5) };
+        let told = run(Model::Auto, case);
+        assert_eq!((told.found, told.alerts, told.above), (Some(0), 3, told.on), "{told:?}");
+    }
+}
+
+#[test]
 fn a_new_level_is_one_alert_and_normal_after_eight_hours() {
     for interval in [60, 300] {
         for model in FULL {
