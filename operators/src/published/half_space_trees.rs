@@ -69,7 +69,7 @@ pub(crate) struct HalfSpaceTrees {
     /// Samples of it in the last parts.
     leaves: [[u16; LEAVES]; TREES],
     reference: Option<Reference>,
-    tail: Extremes,
+    tail: Extremes<5>,
 }
 
 /// The window before, as it was counted.

@@ -80,8 +80,8 @@ pub(crate) struct HoltWinters {
     /// Errors beyond the clip up to the last one.
     run: u8,
     samples: u32,
-    above: Extremes,
-    below: Extremes,
+    above: Extremes<5>,
+    below: Extremes<5>,
 }
 
 /// An hour of the day, and how far on the way to which neighbour.

@@ -53,7 +53,7 @@ pub(crate) struct Mad {
     arrived: [f32; WINDOW],
     /// The same, ascending.
     sorted: [f32; WINDOW],
-    tail: Extremes,
+    tail: Extremes<5>,
 }
 
 /// Median and scale of a window.
