@@ -9,6 +9,8 @@ use crate::series::Series;
 
 /// A series is run again until so much time was spent on it: a clock's steps and a cold cache tell little.
 const LOOK_MIN: Duration = Duration::from_millis(10);
+/// A run that took so long is not repeated: what is cold at its begin is nothing beside it.
+const LONG: Duration = Duration::from_secs(1);
 /// Runs of one series at most.
 const RUNS_MAX: u32 = 100;
 
@@ -31,10 +33,12 @@ impl Effort {
         rows: &mut Vec<Judgement>,
     ) {
         // The room is made before the clock is looked at: later runs find it warm.
+        let begin = clock();
         let mut detector = self.run_once(model, series, clock, rows);
         let mut runs = 1;
+        let is_long = clock().saturating_sub(begin) >= LONG;
         let begin = clock();
-        while runs < RUNS_MAX && clock().saturating_sub(begin) < LOOK_MIN {
+        while !is_long && runs < RUNS_MAX && clock().saturating_sub(begin) < LOOK_MIN {
             detector = self.run_once(model, series, clock, rows);
             runs += 1;
         }

@@ -1,6 +1,12 @@
 use super::*;
 use crate::testing::{Rng, season, seconds};
 
+fn observe(baseline: &mut Baseline, time: EventTime, value: f64) -> View {
+    let view = baseline.look(time, value);
+    baseline.learn(&view);
+    view
+}
+
 #[test]
 fn mean_profile_and_spread_are_those_of_the_naive_computation() {
     let mut rng = Rng::new(5);
@@ -9,7 +15,7 @@ fn mean_profile_and_spread_are_those_of_the_naive_computation() {
     for index in 0..900 {
         let x = 1e9 + rng.uniform();
         history.push(x - 1e9);
-        baseline.observe(seconds(index * 300), x);
+        observe(&mut baseline, seconds(index * 300), x);
         let mean = history.iter().sum::<f64>() / history.len() as f64;
         assert!((baseline.mean - mean).abs() < 1e-9, "sample {index}");
     }
@@ -17,7 +23,7 @@ fn mean_profile_and_spread_are_those_of_the_naive_computation() {
     for index in 900..4_000 {
         let x = 1e9 + rng.uniform();
         history.push(x - 1e9);
-        baseline.observe(seconds(index * 300), x);
+        observe(&mut baseline, seconds(index * 300), x);
     }
     let (early, late) = history.split_at(1_000);
     let mut mean = early.iter().sum::<f64>() / 1_000.0 * libm::pow(0.999, late.len() as f64);
@@ -36,7 +42,7 @@ fn a_season_is_learnt_and_no_hour_begins_with_a_step() {
     let mut worst = 0.0;
     for index in 0..288 * 10 {
         let time = seconds(index * 300);
-        let view = baseline.observe(time, season(time));
+        let view = observe(&mut baseline, time, season(time));
         if index > 288 * 5 {
             worst = larger(worst, view.residual.abs());
         }
@@ -53,7 +59,7 @@ fn calm_and_busy_hours_become_comparable() {
     for index in 0..288 * 20 {
         let time = seconds(index * 300);
         let is_busy = index / 12 % 24 < 12;
-        let view = baseline.observe(time, rng.normal() * if is_busy { 4.0 } else { 1.0 });
+        let view = observe(&mut baseline, time, rng.normal() * if is_busy { 4.0 } else { 1.0 });
         if index > 288 * 10 {
             *(if is_busy { &mut busy } else { &mut calm }) += (view.residual * view.scale).abs();
         }

@@ -19,17 +19,13 @@ pub(crate) const GENERATION: u16 = 8_000;
 const COUNT_MIN: u32 = 50;
 /// At most one in this many distances is called extreme, while there are few.
 const EXTREME_SHARE: u32 = 4;
-/// The mean excess is at least this share of the threshold: below, a step of the kept distances (1/256)
-/// would be many mean excesses. No series of the corpora has so short a tail.
-const EXCESS_SHARE_MIN: f32 = 0.05;
-
 /// The greatest distances of this and the previous generation, and the exponential tail above them.
 ///
-/// With distance `d >= 0`, `n` distances seen in both generations and the `k` greatest of them,
+/// With distance `d >= 0`, the greatest of each step learnt, `n` distances learnt in both generations and the `k` greatest of them,
 /// `k = min(32, n / 4, how many are not 0)`:
 ///
 /// ```text
-/// u = the least of the k          m = max(mean of the k - u, .05 u)
+/// u = the least of the k          m = max(mean of the k - u, u PERCENT / 100)
 /// severity = ((d - u) / m + ln(n / k)) / ln 10      where d > u, else 0
 /// severity = log10((n + 1) / (k + 1))               where k < 2 and d > 0 (rule of succession)
 /// ```
@@ -37,13 +33,13 @@ const EXCESS_SHARE_MIN: f32 = 0.05;
 /// Source: exponential peaks over threshold (Pickands 1975; Siffer et al., "SPOT", 2017, with shape 0), with
 /// Weissman's estimator of the k greatest (1978). Deviations from the reference: only distances that are not
 /// 0 count as extreme, else a series that mostly repeats itself would call everything else impossible; `m`
-/// has a floor that is a share of `u`. Severity: about -log10 of the chance of a distance at least this
+/// has a floor that is a share of `u`, at least .05: below, a step of the kept distances would be many mean excesses. Severity: about -log10 of the chance of a distance at least this
 /// large, 0 to 100, and 0 for the first 50. Weak where the tail is heavier than exponential: values there are
 /// called rarer than they are.
-/// State: 140 bytes; distances are kept in 16 bits, to one part in 256, and compared at that resolution. `u`
+/// State: 144 bytes; distances are kept in 16 bits, to one part in 256, and compared at that resolution. `u`
 /// and `m` are kept until they change. Time: O(1), and O(32) for a distance that is among the greatest.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Extremes {
+pub(crate) struct Extremes<const PERCENT: u8> {
     /// The greatest first; zeros are not kept.
     current: [u16; KEPT],
     earlier: [u16; KEPT],
@@ -55,11 +51,13 @@ pub(crate) struct Extremes {
     earlier_count: u16,
     /// `u` of the formula; 0 while there is none.
     threshold: u16,
+    /// The greatest distance of the step so far.
+    waiting: u16,
     /// `m` of the formula.
     excess: f32,
 }
 
-impl Extremes {
+impl<const PERCENT: u8> Extremes<PERCENT> {
     pub(crate) const NEW: Self = Self {
         current: [0; KEPT],
         earlier: [0; KEPT],
@@ -69,15 +67,35 @@ impl Extremes {
         current_count: 0,
         earlier_count: 0,
         threshold: 0,
+        waiting: 0,
         excess: 0.0,
     };
 
-    /// The severity of a distance, at least 0 and at most 1e32, before it is learnt.
-    pub(crate) fn observe(&mut self, distance: f32) -> f32 {
+    /// The severity of a distance, at least 0 and at most 1e32.
+    pub(crate) fn severity(&self, distance: f32) -> f32 {
         let distance = coarse(distance);
-        let severity = if distance > self.threshold { self.severity(distance) } else { 0.0 };
-        self.learn(distance);
+        if distance > self.threshold { self.severity_above(distance) } else { 0.0 }
+    }
+
+    /// Learns a distance: the greatest of each step.
+    pub(crate) fn learn(&mut self, distance: f32, ends_step: bool) {
+        let distance = coarse(distance).max(self.waiting);
+        self.waiting = if ends_step { 0 } else { distance };
+        if ends_step {
+            self.count_in(distance);
+        }
+    }
+
+    /// The severity of a distance that is a step of its own, before it is learnt.
+    pub(crate) fn observe(&mut self, distance: f32) -> f32 {
+        let severity = self.severity(distance);
+        self.learn(distance, true);
         severity
+    }
+
+    /// Takes nothing of the step so far.
+    pub(crate) fn forget(&mut self) {
+        self.waiting = 0;
     }
 
     fn count(&self) -> u32 {
@@ -85,7 +103,7 @@ impl Extremes {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^24")]
-    fn severity(&self, distance: u16) -> f32 {
+    fn severity_above(&self, distance: u16) -> f32 {
         let count = self.count();
         if count < COUNT_MIN {
             return 0.0;
@@ -99,7 +117,7 @@ impl Extremes {
         smaller(tail, SEVERITY_MAX)
     }
 
-    fn learn(&mut self, distance: u16) {
+    fn count_in(&mut self, distance: u16) {
         let least = self.current[KEPT - 1];
         if distance > least {
             self.insert(distance);
@@ -158,7 +176,7 @@ impl Extremes {
         }
         let threshold = from_coarse(self.threshold);
         let excess = sum / f32::from(self.extreme) - threshold;
-        self.excess = larger(excess, EXCESS_SHARE_MIN * threshold);
+        self.excess = larger(excess, f32::from(PERCENT) / 100.0 * threshold);
     }
 
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
@@ -171,6 +189,7 @@ impl Extremes {
             out.u8(kept);
             distances[..usize::from(kept)].iter().for_each(|distance| out.u16(*distance));
         }
+        out.u16(self.waiting);
     }
 
     /// What [`Extremes::encode`] wrote; `None` where it cannot have written it.
@@ -178,6 +197,7 @@ impl Extremes {
         let mut read = Self::NEW;
         (read.current_count, read.current_kept) = decode_generation(fields, &mut read.current)?;
         (read.earlier_count, read.earlier_kept) = decode_generation(fields, &mut read.earlier)?;
+        read.waiting = fields.u16().filter(|distance| *distance <= coarse(BOUND))?;
         if read.current_count >= GENERATION {
             return None;
         }

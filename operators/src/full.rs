@@ -1,36 +1,45 @@
-//! The detectors that keep thousands of bytes: novelty, deviation, and both together.
+//! The detectors that keep thousands of bytes: novelty, deviation, both together, and published ones.
 //!
 //! ```text
-//! version    u8 = 1
-//! model      u8: 1 novelty, 2 deviation, 3 auto
+//! version    u8 = 2
+//! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees, 7 anomstack
 //! onset      hold u16 in steps of severity, age u8
 //! begun      u8: 0 no sample yet, and nothing follows; 1
+//! published  where the model is 4 or more, and nothing follows: the file of the model in `published`
+//! pace       last time i64; interval, step, stretch, seen, quiet seconds, f32; quiet samples u8, gaps u8
+//! episode    seconds f32, departure f32, samples u16, calm u8, settling u8
+//! calibration  one of the extremes below, seconds f32
 //! baseline   first f64, mean f64, profile f32 x 24, spread f32 x 24, typical spread f32, samples u32,
 //!            counts u8 x 24, hour u8, all visited u8
 //! novelty    where the model has it:
 //!            3 sets: 2 times count u8 and values f32, ascending; resolution f32, samples u16
-//!            3 extremes: 2 times count u16, kept u8 and distances u16, the upper half of an f32, descending
-//!            residuals f32 x 6, next u8, all u8
+//!            3 extremes: 2 times count u16, kept u8 and distances u16, the upper half of an f32, descending;
+//!            waiting distance u16
+//!            residuals f32 x 6, next u8, all u8, met u8: 0; 1, then least f32 x 3, greatest f32 x 3
 //! deviation  where the model has it: quick f64, steady f64, errors f32 x 4, week u16 x 168,
-//!            mean f64, variance f64, 2 extremes as above
+//!            mean f64, variance f64, extremes as above
 //! ```
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
 
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, View};
+use crate::calibration::Calibration;
 use crate::deviation::Deviation;
+use crate::episode::Episode;
 use crate::light::{Expectation, Verdict};
 use crate::limits::ALLOCATION_BYTES;
 use crate::model::Model;
-use crate::novelty::Novelty;
+use crate::novelty::{Novelty, SCORED_MIN};
 use crate::numeric::smaller;
 use crate::onset::Onset;
+use crate::pace::Pace;
+use crate::published::Published;
 use crate::series_detector::Judgement;
 use crate::tail::SEVERITY_MAX;
 
 /// Version of the bytes.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// Shares of the two in their sum.
 ///
 /// Neither alone is good at both corpora. On NAB .8 and .2 to .35 give the same within its noise of two points, on
@@ -40,23 +49,46 @@ const FORMAT: u8 = 1;
 const NOVELTY_SHARE: f32 = 0.8;
 const DEVIATION_SHARE: f32 = 0.3;
 
-/// Novelty, deviation, or `.8 novelty + .3 deviation` for one series.
+/// Novelty, deviation, or `.8 novelty + .3 deviation` for one series; or a published model.
 ///
-/// The channel is the greater part of the sum. Expectation and band are deviation's where there is one. Severity
-/// is at most 100. State: at most 2.8 kB, see [`FullDetector::bytes`]; it begins with the first sample.
+/// The channel is the greater part of the sum. Expectation and band are deviation's where there is one. What is put out
+/// is the model's severity as far as the series bears it out (`calibration.rs`), at most 100; 0 behind a pause
+/// (`pace.rs`) and while a new level is learnt (`episode.rs`, which also says what a sample teaches). Published models are
+/// as their sources have them. State: at most 2.8 kB, of published models more, see [`FullDetector::bytes`]; it begins
+/// with the first sample.
 #[derive(Clone, Debug)]
 pub struct FullDetector {
     model: Model,
     onset: Onset,
-    begun: Option<Box<Begun>>,
+    begun: Option<Begun>,
 }
 
 /// What there is from the first sample on.
 #[derive(Clone, Debug)]
-struct Begun {
+enum Begun {
+    Views(Box<Views>),
+    Published(Published),
+}
+
+/// The state of novelty, deviation and both.
+#[derive(Clone, Debug)]
+struct Views {
+    pace: Pace,
+    episode: Episode,
+    calibration: Calibration,
     baseline: Baseline,
     novelty: Option<Novelty>,
     deviation: Option<Box<Deviation>>,
+}
+
+/// What is said of one sample.
+#[derive(Clone, Copy, Debug)]
+struct Scored {
+    severity: Severity,
+    channel: Channel,
+    expectation: Expectation,
+    /// It is one of those for which an onset holds back lesser ones: the end of a step, and no part of an episode.
+    ages: bool,
 }
 
 impl FullDetector {
@@ -85,52 +117,60 @@ impl FullDetector {
         value: f64,
         temper: impl FnOnce(Severity, &Expectation) -> Severity,
     ) -> Verdict {
-        let (severity, channel, expectation) = self.score(time, value);
+        let Scored { severity, channel, expectation, ages } = self.score(time, value);
         let severity = temper(severity, &expectation);
-        let flags = self.emit(severity, channel);
+        let flags = self.emit_aged(severity, channel, ages);
         Verdict { expectation: Some(expectation), severity, flags }
     }
 
     /// What would be expected of a sample at `time`, which does not depend on its value.
     pub(crate) fn expect(&self, time: EventTime) -> Expectation {
-        let Some(begun) = &self.begun else { return Expectation::NONE };
-        let first = begun.baseline.first();
-        self.clone().score(time, first).2
+        match &self.begun {
+            None => Expectation::NONE,
+            Some(Begun::Views(views)) => {
+                views.clone().observe(time, views.baseline.first()).expectation
+            }
+            Some(Begun::Published(published)) => published.expect(time),
+        }
     }
 
     /// The flags of a severity: its channel, and whether it is an onset.
     pub(crate) fn emit(&mut self, severity: Severity, channel: Channel) -> Flags {
+        self.emit_aged(severity, channel, true)
+    }
+
+    fn emit_aged(&mut self, severity: Severity, channel: Channel, ages: bool) -> Flags {
         let channel = if severity == Severity::ZERO { Channel::None } else { channel };
-        let onset = if self.onset.observe(severity) { Flags::ONSET } else { Flags::NONE };
+        let onset = if self.onset.observe(severity, ages) { Flags::ONSET } else { Flags::NONE };
         onset.with_channel(channel)
     }
 
-    fn score(&mut self, time: EventTime, value: f64) -> (Severity, Channel, Expectation) {
+    fn score(&mut self, time: EventTime, value: f64) -> Scored {
         let model = self.model;
-        let begun = self.begun.get_or_insert_with(|| Box::new(Begun::new(model, value)));
-        let view = begun.baseline.observe(time, value);
-        let novelty = begun.novelty.as_mut().map(|novelty| novelty.observe(&view));
-        let deviation = begun.deviation.as_mut();
-        let deviation = deviation.map(|deviation| deviation.observe(&view, &begun.baseline));
-        let expectation = match deviation {
-            Some((_, expectation)) => expectation,
-            None => Novelty::expect(&view, &begun.baseline),
-        };
-        let (severity, channel) = combine(novelty, deviation.map(|(severity, _)| severity));
-        (Severity::from_f32(smaller(severity, SEVERITY_MAX)), channel, expectation)
+        match self.begun.get_or_insert_with(|| Begun::new(model, value)) {
+            Begun::Views(views) => views.observe(time, value),
+            Begun::Published(published) => {
+                let (severity, channel, expectation) = published.score(time, value);
+                let severity = Severity::from_f32(smaller(severity, SEVERITY_MAX));
+                Scored { severity, channel, expectation, ages: true }
+            }
+        }
     }
 
     /// Bytes of the state, with the heap's.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.begun.as_ref().map_or(0, |begun| begun.bytes())
+        size_of::<Self>() + self.begun.as_ref().map_or(0, Begun::heap_bytes)
     }
 
     /// Bytes on the heap that a model takes at most, with what the allocator takes beside them.
     pub(crate) fn heap_bytes_max(model: Model) -> usize {
+        if let Some(bytes) = Published::heap_bytes_max(model) {
+            return bytes;
+        }
         let has = |other| model == other || model == Model::Auto;
         let part = |is: bool, bytes: usize| if is { bytes + ALLOCATION_BYTES } else { 0 };
-        part(model != Model::Light, size_of::<Begun>())
+        part(model != Model::Light, size_of::<Views>())
             + part(has(Model::Novelty), Novelty::HEAP_BYTES_MAX)
             + part(has(Model::Deviation), size_of::<Deviation>())
     }
@@ -141,13 +181,10 @@ impl FullDetector {
         out.u8(self.model.code());
         self.onset.encode(out);
         out.u8(u8::from(self.begun.is_some()));
-        let Some(begun) = &self.begun else { return };
-        begun.baseline.encode(out);
-        if let Some(novelty) = &begun.novelty {
-            novelty.encode(out);
-        }
-        if let Some(deviation) = &begun.deviation {
-            deviation.encode(out);
+        match &self.begun {
+            None => {}
+            Some(Begun::Views(views)) => views.encode(out),
+            Some(Begun::Published(published)) => published.encode(out),
         }
     }
 
@@ -164,23 +201,92 @@ impl FullDetector {
             1 => {}
             _ => return None,
         }
-        let baseline = Baseline::decode(fields)?;
-        let has = |other| read.model == other || read.model == Model::Auto;
-        let novelty = if has(Model::Novelty) { Some(Novelty::decode(fields)?) } else { None };
-        let deviation =
-            if has(Model::Deviation) { Some(Box::new(Deviation::decode(fields)?)) } else { None };
-        read.begun = Some(Box::new(Begun { baseline, novelty, deviation }));
+        read.begun = Some(match Published::decode(read.model, fields) {
+            Some(published) => Begun::Published(published?),
+            None => Begun::Views(Box::new(Views::decode(read.model, fields)?)),
+        });
         Some(read)
     }
 }
 
 impl Begun {
     fn new(model: Model, first: f64) -> Self {
+        let published = Published::new(model, first).map(Self::Published);
+        published.unwrap_or_else(|| Self::Views(Box::new(Views::new(model, first))))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Views(views) => views.bytes(),
+            Self::Published(published) => published.heap_bytes(),
+        }
+    }
+}
+
+impl Views {
+    fn new(model: Model, first: f64) -> Self {
         let has = |other| model == other || model == Model::Auto;
         Self {
+            pace: Pace::new(),
+            episode: Episode::default(),
+            calibration: Calibration::NEW,
             baseline: Baseline::new(first),
             novelty: has(Model::Novelty).then(Novelty::new),
             deviation: has(Model::Deviation).then(|| Box::new(Deviation::new())),
+        }
+    }
+
+    /// Scores a sample, and learns of it what the episode lets through.
+    fn observe(&mut self, time: EventTime, value: f64) -> Scored {
+        let beat = self.pace.observe(time);
+        let view = self.baseline.look(time, value);
+        if let Some(deviation) = self.deviation.as_mut().filter(|_| beat.resumes) {
+            deviation.resume(&view);
+        }
+        let novelty = self.novelty.as_ref().map(|novelty| novelty.look(&view));
+        let deviation = self.deviation.as_ref();
+        let deviation = deviation.map(|deviation| deviation.look(&view, &self.baseline));
+        let expectation = match deviation {
+            Some((_, expectation, _)) => expectation,
+            None => Novelty::expect(&view, &self.baseline),
+        };
+        let (of_model, channel) = combine(
+            novelty.map(|(severity, _)| severity),
+            deviation.map(|(severity, ..)| severity),
+        );
+        self.calibration.pass(beat.seconds);
+        let is_scored = !beat.is_quiet && self.episode.is_scored();
+        let severity = if is_scored { self.calibration.severity(of_model) } else { 0.0 };
+        let severity = smaller(severity, SEVERITY_MAX);
+        let lesson = self.episode.observe(severity, view.residual, &beat);
+        if lesson.distances && view.samples >= SCORED_MIN {
+            self.calibration.learn(of_model, lesson.ends_stretch);
+        }
+        if lesson.forgets() {
+            self.calibration.forget();
+        }
+        if let (Some(part), Some((_, news))) = (&mut self.novelty, novelty) {
+            part.learn(&news, lesson);
+        }
+        if let (Some(part), Some((_, _, miss))) = (&mut self.deviation, deviation) {
+            part.learn(&view, &miss, lesson);
+        }
+        match (lesson.shifts, lesson.values) {
+            (true, _) => self.shift(&view),
+            (false, true) if beat.ends_step => self.baseline.learn(&view),
+            (false, false) if beat.ends_step => self.baseline.pass(&view),
+            (false, _) => {}
+        }
+        let ages = beat.ends_step && !self.episode.is_on();
+        Scored { severity: Severity::from_f32(severity), channel, expectation, ages }
+    }
+
+    /// Takes what an episode left for the new normal.
+    fn shift(&mut self, view: &View) {
+        let departure = self.episode.departure();
+        self.baseline.shift(departure);
+        if let Some(deviation) = &mut self.deviation {
+            deviation.shift(view, departure);
         }
     }
 
@@ -188,6 +294,32 @@ impl Begun {
         let novelty = self.novelty.as_ref().map_or(0, Novelty::heap_bytes);
         let deviation = self.deviation.as_ref().map_or(0, |_| size_of::<Deviation>());
         size_of::<Self>() + novelty + deviation
+    }
+
+    fn encode(&self, out: &mut FieldWriter) {
+        self.pace.encode(out);
+        self.episode.encode(out);
+        self.calibration.encode(out);
+        self.baseline.encode(out);
+        if let Some(novelty) = &self.novelty {
+            novelty.encode(out);
+        }
+        if let Some(deviation) = &self.deviation {
+            deviation.encode(out);
+        }
+    }
+
+    #[deny(clippy::indexing_slicing)]
+    fn decode(model: Model, fields: &mut FieldReader<'_>) -> Option<Self> {
+        let has = |other| model == other || model == Model::Auto;
+        let pace = Pace::decode(fields)?;
+        let episode = Episode::decode(fields)?;
+        let calibration = Calibration::decode(fields)?;
+        let baseline = Baseline::decode(fields)?;
+        let novelty = if has(Model::Novelty) { Some(Novelty::decode(fields)?) } else { None };
+        let deviation =
+            if has(Model::Deviation) { Some(Box::new(Deviation::decode(fields)?)) } else { None };
+        Some(Self { pace, episode, calibration, baseline, novelty, deviation })
     }
 }
 
@@ -206,4 +338,4 @@ fn combine(novelty: Option<f32>, deviation: Option<f32>) -> (f32, Channel) {
 
 #[cfg(test)]
 #[path = "full_tests.rs"]
-mod tests;
+pub(crate) mod tests;

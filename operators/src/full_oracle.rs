@@ -5,24 +5,59 @@
 
 use tidewatch_metrics::EventTime;
 
+use crate::Model;
+
 const HOUR: i64 = 3_600_000_000_000;
 
+/// All distances of each generation, the greatest first, and the greatest one that waits for its step to end.
+struct Tail {
+    generations: Vec<Vec<f32>>,
+    waiting: f32,
+    /// The mean excess is at least this share of the least of the greatest.
+    share: f32,
+}
+
 /// A view's values of two generations, not in order.
-#[derive(Default)]
 struct Seen {
     current: Vec<f32>,
     earlier: Vec<f32>,
     eps: f32,
     count: usize,
-    /// All distances from the first scored one on.
-    distances: Vec<f32>,
+    tail: Tail,
 }
 
-/// All that was ever told of a series.
+/// What a sample's time says.
+#[derive(Clone, Copy)]
+struct Beat {
+    seconds: f32,
+    step: bool,
+    stretch: bool,
+    resumes: bool,
+    quiet: bool,
+}
+
+/// The times of a series, by the gaps between them.
 #[derive(Default)]
+struct Times {
+    last: Option<EventTime>,
+    gaps: u8,
+    interval: f32,
+    /// Seconds since the last step, and since the last stretch.
+    step: f32,
+    stretch: f32,
+    seen: f32,
+    /// Samples since the last pause, and what is left of its length.
+    resumed: Option<usize>,
+    left: f32,
+}
+
+/// All that was ever told of a series to one model.
 pub(crate) struct Oracle {
-    times: Vec<EventTime>,
-    values: Vec<f64>,
+    model: Model,
+    times: Times,
+    first: Option<f64>,
+    /// Samples that taught the baseline.
+    learnt: usize,
     mean: f64,
     /// Departures by hour of the day, and by hour of the week.
     daily: [Vec<f32>; 24],
@@ -39,17 +74,53 @@ pub(crate) struct Oracle {
     errors: [f32; 4],
     error_mean: f64,
     error_variance: f64,
-    /// All distances above and below from the first scored one on.
-    above: Vec<f32>,
-    below: Vec<f32>,
+    misses: Tail,
+    sums: Tail,
+    age: f32,
+    /// Of the episode: severity, residual and seconds of each sample, and the views of those that were met.
+    episode: Vec<(f32, f32, f32)>,
+    met: Vec<[f32; 3]>,
+    /// Steps since the last new normal.
+    settled: usize,
+    /// Seconds until an episode may begin.
+    rest: f32,
+    /// Episodes that ended, and those that were the new normal.
+    pub(crate) ended: usize,
+    pub(crate) shifted: usize,
 }
 
 /// What the oracle says of one sample.
 #[derive(Debug)]
 pub(crate) struct Told {
-    pub(crate) novelty: f32,
-    pub(crate) deviation: f32,
+    pub(crate) severity: f32,
     pub(crate) forecast: f64,
+}
+
+/// What a sample is to the baseline.
+#[derive(Clone, Copy)]
+struct Moment {
+    x: f64,
+    slot: usize,
+    week_slot: usize,
+    season: f32,
+    scale: f32,
+    next_mean: f64,
+    rate: f64,
+    departure: f32,
+    residual: f32,
+}
+
+/// What becomes of a sample.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    /// Learnt; its distances too where so.
+    Learnt { distances: bool },
+    /// The first one of an episode.
+    Opens,
+    /// In an episode, hot or not.
+    Kept { hot: bool },
+    /// The last one of an episode, which is the new normal or not.
+    Ends { shifts: bool, known: bool },
 }
 
 fn greater(a: f32, b: f32) -> f32 {
@@ -89,16 +160,9 @@ fn spread(sizes: &[(f32, f32)]) -> f32 {
     spread
 }
 
-/// The severity of the last of all distances, by sorting those of this and the previous generation.
-fn severity(distances: &[f32]) -> f32 {
-    let (last, before) = distances.split_last().expect("one was just put there");
-    let d = round(*last);
-    let generation = before.len() / 8_000;
-    let mut known: Vec<f32> =
-        before[8_000 * generation.saturating_sub(1)..].iter().map(|d| round(*d)).collect();
-    known.sort_by(|a, b| b.total_cmp(a));
-    let n = known.len();
-    let positive = known.iter().filter(|d| **d > 0.0).count();
+/// The severity of `d` among `n` distances, of which the greatest are given, the greatest first.
+fn beyond(d: f32, greatest: &[f32], n: usize, share: f32) -> f32 {
+    let positive = greatest.iter().filter(|d| **d > 0.0).count();
     let k = 32.min(n / 4).min(positive);
     if n < 50 || d <= 0.0 {
         return 0.0;
@@ -106,9 +170,9 @@ fn severity(distances: &[f32]) -> f32 {
     if k < 2 {
         return libm::log10f((n as f32 + 1.0) / (k as f32 + 1.0));
     }
-    let u = known[k - 1];
-    let mean = known[..k].iter().fold(0.0, |sum, d| sum + d) / k as f32;
-    let m = greater(mean - u, 0.05 * u);
+    let u = greatest[k - 1];
+    let mean = greatest[..k].iter().fold(0.0, |sum, d| sum + d) / k as f32;
+    let m = greater(mean - u, share * u);
     if d <= u {
         return 0.0;
     }
@@ -116,21 +180,71 @@ fn severity(distances: &[f32]) -> f32 {
     if s < 100.0 { s } else { 100.0 }
 }
 
+/// The severity of the last of all distances, each a step, by sorting those of this and the previous generation.
+pub(crate) fn severity(distances: &[f32]) -> f32 {
+    let (last, before) = distances.split_last().expect("one was just put there");
+    let generation = before.len() / 8_000;
+    let mut known: Vec<f32> =
+        before[8_000 * generation.saturating_sub(1)..].iter().map(|d| round(*d)).collect();
+    known.sort_by(|a, b| b.total_cmp(a));
+    beyond(round(*last), &known, known.len(), 0.05)
+}
+
+impl Tail {
+    fn new(share: f32) -> Self {
+        Self { generations: Vec::new(), waiting: 0.0, share }
+    }
+
+    fn severity(&self, distance: f32) -> f32 {
+        let d = round(distance);
+        let known = &self.generations[self.generations.len().saturating_sub(2)..];
+        let n: usize = known.iter().map(Vec::len).sum();
+        let mut greatest: Vec<f32> =
+            known.iter().flat_map(|each| each.iter().take(32)).copied().collect();
+        greatest.sort_by(|a, b| b.total_cmp(a));
+        beyond(d, &greatest, n, self.share)
+    }
+
+    fn learn(&mut self, distance: f32, ends: bool) {
+        self.waiting = greater(self.waiting, round(distance));
+        if !ends {
+            return;
+        }
+        if self.generations.last().is_none_or(|last| last.len() == 8_000) {
+            self.generations.push(Vec::new());
+        }
+        let d = std::mem::take(&mut self.waiting);
+        let last = self.generations.last_mut().expect("just made sure of it");
+        let place = last.partition_point(|other| *other >= d);
+        last.insert(place, d);
+    }
+}
+
 impl Seen {
-    fn distance(&mut self, y: f32) -> f32 {
-        let nearest = |values: &[f32]| {
-            values.iter().fold(f32::INFINITY, |least, v| -greater(-least, -(v - y).abs()))
-        };
-        let (apart, before) = (nearest(&self.current), nearest(&self.earlier));
-        let d = -greater(-apart, -before);
-        if apart > self.eps || self.current.is_empty() {
+    fn new() -> Self {
+        let (current, earlier) = (Vec::new(), Vec::new());
+        Self { current, earlier, eps: 0.0, count: 0, tail: Tail::new(0.3) }
+    }
+
+    fn nearest(values: &[f32], y: f32) -> f32 {
+        values.iter().fold(f32::INFINITY, |least, v| -greater(-least, -(v - y).abs()))
+    }
+
+    fn distance(&self, y: f32) -> f32 {
+        let apart = Self::nearest(&self.current, y);
+        let d = -greater(-apart, -Self::nearest(&self.earlier, y));
+        if d.is_finite() { d } else { 0.0 }
+    }
+
+    fn learn(&mut self, y: f32, ends: bool) {
+        if Self::nearest(&self.current, y) > self.eps {
             self.current.push(y);
         }
         if self.current.len() > 64 {
             (self.current, self.eps) = thin(std::mem::take(&mut self.current), self.eps);
         }
-        self.count += 1;
-        if self.count.is_multiple_of(8_000) {
+        self.count += usize::from(ends);
+        if ends && self.count.is_multiple_of(8_000) {
             let mut eps = self.eps;
             self.earlier = std::mem::take(&mut self.current);
             while self.earlier.len() > 40 {
@@ -138,7 +252,329 @@ impl Seen {
             }
             self.eps *= 0.5;
         }
-        if d.is_finite() { d } else { 0.0 }
+    }
+}
+
+impl Times {
+    fn observe(&mut self, time: EventTime) -> Beat {
+        let Some(last) = self.last.replace(time) else {
+            return Beat { seconds: 0.0, step: true, stretch: true, resumes: false, quiet: false };
+        };
+        let nanos = time.nanos().saturating_sub(last.nanos());
+        let gap = -greater(-hold(nanos as f64 * 1e-9), -1e9);
+        let pause = self.gaps > 0 && gap > 8.0 * self.interval;
+        if nanos > 0 {
+            let n = f32::from(self.gaps) + 1.0;
+            let limit = greater(1.0 / n, 0.05) * self.interval;
+            let moved = self.interval + (gap - self.interval).clamp(-limit, limit);
+            self.interval = if self.gaps == 0 { gap } else { moved };
+            self.gaps = self.gaps.saturating_add(1);
+        }
+        let resumes = nanos <= 0 || pause;
+        self.resumed = if resumes { Some(0) } else { self.resumed.map(|since| since + 1) };
+        self.left = if resumes { gap.clamp(0.0, 480.0) } else { greater(self.left - gap, 0.0) };
+        let waits = self.interval < 30.0 && self.left > 0.0;
+        let quiet = waits || self.resumed.is_some_and(|since| since < 8);
+        let seconds = if resumes { 0.0 } else { -greater(-gap, -4.0 * self.interval) };
+        let interval = self.interval;
+        let ends = |length: f32, filled: &mut f32| {
+            *filled += seconds;
+            let ends = interval >= 0.5 * length || *filled + 0.5 * interval >= length;
+            *filled = if ends { 0.0 } else { *filled };
+            ends
+        };
+        let length = self.seen * (1.0 / 80.0);
+        let step = ends(-greater(-length, -60.0), &mut self.step);
+        let stretch = ends(300.0, &mut self.stretch);
+        self.seen += if length < 60.0 { seconds } else { 0.0 };
+        Beat { seconds, step, stretch, resumes, quiet }
+    }
+}
+
+impl Oracle {
+    pub(crate) fn new(model: Model) -> Self {
+        Self {
+            model,
+            times: Times::default(),
+            first: None,
+            learnt: 0,
+            mean: 0.0,
+            daily: Default::default(),
+            weekly: vec![Vec::new(); 168],
+            sizes: Default::default(),
+            typical: 0.0,
+            hour: 0,
+            all_visited: false,
+            residuals: Vec::new(),
+            views: [Seen::new(), Seen::new(), Seen::new()],
+            quick: 0.0,
+            steady: 0.0,
+            errors: [0.0; 4],
+            error_mean: 0.0,
+            error_variance: 0.0,
+            misses: Tail::new(0.05),
+            sums: Tail::new(0.05),
+            age: 0.0,
+            episode: Vec::new(),
+            met: Vec::new(),
+            settled: 40,
+            rest: 0.0,
+            ended: 0,
+            shifted: 0,
+        }
+    }
+
+    /// Takes the next sample.
+    pub(crate) fn observe(&mut self, time: EventTime, value: f64) -> Told {
+        let beat = self.times.observe(time);
+        let first = *self.first.get_or_insert(value);
+        let moment = self.moment(time, (value - first).clamp(-1e30, 1e30));
+        let daily = self.mean + f64::from(moment.season);
+        if beat.resumes {
+            self.quick = daily;
+        }
+        let residuals = &self.residuals[self.residuals.len().saturating_sub(5)..];
+        let sum = residuals.iter().fold(0.0, |sum, r| sum + r) + moment.residual;
+        let smooth = sum / (residuals.len() + 1) as f32;
+        let ys = [hold(moment.x), moment.residual * moment.scale, smooth * moment.scale];
+        let distances = [0, 1, 2].map(|view| self.views[view].distance(ys[view]));
+        let weekly = self.weekly[moment.week_slot].split_first().map_or(daily, |(first, later)| {
+            let fold = |w: f32, dev: &f32| round(w + 0.3 * (dev - w));
+            self.mean + f64::from(later.iter().fold(round(*first), fold))
+        });
+        let forecasts = [self.quick, self.steady, daily, weekly];
+        let forecast = self.forecast(&forecasts);
+        let e = (moment.x - forecast) * f64::from(moment.scale);
+
+        let sum = self.sum(distances, e);
+        if self.age < 300_000.0 {
+            self.age += beat.seconds;
+        }
+        let is_scored = !beat.quiet && self.settled >= 40;
+        let severity = if is_scored { self.promise(sum) } else { 0.0 };
+        let fate = self.fate(severity, moment.residual, &beat);
+        self.learn_novelty(fate, &beat, ys, distances);
+        self.learn_deviation(fate, &beat, &moment, (&forecasts, e));
+        self.learn_rest(fate, &beat, &moment, sum);
+        Told { severity, forecast: first + forecast }
+    }
+
+    fn moment(&mut self, time: EventTime, x: f64) -> Moment {
+        let slot = usize::try_from(time.nanos().div_euclid(HOUR).rem_euclid(24)).unwrap();
+        let week_slot = usize::try_from(time.nanos().div_euclid(HOUR).rem_euclid(168)).unwrap();
+        self.change_hour(slot);
+        let offset = hold(time.nanos().rem_euclid(HOUR) as f64 / HOUR as f64) - 0.5;
+        let neighbour = if offset < 0.0 { (slot + 23) % 24 } else { (slot + 1) % 24 };
+        let line = |here: f32, there: f32| here + (there - here) * offset.abs();
+        let mut season = profile(&self.daily[slot]);
+        if self.all_visited {
+            season = line(season, profile(&self.daily[neighbour]));
+        }
+        let mut scale = 1.0;
+        if self.daily[slot].len() > 10 && self.typical >= 1e-30 {
+            let mut here = spread(&self.sizes[slot]);
+            if self.all_visited {
+                here = line(here, spread(&self.sizes[neighbour]));
+            }
+            scale = self.typical / greater(here, 0.3 * self.typical);
+        }
+        let rate = 1.0 / (self.learnt as f64 + 1.0);
+        let rate = if rate > 0.001 { rate } else { 0.001 };
+        let next_mean = self.mean + rate * (x - self.mean);
+        let departure = hold(x - next_mean);
+        let residual = if self.daily[slot].is_empty() { 0.0 } else { departure - season };
+        Moment { x, slot, week_slot, season, scale, next_mean, rate, departure, residual }
+    }
+
+    fn change_hour(&mut self, slot: usize) {
+        if slot == self.hour {
+            return;
+        }
+        self.hour = slot;
+        self.all_visited = self.daily.iter().all(|departures| !departures.is_empty());
+        let used = (0..24).filter(|slot| self.daily[*slot].len() > 10);
+        let spreads: Vec<f32> = used.map(|slot| spread(&self.sizes[slot])).collect();
+        let sum = spreads.iter().fold(0.0, |sum, spread| sum + spread);
+        self.typical = if spreads.is_empty() { 0.0 } else { sum / spreads.len() as f32 };
+    }
+
+    fn forecast(&self, forecasts: &[f64; 4]) -> f64 {
+        let errors = self.errors.map(|error| greater(error, 1e-30));
+        let least = errors.iter().fold(f32::INFINITY, |least, error| -greater(-least, -error));
+        let weights = errors.map(|error| {
+            let ratio = least / error;
+            f64::from(ratio * ratio * ratio * ratio)
+        });
+        let weighted = weights.iter().zip(forecasts).fold(0.0, |sum, (w, f)| sum + w * f);
+        weighted / weights.iter().fold(0.0, |sum, w| sum + w)
+    }
+
+    /// The model's own severity.
+    fn sum(&self, distances: [f32; 3], e: f64) -> f32 {
+        if self.learnt < 80 {
+            return 0.0;
+        }
+        let views = self.views.iter().zip(distances);
+        let news = views.fold(0.0, |sum, (view, d)| sum + view.tail.severity(d));
+        let news = if news <= 5.0 { news } else { 5.0 + (news - 5.0) * (1.0 / 3.0) };
+        let z = (e - self.error_mean).abs() / self.error_variance.sqrt();
+        let z = if self.error_variance <= 0.0 { 0.0 } else { z.clamp(0.0, 30.0) };
+        let far = self.misses.severity(hold(e).abs()) + 0.2 * hold(z);
+        match self.model {
+            Model::Novelty => news,
+            Model::Deviation => far,
+            _ => 0.8 * news + 0.3 * far,
+        }
+    }
+
+    /// What the series bears out of the model's severity.
+    fn promise(&self, sum: f32) -> f32 {
+        let own = self.sums.severity(sum) + 0.3;
+        let mut promise = sum;
+        if sum > 5.9 {
+            promise = greater(5.9, -greater(-sum, -own));
+        }
+        if self.age < 300_000.0 {
+            let most = 3.0 + libm::log10f(greater(self.age / 300.0, 1.0));
+            promise = -greater(-promise, -most);
+        }
+        if promise < 100.0 { promise } else { 100.0 }
+    }
+
+    fn fate(&mut self, severity: f32, residual: f32, beat: &Beat) -> Fate {
+        if self.episode.is_empty() {
+            let distances = !beat.quiet && self.settled >= 20;
+            let rests = self.rest > 0.0;
+            self.rest = greater(self.rest - beat.seconds, 0.0);
+            if self.settled < 40 {
+                self.settled += usize::from(beat.step);
+            } else if severity >= 6.0 && !rests {
+                self.episode.push((severity, residual, 0.0));
+                return Fate::Opens;
+            }
+            return Fate::Learnt { distances };
+        }
+        self.episode.push((severity, residual, beat.seconds));
+        let seconds = self.episode.iter().fold(0.0, |sum, (_, _, seconds)| sum + seconds);
+        let (_, calm) = self.departure_and_calm();
+        if calm >= 8 {
+            self.settled = if severity < 6.0 { 40 } else { 0 };
+            return Fate::Ends { shifts: false, known: self.episode.len() <= 16 };
+        }
+        if seconds > 28_800.0 && self.episode.len() > 24 {
+            return Fate::Ends { shifts: true, known: true };
+        }
+        Fate::Kept { hot: calm == 0 }
+    }
+
+    /// The episode's mean departure, without what is back, and how many samples in a row are calm or back.
+    fn departure_and_calm(&self) -> (f32, usize) {
+        let (_, mut mean, _) = self.episode[0];
+        let mut calm = 0;
+        for (severity, residual, _) in &self.episode[1..] {
+            let side = if mean < 0.0 { -residual } else { *residual };
+            let back = side < 0.5 * mean.abs();
+            mean += if back { 0.0 } else { 0.125 * (residual - mean) };
+            calm = if back || *severity < 6.0 { calm + 1 } else { 0 };
+        }
+        (mean, calm)
+    }
+
+    fn learn_novelty(&mut self, fate: Fate, beat: &Beat, ys: [f32; 3], distances: [f32; 3]) {
+        let (learns, ends) = (self.learnt >= 20, matches!(fate, Fate::Learnt { .. }) && beat.step);
+        if matches!(fate, Fate::Opens | Fate::Kept { hot: true }) {
+            self.met.push(ys);
+        }
+        let over = matches!(fate, Fate::Ends { known: true, .. });
+        let ended = matches!(fate, Fate::Ends { .. });
+        let met = if ended { std::mem::take(&mut self.met) } else { Vec::new() };
+        for (index, view) in self.views.iter_mut().enumerate() {
+            let teaches = matches!(fate, Fate::Opens | Fate::Learnt { distances: true });
+            if teaches && self.learnt >= 80 {
+                view.tail.learn(distances[index], ends);
+            }
+            if matches!(fate, Fate::Learnt { .. }) && learns {
+                view.learn(ys[index], ends);
+            }
+            let of_view = || met.iter().map(|ys| ys[index]);
+            if over {
+                view.learn(of_view().fold(f32::INFINITY, |a, b| -greater(-a, -b)), false);
+                view.learn(of_view().fold(f32::NEG_INFINITY, greater), false);
+            }
+        }
+    }
+
+    fn learn_deviation(
+        &mut self,
+        fate: Fate,
+        beat: &Beat,
+        moment: &Moment,
+        (forecasts, e): (&[f64; 4], f64),
+    ) {
+        let is_learnt = matches!(fate, Fate::Learnt { .. });
+        if is_learnt {
+            self.quick += 0.5 * (moment.x - self.quick);
+        }
+        if is_learnt && beat.step {
+            self.steady += 0.01 * (moment.x - self.steady);
+            self.weekly[moment.week_slot].push(moment.departure);
+        }
+        if !matches!(fate, Fate::Opens | Fate::Learnt { distances: true }) || self.learnt == 0 {
+            return;
+        }
+        if self.learnt >= 80 {
+            self.misses.learn(hold(e).abs(), is_learnt && beat.step);
+        }
+        if !is_learnt || !beat.step {
+            return;
+        }
+        let rate = greater(1.0 / self.learnt as f32, 0.005);
+        for (error, forecast) in self.errors.iter_mut().zip(forecasts) {
+            *error += rate * (hold(moment.x - forecast).abs() - *error);
+        }
+        let rate = 1.0 / self.learnt as f64;
+        let rate = if rate > 0.002 { rate } else { 0.002 };
+        let off = e - self.error_mean;
+        self.error_mean += rate * off;
+        self.error_variance = (1.0 - rate) * (self.error_variance + rate * off * off);
+    }
+
+    fn learn_rest(&mut self, fate: Fate, beat: &Beat, moment: &Moment, sum: f32) {
+        let is_learnt = matches!(fate, Fate::Learnt { .. });
+        if matches!(fate, Fate::Opens | Fate::Learnt { distances: true }) && self.learnt >= 80 {
+            self.sums.learn(-greater(-sum, -10.0), is_learnt && beat.stretch);
+        }
+        if let Fate::Ends { shifts, known } = fate {
+            if !known {
+                self.sums.waiting = 0.0;
+                self.misses.waiting = 0.0;
+                self.views.iter_mut().for_each(|view| view.tail.waiting = 0.0);
+            }
+            let (departure, _) = self.departure_and_calm();
+            self.episode.clear();
+            self.ended += 1;
+            self.shifted += usize::from(shifts);
+            if shifts {
+                self.quick = self.mean + f64::from(moment.season + departure);
+                self.steady = self.quick;
+                self.mean += f64::from(departure);
+                self.settled = 0;
+                self.rest = 86_400.0;
+            }
+        }
+        if !is_learnt && beat.step && !matches!(fate, Fate::Ends { shifts: true, .. }) {
+            self.mean += moment.rate * f64::from(moment.season);
+        }
+        if !is_learnt || !beat.step {
+            return;
+        }
+        self.residuals.push(moment.residual);
+        if !self.daily[moment.slot].is_empty() {
+            self.sizes[moment.slot].push((moment.residual.abs(), self.typical));
+        }
+        self.daily[moment.slot].push(moment.departure);
+        self.mean = moment.next_mean;
+        self.learnt += 1;
     }
 }
 
@@ -158,121 +594,4 @@ fn thin(mut values: Vec<f32>, eps: f32) -> (Vec<f32>, f32) {
         stay.push(greatest);
     }
     (stay, eps)
-}
-
-impl Oracle {
-    /// Takes the next sample; severities are told where `is_asked`, and are 0 elsewhere.
-    pub(crate) fn observe(&mut self, time: EventTime, value: f64, is_asked: bool) -> Told {
-        self.weekly.resize(168, Vec::new());
-        self.times.push(time);
-        self.values.push(value);
-        let t = self.values.len() - 1;
-        let x = (value - self.values[0]).clamp(-1e30, 1e30);
-        let slot = usize::try_from(time.nanos().div_euclid(HOUR).rem_euclid(24)).unwrap();
-        let week_slot = usize::try_from(time.nanos().div_euclid(HOUR).rem_euclid(168)).unwrap();
-        self.change_hour(slot);
-        let offset = hold(time.nanos().rem_euclid(HOUR) as f64 / HOUR as f64) - 0.5;
-        let neighbour = if offset < 0.0 { (slot + 23) % 24 } else { (slot + 1) % 24 };
-        let line = |here: f32, there: f32| here + (there - here) * offset.abs();
-        let mut season = profile(&self.daily[slot]);
-        if self.all_visited {
-            season = line(season, profile(&self.daily[neighbour]));
-        }
-        let mut scale = 1.0;
-        if self.daily[slot].len() > 10 && self.typical >= 1e-30 {
-            let mut here = spread(&self.sizes[slot]);
-            if self.all_visited {
-                here = line(here, spread(&self.sizes[neighbour]));
-            }
-            scale = self.typical / greater(here, 0.3 * self.typical);
-        }
-        let before = self.mean;
-        let rate = 1.0 / (t as f64 + 1.0);
-        self.mean += if rate > 0.001 { rate } else { 0.001 } * (x - self.mean);
-        let departure = hold(x - self.mean);
-        let residual = if self.daily[slot].is_empty() { 0.0 } else { departure - season };
-        let weekly = self.weekly[week_slot].split_first().map(|(first, later)| {
-            later.iter().fold(round(*first), |w, dev| round(w + 0.3 * (dev - w)))
-        });
-        if !self.daily[slot].is_empty() {
-            self.sizes[slot].push((residual.abs(), self.typical));
-        }
-        self.daily[slot].push(departure);
-        self.weekly[week_slot].push(departure);
-        self.residuals.push(residual);
-
-        let novelty = self.novelty(t, [hold(x), scale], is_asked);
-        let daily = before + f64::from(season);
-        let weekly = weekly.map_or(daily, |w| before + f64::from(w));
-        let (deviation, forecast) = self.deviation(x, [daily, weekly], scale, is_asked);
-        Told { novelty, deviation, forecast: self.values[0] + forecast }
-    }
-
-    fn change_hour(&mut self, slot: usize) {
-        if slot == self.hour {
-            return;
-        }
-        self.hour = slot;
-        self.all_visited = self.daily.iter().all(|departures| !departures.is_empty());
-        let used = (0..24).filter(|slot| self.daily[*slot].len() > 10);
-        let spreads: Vec<f32> = used.map(|slot| spread(&self.sizes[slot])).collect();
-        let sum = spreads.iter().fold(0.0, |sum, spread| sum + spread);
-        self.typical = if spreads.is_empty() { 0.0 } else { sum / spreads.len() as f32 };
-    }
-
-    fn novelty(&mut self, t: usize, [x, scale]: [f32; 2], is_asked: bool) -> f32 {
-        if t < 20 {
-            return 0.0;
-        }
-        let last = &self.residuals[t.saturating_sub(5)..];
-        let mean = last.iter().fold(0.0, |sum, r| sum + r) / last.len() as f32;
-        let mut sum = 0.0;
-        for (view, y) in self.views.iter_mut().zip([x, self.residuals[t] * scale, mean * scale]) {
-            let d = view.distance(y);
-            if t >= 80 {
-                view.distances.push(d);
-                sum += if is_asked { severity(&view.distances) } else { 0.0 };
-            }
-        }
-        if sum <= 5.0 { sum } else { 5.0 + (sum - 5.0) * (1.0 / 3.0) }
-    }
-
-    fn deviation(&mut self, x: f64, slow: [f64; 2], scale: f32, is_asked: bool) -> (f32, f64) {
-        let t = self.values.len() - 1;
-        let forecasts = [self.quick, self.steady, slow[0], slow[1]];
-        let errors = self.errors.map(|error| greater(error, 1e-30));
-        let least = errors.iter().fold(f32::INFINITY, |least, error| -greater(-least, -error));
-        let weights = errors.map(|error| {
-            let ratio = least / error;
-            f64::from(ratio * ratio * ratio * ratio)
-        });
-        let weighted = weights.iter().zip(&forecasts).fold(0.0, |sum, (w, f)| sum + w * f);
-        let forecast = weighted / weights.iter().fold(0.0, |sum, w| sum + w);
-        self.quick += 0.5 * (x - self.quick);
-        self.steady += 0.01 * (x - self.steady);
-        if t == 0 {
-            return (0.0, forecast);
-        }
-        let rate = greater(1.0 / t as f32, 0.005);
-        for (error, forecast) in self.errors.iter_mut().zip(forecasts) {
-            *error += rate * (hold(x - forecast).abs() - *error);
-        }
-        let e = (x - forecast) * f64::from(scale);
-        let mut told = 0.0;
-        if t >= 80 {
-            self.above.push(greater(hold(e), 0.0));
-            self.below.push(greater(-hold(e), 0.0));
-        }
-        if t >= 80 && is_asked {
-            let z = (e - self.error_mean).abs() / self.error_variance.sqrt();
-            let z = if self.error_variance <= 0.0 { 0.0 } else { z.clamp(0.0, 30.0) };
-            told = greater(severity(&self.above), severity(&self.below)) + 0.2 * hold(z);
-        }
-        let rate = 1.0 / t as f64;
-        let rate = if rate > 0.002 { rate } else { 0.002 };
-        let off = e - self.error_mean;
-        self.error_mean += rate * off;
-        self.error_variance = (1.0 - rate) * (self.error_variance + rate * off * off);
-        (told, forecast)
-    }
 }

@@ -324,7 +324,7 @@ impl Light {
 /// The flags of a severity: its channel, and whether it is a de-duplicated onset.
 pub(crate) fn emit(s: &mut SeriesState, severity: Severity, channel: Channel) -> Flags {
     let mut onset = Onset { hold: Severity::from_steps(s.hold), age: s.hold_age };
-    let begins = onset.observe(severity);
+    let begins = onset.observe(severity, true);
     (s.hold, s.hold_age) = (onset.hold.steps(), onset.age);
     match (severity == Severity::ZERO, begins) {
         (true, _) => Flags::NONE,

@@ -15,18 +15,35 @@ pub enum Model {
     Deviation,
     /// Novelty and deviation together.
     Auto,
+    /// Distance from the median of a trailing window, in median absolute deviations.
+    Mad,
+    /// Distance from level, trend and season.
+    HoltWinters,
+    /// How empty the part of space is that the last samples lie in.
+    HalfSpaceTrees,
+    /// Anomstack's default: principal components and nearest neighbours.
+    Anomstack,
 }
 
 /// A name that no [`Model`] has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no model \"{name}\": it is one of light, novelty, deviation, auto")]
+#[error("there is no model \"{name}\": it is one of {}", Model::names())]
 pub struct ModelError {
     name: String,
 }
 
 impl Model {
-    /// All models, the least first.
-    pub const ALL: [Self; 4] = [Self::Light, Self::Novelty, Self::Deviation, Self::Auto];
+    /// All models, ours first, the least of them first.
+    pub const ALL: [Self; 8] = [
+        Self::Light,
+        Self::Novelty,
+        Self::Deviation,
+        Self::Auto,
+        Self::Mad,
+        Self::HoltWinters,
+        Self::HalfSpaceTrees,
+        Self::Anomstack,
+    ];
 
     /// The name in configuration, commands and tables.
     #[must_use]
@@ -36,7 +53,16 @@ impl Model {
             Self::Novelty => "novelty",
             Self::Deviation => "deviation",
             Self::Auto => "auto",
+            Self::Mad => "mad",
+            Self::HoltWinters => "holt_winters",
+            Self::HalfSpaceTrees => "half_space_trees",
+            Self::Anomstack => "anomstack",
         }
+    }
+
+    /// The names of all of them, as a message lists them.
+    fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
     }
 
     /// The number in stored bytes.
@@ -47,6 +73,10 @@ impl Model {
             Self::Novelty => 1,
             Self::Deviation => 2,
             Self::Auto => 3,
+            Self::Mad => 4,
+            Self::HoltWinters => 5,
+            Self::HalfSpaceTrees => 6,
+            Self::Anomstack => 7,
         }
     }
 
@@ -82,7 +112,7 @@ mod tests {
             assert_eq!(model.to_string().parse(), Ok(model));
             assert_eq!(Model::from_code(model.code()), Some(model));
         }
-        assert_eq!(Model::from_code(4), None);
+        assert_eq!(Model::from_code(8), None);
         let error = "Auto".parse::<Model>().expect_err("names are in lower case");
         assert!(error.to_string().starts_with("there is no model \"Auto\""));
     }

@@ -7,7 +7,7 @@ use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 /// about as long as somebody who was told wants to hear of nothing less.
 const HOLD_SAMPLES: u8 = 100;
 
-/// Says of each severity whether it is an onset: greater than all in the 100 samples since the last one.
+/// Says of each severity whether it is an onset: greater than all in the 100 samples, or steps, since the last one.
 ///
 /// ```text
 /// age > 100:  hold = 0
@@ -19,14 +19,14 @@ const HOLD_SAMPLES: u8 = 100;
 pub(crate) struct Onset {
     /// The greatest severity since the last onset.
     pub(crate) hold: Severity,
-    /// Samples since the last onset.
+    /// Samples or steps since the last onset.
     pub(crate) age: u8,
 }
 
 impl Onset {
-    /// Takes the severity of the next sample.
-    pub(crate) fn observe(&mut self, severity: Severity) -> bool {
-        self.age = self.age.saturating_add(1);
+    /// Takes the severity of the next sample, and whether that is one to count.
+    pub(crate) fn observe(&mut self, severity: Severity, counts: bool) -> bool {
+        self.age = self.age.saturating_add(u8::from(counts));
         if severity == Severity::ZERO {
             return false;
         }
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn an_onset_is_greater_than_all_since_the_last_one_until_a_hundred_samples_have_passed() {
         let mut onset = Onset::default();
-        let mut begins = |severity: f32| onset.observe(Severity::from_f32(severity));
+        let mut begins = |severity: f32| onset.observe(Severity::from_f32(severity), true);
         assert!(!begins(0.0));
         assert!(begins(5.0));
         assert!(!begins(5.0));

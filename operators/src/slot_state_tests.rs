@@ -65,8 +65,12 @@ static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
     let detects = vec![
         detect("17", DetectConfig { range, min_samples: 200, ..by(Model::Auto) }),
         detect("2", by(Model::Novelty)),
-        detect("38", by(Model::Deviation)),
+        detect("3", by(Model::Deviation)),
         detect("5", DetectConfig { min_deviation: 20.0, range, ..by(Model::Light) }),
+        detect("4", by(Model::Mad)),
+        detect("6", by(Model::HoltWinters)),
+        detect("9", by(Model::HalfSpaceTrees)),
+        detect("8", by(Model::Anomstack)),
     ];
     Arc::new(rules.with_detection(detects).unwrap())
 });
@@ -551,7 +555,7 @@ fn stored_state_of_format_3_is_read() {
     let mut runner = Runner::new();
     assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
     assert_eq!(runner.encode(slot).0, FIXTURE_3);
-    assert_eq!(runner.pipeline.state_hash(), 12_341_442_025_817_704_842);
+    assert_eq!(runner.pipeline.state_hash(), 9_759_113_357_367_124_312);
     let models = (0..6).map(|local| runner.pipeline.detectors.full(local));
     let models: Vec<_> = models.map(|full| full.map(FullDetector::model)).collect();
     let (deviation, auto) = (Some(Model::Deviation), Some(Model::Auto));

@@ -8,7 +8,7 @@ use crate::config::rules::label;
 use crate::config::section::{Bounds, Findings, Section, entries};
 
 /// What `model` may be.
-const MODEL: &str = "\"light\", \"novelty\", \"deviation\" or \"auto\"";
+const MODEL: &str = "\"light\", \"novelty\", \"deviation\", \"auto\", \"mad\", \"holt_winters\", \"half_space_trees\" or \"anomstack\"";
 /// What `detection_direction` may be.
 const DIRECTION: &str = "\"both\", \"above\" or \"below\"";
 /// What `data_range` may be.

@@ -284,7 +284,8 @@ fn detection_is_checked_with_everything_else() {
                 [[detect]]\nmodel = \"light\"\ndata_range = [1]\nmin_dev_from_expected = nan\n";
     let found = problems(toml, &[], &[]);
     let starts = [
-        "detect[1].model is \"full\", but must be \"light\", \"novelty\", \"deviation\" or \"auto\"",
+        "detect[1].model is \"full\", but must be \"light\", \"novelty\", \"deviation\", \"auto\", \"mad\", \
+         \"holt_winters\", \"half_space_trees\" or \"anomstack\"",
         "detect[1].data_range must be two numbers, the lesser first",
         "detect[2].model is missing",
         "detect[2].min_dev_from_expected is -1, but must be a number of at least 0",

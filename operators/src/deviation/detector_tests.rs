@@ -1,3 +1,5 @@
+use tidewatch_metrics::EventTime;
+
 use super::*;
 use crate::testing::{Rng, season, seconds};
 
@@ -9,13 +11,26 @@ fn mean_and_variance_of_the_distance_are_those_of_the_whole_history() {
     for samples in 1..=500 {
         let distance = 100.0 + rng.normal();
         history.push(distance);
-        deviation.learn(distance, samples);
+        deviation.learn_standing(distance, samples);
         let count = history.len() as f64;
         let mean = history.iter().sum::<f64>() / count;
         let variance = history.iter().map(|e| (e - mean) * (e - mean)).sum::<f64>() / count;
         assert!((deviation.mean - mean).abs() < 1e-9, "sample {samples}");
         assert!((deviation.variance - variance).abs() < 1e-9, "sample {samples}");
     }
+}
+
+fn observe(
+    baseline: &mut Baseline,
+    deviation: &mut Deviation,
+    time: EventTime,
+    value: f64,
+) -> (f32, Expectation) {
+    let view = baseline.look(time, value);
+    let (severity, expectation, miss) = deviation.look(&view, baseline);
+    deviation.learn(&view, &miss, Lesson::ALL);
+    baseline.learn(&view);
+    (severity, expectation)
 }
 
 /// The share of samples within the band, and the mean distance from what was expected, after a fortnight.
@@ -25,8 +40,7 @@ fn follow(mut value: impl FnMut(i64) -> f64) -> (f64, f64) {
     let (mut within, mut off, mut count) = (0.0, 0.0, 0.0);
     for index in 1..288 * 30 {
         let x = value(index);
-        let view = baseline.observe(seconds(index * 300), x);
-        let (_, expectation) = deviation.observe(&view, &baseline);
+        let (_, expectation) = observe(&mut baseline, &mut deviation, seconds(index * 300), x);
         if index >= 288 * 14 {
             within += f64::from(expectation.lower <= x && x <= expectation.upper);
             off += (expectation.expected - x).abs();
@@ -64,8 +78,7 @@ fn an_anomaly_that_comes_back_is_one_again() {
     for index in 0..6_000 {
         let is_spike = index % 1_000 == 999;
         let value = rng.normal() + if is_spike { 30.0 } else { 0.0 };
-        let view = baseline.observe(seconds(index * 300), value);
-        let (severity, _) = deviation.observe(&view, &baseline);
+        let (severity, _) = observe(&mut baseline, &mut deviation, seconds(index * 300), value);
         assert!(!is_spike || severity > 4.0, "{index}: {severity}");
     }
 }

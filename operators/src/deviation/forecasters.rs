@@ -4,6 +4,7 @@ use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use super::week::Week;
 use crate::baseline::View;
+use crate::episode::Lesson;
 use crate::numeric::{bounded, bounded_f64, larger, narrow, smaller};
 
 const COUNT: usize = 4;
@@ -28,7 +29,8 @@ const ERROR_MIN: f32 = 1e-30;
 /// ```
 ///
 /// Source: combination by inverse error (Bates, Granger 1969), with the reference detector's power 4, which
-/// is nearly a choice of the best. Until sample 1 there is no error, and the first value is forecast.
+/// is nearly a choice of the best. All but p1 learn once a step ([`Pace`](crate::pace::Pace)). Behind a pause p1 is p3, because the
+/// sample before says nothing; what an episode lets through says [`Lesson`]. Until sample 1 there is no error, and the first value is forecast.
 /// State: 32 bytes and the week. Time: O(1), four divisions.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Forecasters {
@@ -38,23 +40,53 @@ pub(super) struct Forecasters {
     week: Week,
 }
 
+/// What is expected of one sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forecast {
+    pub(super) value: f64,
+    each: [f64; COUNT],
+}
+
 impl Forecasters {
     pub(super) fn new() -> Self {
         Self { quick: 0.0, steady: 0.0, errors: [0.0; COUNT], week: Week::new() }
     }
 
-    /// What was expected of the sample of a view, which is learnt.
-    pub(super) fn observe(&mut self, view: &View) -> f64 {
+    /// What is expected of the sample of a view.
+    pub(super) fn look(&self, view: &View) -> Forecast {
         let daily = view.mean + f64::from(view.season);
         let weekly = self.week.get(view.week_slot);
         let weekly = weekly.map_or(daily, |departure| view.mean + f64::from(departure));
-        let forecasts = [self.quick, self.steady, daily, weekly];
-        let forecast = self.combine(&forecasts);
-        self.learn_errors(&forecasts, view);
-        self.quick += QUICK_RATE * (view.value - self.quick);
-        self.steady += STEADY_RATE * (view.value - self.steady);
-        self.week.learn(view.week_slot, view.departure);
-        forecast
+        let each = [self.quick, self.steady, daily, weekly];
+        Forecast { value: self.combine(&each), each }
+    }
+
+    /// Learns the sample of a view.
+    pub(super) fn learn(&mut self, view: &View, forecast: &Forecast, lesson: Lesson) {
+        if lesson.values {
+            self.quick += QUICK_RATE * (view.value - self.quick);
+        }
+        if !lesson.ends_step {
+            return;
+        }
+        if lesson.distances {
+            self.learn_errors(&forecast.each, view);
+        }
+        if lesson.values {
+            self.steady += STEADY_RATE * (view.value - self.steady);
+            self.week.learn(view.week_slot, view.departure);
+        }
+    }
+
+    /// Goes back to mean and season behind a pause: the last sample says nothing of this one.
+    pub(super) fn resume(&mut self, view: &View) {
+        self.quick = view.mean + f64::from(view.season);
+    }
+
+    /// The level is another one.
+    pub(super) fn shift(&mut self, level: f64) {
+        self.quick = level;
+        self.steady = level;
     }
 
     fn combine(&self, forecasts: &[f64; COUNT]) -> f64 {

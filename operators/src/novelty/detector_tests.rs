@@ -4,7 +4,9 @@ use super::*;
 use crate::testing::{Rng, seconds};
 
 fn view(baseline: &mut Baseline, time: EventTime, value: f64) -> View {
-    baseline.observe(time, value)
+    let view = baseline.look(time, value);
+    baseline.learn(&view);
+    view
 }
 
 #[test]
@@ -18,6 +20,7 @@ fn the_smooth_residual_is_the_mean_of_the_last_six() {
         let last = &history[history.len().saturating_sub(6)..];
         let mean = last.iter().sum::<f32>() / last.len() as f32;
         assert!((novelty.smooth(residual) - mean).abs() < 1e-6);
+        novelty.note(residual, true);
     }
 }
 
@@ -32,7 +35,8 @@ fn what_came_before_is_no_news_and_what_did_not_is() {
         let is_spike = matches!(index, 1_000 | 1_700 | 2_400);
         let value = if is_spike { 30.0 } else { rng.normal() };
         let view = view(&mut baseline, seconds(index * 300), value);
-        let severity = novelty.observe(&view);
+        let (severity, news) = novelty.look(&view);
+        novelty.learn(&news, Lesson::ALL);
         match index {
             1_000 => first = severity,
             1_700 | 2_400 => assert!(severity < 0.6 * first, "{index}: {severity} {first}"),

@@ -6,4 +6,4 @@
 mod detector;
 mod set;
 
-pub(crate) use detector::Novelty;
+pub(crate) use detector::{Novelty, SCORED_MIN};

@@ -26,7 +26,7 @@ const VALUES_FIRST: usize = 8;
 /// thin: eps = max(1.2 eps, the least gap); in order, a value stays if it is further than eps from the
 ///       last one that stayed; the greatest always stays, and the one before it goes
 /// more than 64: thin the current generation
-/// after 8,000:  the current generation becomes the earlier one, thinned to 40 with an eps of its own; eps = eps / 2
+/// after 8,000 steps: the current generation becomes the earlier one, thinned to 40 with an eps of its own; eps = eps / 2
 /// ```
 ///
 /// Source: nearest-neighbour distance as a score (Ramaswamy, Rastogi, Shim 2000) over an epsilon-net; the
@@ -64,8 +64,15 @@ impl<const SETS: usize> Room<SETS> {
         Self { values: Vec::new(), most: 0 }
     }
 
+    /// The values of one set.
+    pub(super) fn of(&self, index: usize) -> Seen<'_> {
+        let each = self.most + earlier_room(self.most);
+        let (current, earlier) = self.values[index * each..(index + 1) * each].split_at(self.most);
+        Seen { current, earlier }
+    }
+
     /// The values of one set, after it was made sure that it may take one more.
-    pub(super) fn of(&mut self, sets: &[Set; SETS], index: usize) -> Values<'_> {
+    pub(super) fn room(&mut self, sets: &[Set; SETS], index: usize) -> Values<'_> {
         if usize::from(sets[index].current) == self.most {
             self.grow(sets);
         }
@@ -147,6 +154,23 @@ impl<const SETS: usize> Room<SETS> {
     }
 }
 
+/// A value among what was seen before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(super) y: f32,
+    /// From the nearest value of both generations; 0 where there is none.
+    pub(super) distance: f32,
+    /// The current generation has nothing within the resolution.
+    is_news: bool,
+}
+
+/// The values of one set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    current: &'a [f32],
+    earlier: &'a [f32],
+}
+
 /// Places for the values of one set.
 #[derive(Debug)]
 pub(super) struct Values<'a> {
@@ -155,26 +179,33 @@ pub(super) struct Values<'a> {
 }
 
 impl Set {
-    /// The distance of a finite value from what was seen before it.
-    pub(super) fn observe(&mut self, y: f32, values: Values<'_>) -> f32 {
-        let Values { current, earlier } = values;
-        let seen = &current[..usize::from(self.current)];
-        let place = place_of(seen, y);
-        let apart = distance(seen, place, y);
-        let before = &earlier[..usize::from(self.earlier)];
+    /// Where a finite value lies among what was seen before it.
+    pub(super) fn look(self, y: f32, values: Seen<'_>) -> Look {
+        let seen = &values.current[..usize::from(self.current)];
+        let apart = distance(seen, place_of(seen, y), y);
+        let before = &values.earlier[..usize::from(self.earlier)];
         let least = smaller(apart, distance(before, place_of(before, y), y));
-        if apart > self.resolution {
-            self.insert(current, place, y);
-        }
-        self.samples += 1;
-        if self.samples == GENERATION {
-            self.end_generation(current, earlier);
-        }
-        if least < f32::INFINITY { least } else { 0.0 }
+        let is_news = apart > self.resolution;
+        Look { y, distance: if least < f32::INFINITY { least } else { 0.0 }, is_news }
     }
 
-    fn insert(&mut self, current: &mut [f32], place: usize, y: f32) {
+    /// Learns a value at which it looked last.
+    pub(super) fn learn(&mut self, look: Look, ends_step: bool, values: Values<'_>) {
+        let Values { current, earlier } = values;
+        if look.is_news {
+            self.insert(current, look.y);
+        }
+        if ends_step {
+            self.samples += 1;
+            if self.samples == GENERATION {
+                self.end_generation(current, earlier);
+            }
+        }
+    }
+
+    fn insert(&mut self, current: &mut [f32], y: f32) {
         let count = usize::from(self.current);
+        let place = place_of(&current[..count], y);
         current.copy_within(place..count, place + 1);
         current[place] = y;
         self.current += 1;

@@ -8,14 +8,26 @@ struct Alone {
     room: Room<1>,
 }
 
+/// The distance of a value that is then learnt.
+fn observe<const SETS: usize>(
+    sets: &mut [Set; SETS],
+    room: &mut Room<SETS>,
+    index: usize,
+    y: f32,
+) -> f32 {
+    let look = sets[index].look(y, room.of(index));
+    let values = room.room(sets, index);
+    sets[index].learn(look, true, values);
+    look.distance
+}
+
 impl Alone {
     fn new() -> Self {
         Self { sets: [Set::default()], room: Room::new() }
     }
 
     fn observe(&mut self, y: f32) -> f32 {
-        let values = self.room.of(&self.sets, 0);
-        self.sets[0].observe(y, values)
+        observe(&mut self.sets, &mut self.room, 0, y)
     }
 
     fn current(&self) -> &[f32] {
@@ -78,8 +90,7 @@ fn sets_that_share_a_room_do_not_touch_each_other() {
         // One with many values, one with few, one with a single value.
         let views = [rng.exponential(), rng.exponential().floor(), 1.0];
         for (index, y) in views.into_iter().enumerate() {
-            let values = room.of(&sets, index);
-            let together = sets[index].observe(y, values);
+            let together = observe(&mut sets, &mut room, index, y);
             assert_eq!(together.to_bits(), alone[index].observe(y).to_bits());
         }
     }

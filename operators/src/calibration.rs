@@ -1,0 +1,100 @@
+//! What the severity of a model is worth on a series.
+
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+
+use crate::extremes::Extremes;
+use crate::numeric::{bounded, larger, smaller};
+use crate::pace::STRETCH_SECONDS;
+
+/// A model is believed up to here: just below the fleets' level. What dashboards and the corpora are
+/// judged by lies below.
+const BELIEVED: f32 = 5.9;
+/// What the series' own tail says may promise twice too much: .01 false alarms per series and week at five
+/// minutes are 5 in a million, of which this leaves more than half to tails that are not exponential.
+/// Without it one of 20 outages in a weekly season does not pass 6, with .5 heavy noise does half as often again.
+const LEAD: f32 = 0.3;
+/// The mean excess is at least this share of the least extreme one, in per cent.
+const EXCESS_PERCENT: u8 = 5;
+/// What is learnt of a sum, at most: an anomaly is no sample of what is healthy.
+const LEARNT_MAX: f32 = 10.0;
+/// How many powers of ten a promise may be beyond the stretches that were seen, and until when that is asked:
+/// then 1,000 are, after three and a half days.
+const BEYOND: f32 = 3.0;
+const SEEN_SECONDS: f32 = 1_000.0 * STRETCH_SECONDS;
+
+/// What remains of a model's severity once the series' own are known.
+///
+/// With severity `s` of the model and `c` of `s` among the greatest of each five minutes ([`Extremes`]), for
+/// which `s` is held to 10, and `t` seconds seen:
+///
+/// ```text
+/// severity = s                                where s <= 5.9
+///            max(5.9, min(s, c + .3))         else
+/// severity = min(severity, 3 + log10(t / 300 s))        while t < 3.5 days
+/// ```
+///
+/// The sum of a model's parts orders well and promises too much: parts are not independent, a record is
+/// further from all before it than they were from each other, and each kind of noise has its own excess. How often a
+/// series passes a high level only the series can tell. Below 5.9 nothing changes, because there a level is
+/// chosen for all series, and the model's own order is the better one (NAB and KPI are the same with and without).
+/// The last line is the rule of succession with three decades of credit: nobody knows after an hour what
+/// happens once in a million samples, and the first days of a season are all news.
+///
+/// Severity: from 6 on about -log10 of a chance per five minutes. Weak where a series has had several
+/// anomalies that were not alike: then 6 is harder to pass.
+/// State: 148 bytes. Time: O(1).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Calibration {
+    tail: Extremes<EXCESS_PERCENT>,
+    /// Up to what matters.
+    seconds: f32,
+}
+
+impl Calibration {
+    pub(crate) const NEW: Self = Self { tail: Extremes::NEW, seconds: 0.0 };
+
+    /// What remains of a model's severity.
+    pub(crate) fn severity(&self, of_model: f32) -> f32 {
+        let own = self.tail.severity(of_model) + LEAD;
+        let severity =
+            if of_model <= BELIEVED { of_model } else { larger(BELIEVED, smaller(of_model, own)) };
+        if self.seconds >= SEEN_SECONDS {
+            return severity;
+        }
+        let stretches = larger(self.seconds / STRETCH_SECONDS, 1.0);
+        smaller(severity, BEYOND + libm::log10f(stretches))
+    }
+
+    /// So many seconds more were seen.
+    pub(crate) fn pass(&mut self, seconds: f32) {
+        if self.seconds < SEEN_SECONDS {
+            self.seconds += seconds;
+        }
+    }
+
+    /// Learns a model's severity: the greatest of each stretch.
+    pub(crate) fn learn(&mut self, of_model: f32, ends_stretch: bool) {
+        self.tail.learn(smaller(of_model, LEARNT_MAX), ends_stretch);
+    }
+
+    /// Takes nothing of the stretch so far.
+    pub(crate) fn forget(&mut self) {
+        self.tail.forget();
+    }
+
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        self.tail.encode(out);
+        out.f32(self.seconds);
+    }
+
+    /// What [`Calibration::encode`] wrote; `None` where it cannot have written it.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let tail = Extremes::decode(fields)?;
+        let seconds = bounded(fields.f32()?).filter(|seconds| *seconds >= 0.0)?;
+        Some(Self { tail, seconds })
+    }
+}
+
+#[cfg(test)]
+#[path = "calibration_tests.rs"]
+mod tests;

@@ -1,0 +1,234 @@
+//! Generated series, healthy and sick: what life does to series that no corpus has.
+
+use tidewatch_metrics::EventTime;
+
+/// 2024-01-01T00:00:00Z, a Monday, in seconds.
+const START: i64 = 1_704_067_200;
+const HOUR: i64 = 3_600;
+pub(crate) const DAY: i64 = 24 * HOUR;
+/// For how long an event that ends goes on.
+const EVENT: i64 = 6 * HOUR;
+/// Standard deviation of the noise.
+const NOISE: f64 = 3.0;
+
+/// What a series is like while it is healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// White normal noise.
+    Normal,
+    /// White Laplace noise.
+    Laplace,
+    /// White lognormal noise, its logarithm with deviation .5.
+    Lognormal,
+    /// Noise in which a sample keeps .9 of the one before.
+    Wandering,
+    /// A random walk.
+    Walk,
+    /// What fills up, with noise: ten deviations a day.
+    Trend,
+    /// Absolute normal noise, in small integers.
+    Integers,
+    /// 0 or 1.
+    TwoValued,
+    /// Always the same.
+    Constant,
+    /// A daily season, with noise.
+    Daily,
+    /// A daily season that weekends have less of, with noise.
+    Weekly,
+    /// As daily; every day two hours have hardly a number, in bursts.
+    NanBursts,
+    /// A counter of what happens by the day; begins again from 0 every 5 days.
+    CounterReset,
+    /// As daily, by a clock that is set forward an hour on day 20.
+    SavingTime,
+    /// As daily, with three hours that are missing on day 20.
+    Gap,
+    /// As daily; on every 4th day the source stops for ten minutes, and says less for two.
+    Restart,
+}
+
+/// What happens to it, at 09:00 of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Nothing,
+    /// Next to nothing for six hours.
+    Outage,
+    /// Next to nothing for an hour, on three days.
+    Outages,
+    /// Twelve deviations more, for ever.
+    Shift,
+    /// Six times the noise, for six hours.
+    Variance,
+    /// The same value for six hours.
+    Flatline,
+}
+
+/// One series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) life: Life,
+    pub(crate) event: Event,
+    /// Seconds between samples.
+    pub(crate) interval: i64,
+    /// The event's.
+    pub(crate) day: i64,
+    pub(crate) days: i64,
+    pub(crate) seed: u64,
+}
+
+/// One sample, and how many seconds after the begin of the event it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) time: EventTime,
+    pub(crate) value: f64,
+    pub(crate) since: i64,
+}
+
+impl Life {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Normal,
+        Self::Laplace,
+        Self::Lognormal,
+        Self::Wandering,
+        Self::Walk,
+        Self::Trend,
+        Self::Integers,
+        Self::TwoValued,
+        Self::Constant,
+        Self::Daily,
+        Self::Weekly,
+        Self::NanBursts,
+        Self::CounterReset,
+        Self::SavingTime,
+        Self::Gap,
+        Self::Restart,
+    ];
+}
+
+impl Event {
+    pub(crate) const SICK: [Self; 5] =
+        [Self::Outage, Self::Outages, Self::Shift, Self::Variance, Self::Flatline];
+
+    /// Whether it is on, so many seconds after it began.
+    pub(crate) fn is_on(self, since: i64) -> bool {
+        since >= 0
+            && match self {
+                Self::Nothing => false,
+                Self::Shift => true,
+                Self::Outages => since < 3 * DAY && since % DAY < HOUR,
+                Self::Outage | Self::Variance | Self::Flatline => since < EVENT,
+            }
+    }
+}
+
+/// splitmix64.
+#[derive(Clone, Copy, Debug)]
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Between 0 and 1, both excluded.
+    fn uniform(&mut self) -> f64 {
+        ((self.next() >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
+    }
+
+    /// Mean 0, variance 1 (Box and Muller).
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * libm::log(self.uniform())).sqrt();
+        radius * libm::cos(std::f64::consts::TAU * self.uniform())
+    }
+
+    /// Mean 0, variance 1.
+    fn laplace(&mut self) -> f64 {
+        let size = -libm::log(self.uniform()) / std::f64::consts::SQRT_2;
+        if self.uniform() < 0.5 { size } else { -size }
+    }
+}
+
+/// Between -1 and 1, by the day.
+fn daily(at: i64) -> f64 {
+    libm::sin(std::f64::consts::TAU * (at.rem_euclid(DAY) as f64 / DAY as f64 - 0.25))
+}
+
+/// Seconds since ten o'clock of the last day that a source stopped on; the first one is the second day.
+fn since_stop(at: i64) -> i64 {
+    (at - DAY).rem_euclid(4 * DAY) - 10 * HOUR
+}
+
+impl Case {
+    /// All samples in order; those without a number are NaN.
+    pub(crate) fn samples(self) -> impl Iterator<Item = Sample> {
+        let mut rng = Rng(self.seed);
+        let mut kept = 0.0;
+        (0..self.days * DAY / self.interval).filter_map(move |index| {
+            let at = index * self.interval;
+            let healthy = self.healthy(at, &mut rng, &mut kept);
+            let since = at - self.day * DAY - 9 * HOUR;
+            let value = self.befall(healthy, since, &mut rng);
+            let time = EventTime::new((START + at) * 1_000_000_000);
+            (!self.is_missing(at)).then_some(Sample { time, value, since })
+        })
+    }
+
+    /// `kept` is what the series knows of its past.
+    fn healthy(self, at: i64, rng: &mut Rng, kept: &mut f64) -> f64 {
+        let noise = NOISE * rng.normal();
+        let day = 100.0 + 40.0 * daily(at);
+        match self.life {
+            Life::Normal => 100.0 + noise,
+            Life::Laplace => 100.0 + NOISE * rng.laplace(),
+            Life::Lognormal => 50.0 * libm::exp(noise / NOISE / 2.0),
+            Life::Wandering => {
+                *kept = 0.9 * *kept + noise;
+                100.0 + *kept
+            }
+            Life::Walk => {
+                *kept += 0.3 * noise;
+                100.0 + *kept
+            }
+            Life::Trend => 100.0 + 10.0 * NOISE * at as f64 / DAY as f64 + noise,
+            Life::Integers => noise.abs().floor(),
+            Life::TwoValued => f64::from(noise > 0.0),
+            Life::Constant => 100.0,
+            Life::Weekly if at / DAY % 7 >= 5 => 70.0 + 12.0 * daily(at) + noise,
+            Life::NanBursts if at % DAY / HOUR % 12 == 3 && rng.uniform() < 0.9 => f64::NAN,
+            Life::CounterReset => {
+                let rate = (day + noise) * self.interval as f64 / 60.0;
+                *kept = if at % (5 * DAY) == 7 * HOUR { 0.0 } else { *kept + rate.floor() };
+                *kept
+            }
+            Life::SavingTime if at >= 20 * DAY => 100.0 + 40.0 * daily(at + HOUR) + noise,
+            Life::Restart if (660..780).contains(&since_stop(at)) => 20.0 + noise,
+            _ => day + noise,
+        }
+    }
+
+    fn is_missing(self, at: i64) -> bool {
+        match self.life {
+            Life::Gap => (20 * DAY + 11 * HOUR..20 * DAY + 14 * HOUR).contains(&at),
+            Life::Restart => (60..660).contains(&since_stop(at)),
+            _ => false,
+        }
+    }
+
+    fn befall(self, healthy: f64, since: i64, rng: &mut Rng) -> f64 {
+        if !self.event.is_on(since) {
+            return healthy;
+        }
+        match self.event {
+            Event::Nothing => healthy,
+            Event::Outage | Event::Outages => rng.normal().abs(),
+            Event::Shift => healthy + 12.0 * NOISE,
+            Event::Variance => healthy + 6.0 * NOISE * rng.normal(),
+            Event::Flatline => 103.5,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The detectors in a laboratory: generated series that are healthy or sick, on which it is known what has to be said.
+//!
+//! What many series say is printed by `cargo bench -p tidewatch-operators --bench laboratory`.
+
+mod life;
+mod trial;
+
+use life::{Case, Event, Life};
+use tidewatch_operators::Model;
+use trial::{Outcome, run};
+
+const FULL: [Model; 3] = [Model::Novelty, Model::Deviation, Model::Auto];
+
+fn healthy(life: Life, interval: i64, days: i64, seed: u64) -> Case {
+    Case { life, event: Event::Nothing, interval, day: days, days, seed }
+}
+
+/// Three weeks of health, and what then begins at 09:00 of day 21.
+fn sick(life: Life, event: Event, interval: i64, seed: u64) -> Case {
+    Case { life, event, interval, day: 21, days: 23, seed }
+}
+
+fn onsets(outcome: &Outcome) -> u32 {
+    outcome.early + outcome.healthy
+}
+
+/// What is no health for a model that takes values for levels, whatever they are: a counter has to be taken for its rate,
+/// and forecasts lag behind what rises by ten deviations a day.
+fn is_beyond(model: Model, life: Life) -> bool {
+    life == Life::CounterReset || (model == Model::Deviation && life == Life::Trend)
+}
+
+#[test]
+fn thirty_healthy_days_at_five_minutes_are_silent_at_the_fleets_level() {
+    for model in FULL {
+        let lives = Life::ALL.into_iter().filter(|life| !is_beyond(model, *life));
+        let told = lives.map(|life| (life, onsets(&run(model, healthy(life, 300, 30, 1)))));
+        let told: Vec<_> = told.filter(|(_, onsets)| *onsets > 0).collect();
+        // At .01 a week 65 weeks of health are worth half an onset.
+        let most = if model == Model::Auto { 0 } else { 1 };
+        assert!(told.iter().map(|(_, onsets)| onsets).sum::<u32>() <= most, "{model}: {told:?}");
+    }
+}
+
+#[test]
+fn healthy_days_at_a_second_are_as_silent() {
+    for life in [Life::Normal, Life::Daily, Life::NanBursts, Life::Restart, Life::TwoValued] {
+        let onsets = onsets(&run(Model::Auto, healthy(life, 1, 3, 1)));
+        assert_eq!(onsets, 0, "{life:?}");
+    }
+}
+
+#[test]
+fn false_alarms_of_many_healthy_weeks_are_as_rare_as_is_said() {
+    // 40 series, 4 weeks each: at .01 a week 1.6 are due.
+    for life in [Life::Normal, Life::Daily] {
+        let all = (1..=40).map(|seed| onsets(&run(Model::Auto, healthy(life, 300, 28, seed))));
+        assert!(all.sum::<u32>() <= 4, "{life:?}");
+    }
+}
+
+#[test]
+fn an_outage_is_scored_to_its_end_and_the_day_after_is_as_before() {
+    for (life, interval) in [(Life::Weekly, 300), (Life::Weekly, 60), (Life::Normal, 300)] {
+        for model in FULL {
+            // Novelty alone is less sure of an outage among the slopes of a season that it has few samples of.
+            if model == Model::Novelty && (life, interval) == (Life::Weekly, 300) {
+                continue;
+            }
+            let told = run(model, sick(life, Event::Outage, interval, 2));
+            let what = format!("{model}, {life:?}, {interval} s: {told:?}");
+            assert!(told.found.is_some_and(|found| found <= 2 * interval), "{what}");
+            assert!(told.above * 20 >= told.on * 19, "{what}");
+            assert_eq!(told.alerts, 1, "{what}");
+            assert!(told.last.is_some_and(|last| last < 6 * 3_600 + 9 * interval), "{what}");
+            assert_eq!(told.after, 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_outage_that_comes_back_is_told_again() {
+    for interval in [60, 300] {
+        let case = Case { days: 25, ..sick(Life::Weekly, Event::Outages, interval, 5) };
+        let told = run(Model::Auto, case);
+        assert_eq!((told.found, told.alerts, told.above), (Some(0), 3, told.on), "{told:?}");
+    }
+}
+
+#[test]
+fn a_new_level_is_one_alert_and_normal_after_eight_hours() {
+    for interval in [60, 300] {
+        for model in FULL {
+            let told = run(model, sick(Life::Normal, Event::Shift, interval, 3));
+            let what = format!("{model}, {interval} s: {told:?}");
+            assert_eq!((told.found, told.alerts, told.after), (Some(0), 1, 0), "{what}");
+            let last = told.last.unwrap_or_default();
+            assert!((7 * 3_600..=8 * 3_600 + interval).contains(&last), "{what}");
+        }
+    }
+}
+
+#[test]
+fn every_sickness_of_a_series_at_a_minute_is_told_at_the_fleets_level_by_some_model() {
+    for life in [Life::Normal, Life::Weekly] {
+        for event in Event::SICK {
+            let finds = |model: &Model| run(*model, sick(life, event, 60, 4)).found.is_some();
+            assert!(Model::ALL.iter().any(finds), "{life:?}, {event:?}");
+        }
+    }
+}
+
+#[test]
+fn noisier_noise_is_found_and_the_light_detector_finds_what_stands_still() {
+    for seed in 1..=3 {
+        let told = run(Model::Auto, sick(Life::Normal, Event::Variance, 60, seed));
+        assert!(told.found.is_some_and(|found| found < 3_600), "SEED={seed}: {told:?}");
+        let told = run(Model::Light, sick(Life::Normal, Event::Flatline, 60, seed));
+        assert!(told.found.is_some_and(|found| found < 3_600), "SEED={seed}: {told:?}");
+    }
+}

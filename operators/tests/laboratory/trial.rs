@@ -1,0 +1,61 @@
+//! A detector on a generated series.
+
+use tidewatch_metrics::Severity;
+use tidewatch_operators::{Model, SeriesDetector};
+
+use crate::life::{Case, DAY};
+
+/// The fleets' level.
+pub(crate) const LEVEL: Severity = Severity::from_steps(6 * 64);
+
+/// What a detector said of a series.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Onsets of at least 6: in the first two weeks, and before the event after them.
+    pub(crate) early: u32,
+    pub(crate) healthy: u32,
+    /// From the begin of the event to its first severity above 6, in seconds.
+    pub(crate) found: Option<i64>,
+    /// Samples while the event is on, and how many of them are above 6.
+    pub(crate) on: u32,
+    pub(crate) above: u32,
+    /// How often the severity goes from 6 or less to more than 6, from the begin of the event on.
+    pub(crate) alerts: u32,
+    /// From the begin of the event to the last severity above 6, in seconds.
+    pub(crate) last: Option<i64>,
+    /// The greatest severity of the event.
+    pub(crate) greatest: Severity,
+    /// Onsets of at least 6 later than 24 hours after the event's begin.
+    pub(crate) after: u32,
+}
+
+/// Runs a model over a series.
+pub(crate) fn run(model: Model, case: Case) -> Outcome {
+    let mut detector = SeriesDetector::new(model);
+    let mut outcome = Outcome::default();
+    let mut was_above = false;
+    for sample in case.samples() {
+        let Some(judged) = detector.observe(sample.time, sample.value) else { continue };
+        let since = sample.since;
+        let onset = u32::from(judged.onset_severity() >= LEVEL);
+        if since < 0 {
+            let is_early = since < (14 - case.day) * DAY;
+            *(if is_early { &mut outcome.early } else { &mut outcome.healthy }) += onset;
+            continue;
+        }
+        let above = judged.severity > LEVEL;
+        if case.event.is_on(since) {
+            outcome.on += 1;
+            outcome.above += u32::from(above);
+            outcome.greatest = outcome.greatest.max(judged.severity);
+        }
+        if above {
+            outcome.found = outcome.found.or(Some(since));
+            outcome.last = Some(since);
+            outcome.alerts += u32::from(!was_above);
+        }
+        was_above = above;
+        outcome.after += if since >= DAY { onset } else { 0 };
+    }
+    outcome
+}
