@@ -42,6 +42,7 @@ pub fn body(transition: &Transition, public_url: Option<&str>) -> Vec<u8> {
 }
 
 /// A body with one member more at its end: `dedupe_key`, for receivers that do not see headers.
+#[cfg(any(feature = "kafka", test))]
 pub(crate) fn with_dedupe_key(body: &[u8], transition: &Transition) -> Vec<u8> {
     let members = body.strip_suffix(b"}").expect("a body is an object with members");
     // Digits, a colon and a word: nothing of a dedupe key needs to be escaped.
