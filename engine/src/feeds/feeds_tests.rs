@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
@@ -12,7 +13,7 @@ use tidewatch_segments::{EventFile, FileKind};
 use tidewatch_sinks::{FeedAttempt, FeedRecord, FeedSink, FeedTarget};
 use tidewatch_wal::WalConfig;
 
-use super::courier::Step;
+use super::courier::{FeedCourier, Step};
 use super::*;
 use crate::EngineError;
 use crate::config::EngineConfig;
@@ -20,6 +21,7 @@ use crate::idempotency::crash_tests::Node;
 use crate::lab::stored::{ReadFiles, rows_of};
 use crate::letters::restart_tests::store_bad;
 use crate::limits::FEED_BYTES_MAX;
+use crate::progress::Progress;
 use crate::windows::tests::windows;
 
 const SECOND: i64 = 1_000_000_000;
@@ -367,4 +369,48 @@ fn without_room_the_oldest_rows_are_left_out_and_counted() {
     assert_eq!(feed.take(Lsn::new(80)), taken);
     feed.acknowledged(0);
     assert!(feed.take(Lsn::new(80))[0].0 > Lsn::new(41));
+}
+
+#[test]
+fn a_row_waits_until_no_shard_can_come_with_an_earlier_one() {
+    let topic = Topic::default();
+    let config = FeedConfig {
+        name: "topic".to_owned(),
+        content: FeedContent::DeadLetters,
+        target: Arc::new(topic.clone()),
+    };
+    let feed = Arc::new(Feed::new(config, 2, &FeedInstruments::default()));
+    let progress = Arc::new(Progress::new(2));
+    let (queue, _records) = crossbeam::channel::bounded(1);
+    let courier = FeedCourier {
+        feed: Arc::clone(&feed),
+        catalog: Arc::new(SeriesCatalog::new(1)),
+        progress: Arc::clone(&progress),
+        queue,
+        clock: Arc::new(SimClock::new(UnixNanos::new(START * SECOND))),
+        recovered: Arc::new(AtomicBool::new(true)),
+        stop: Arc::default(),
+    };
+    let push = |shard: usize, lsn: u64| {
+        let value = lsn.to_string().into_bytes().into();
+        let row = FeedRecord { key: None, value, headers: Vec::new() };
+        feed.push(shard, Lsn::new(lsn), std::iter::once(FeedRow::Told(Arc::new(row))));
+    };
+    let sent = || -> Vec<String> {
+        let log = topic.0.lock().unwrap();
+        let text = |record: &FeedRecord| String::from_utf8(record.value.to_vec()).unwrap();
+        log.records.iter().map(text).collect()
+    };
+    progress.set_durable(Lsn::new(9), UnixNanos::default());
+    progress.set_applied(0, Lsn::new(9));
+    progress.set_applied(1, Lsn::new(5));
+    push(0, 4);
+    push(0, 8);
+    let mut sink = topic.open();
+    assert_eq!(courier.step(&mut *sink), Step::Sent);
+    assert_eq!(sent(), ["4"], "the other shard may still come with a row of 6");
+    push(1, 6);
+    progress.set_applied(1, Lsn::new(9));
+    while courier.step(&mut *sink) == Step::Sent {}
+    assert_eq!(sent(), ["4", "6", "8"]);
 }
