@@ -11,12 +11,15 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use crate::functions::{
     ConcatPlanner, KeepBounds, bounded_functions, expected, hdrhistogram, merge_percentile,
     over_time_functions, time_bucket,
 };
 use crate::limits::{BATCH_ROWS, DEPTH_MAX};
+use crate::plan::OnePhase;
 use crate::tables::{Catalog, TIDEWATCH, TimeBuckets};
 
 /// What all sessions have in common, made once.
@@ -28,7 +31,11 @@ pub(crate) struct SessionTemplate {
 impl SessionTemplate {
     /// Functions and settings, with this many partitions.
     pub(crate) fn new(threads: usize) -> Result<Self> {
+        // First, as rows are then distributed for the phases that there are.
+        let one_phase: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(OnePhase);
+        let rules = PhysicalOptimizer::default().rules;
         let mut builder = SessionStateBuilder::new()
+            .with_physical_optimizer_rules([one_phase].into_iter().chain(rules).collect())
             .with_config(config(threads))
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .with_scalar_functions(SessionStateDefaults::default_scalar_functions())

@@ -2,7 +2,7 @@
 //!
 //! Samples reach an aggregate in any order and in several parts whose times overlap, so that no part
 //! can be summed up before all points are there: the points themselves are the state, 16 bytes
-//! each, and two copies of them when a part gives its state on, within the memory of the query.
+//! each, within the memory of the query. All of a group come to one place, so that they are there once.
 
 use std::sync::Arc;
 
@@ -20,10 +20,6 @@ use datafusion::logical_expr::{
 };
 
 use crate::functions::curve::{Curve, Measure, Point};
-
-/// Whatever memory is left is asked for before a part gives its state on: points are then there as they came,
-/// as the state of their group, and among those of all groups.
-const COPIES: usize = 3;
 
 /// The names of the functions.
 pub(crate) const OVER_TIME: [&str; 3] = ["increase", "rate", "integral"];
@@ -137,7 +133,7 @@ impl Accumulator for Points {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + COPIES * self.curve.bytes()
+        size_of::<Self>() + self.curve.bytes()
     }
 }
 
