@@ -1,12 +1,10 @@
 //! `[[detect]]` over the whole engine: what series' models say depends neither on shards nor on checkpoints, flushes, starts
 //! and crashes; a changed `[[detect]]` takes effect with its start; and a replay of the log comes to the same.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use tidewatch_env::{Disk, Rng, SimClock, SimDisk};
-use tidewatch_metrics::{AlertKey, EventTime, SeriesKey, Transition, TransitionKind};
+use tidewatch_env::{Rng, SimClock, SimDisk};
+use tidewatch_metrics::{EventTime, SeriesKey, Transition, TransitionKind};
 use tidewatch_operators::{
     DetectConfig, DetectRule, Detection, Direction, Model, RuleConfig, RuleSet, SeriesDetector,
 };
@@ -15,18 +13,15 @@ use tidewatch_wal::WalConfig;
 use super::*;
 use crate::config::EngineConfig;
 use crate::idempotency::crash_tests::Node;
-use crate::{EngineError, Verdict, VerifyConfig, VerifyReport, verify};
+use crate::testing::{SECOND, START, Told, machine, note, replay};
+use crate::{EngineError, testing};
 
-const SECOND: i64 = 1_000_000_000;
-const START: i64 = 1_700_000_000;
 const HOSTS: usize = 6;
 /// Seconds of a life: more than the burn-in of every model.
 const LIFE: i64 = 130;
 /// From which severity on the rule holds.
 const LEVEL: f32 = 2.0;
 
-/// What was told, by alert and kind.
-type Told = BTreeMap<(AlertKey, TransitionKind), Transition>;
 /// Host, whether it fires, event time, severity, and what was expected.
 type Line = (String, TransitionKind, EventTime, u16, [u64; 3]);
 
@@ -76,10 +71,6 @@ fn config(shards: usize, life: usize) -> EngineConfig {
     config.wal = WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 900 << 10 };
     config.rules = Arc::new(rules(life));
     config
-}
-
-fn machine(seed: u64) -> (SimDisk, Arc<SimClock>) {
-    (SimDisk::new(seed), Arc::new(SimClock::new(UnixNanos::new(START * SECOND))))
 }
 
 /// A row as it is sent.
@@ -174,44 +165,13 @@ fn lines(told: &Told) -> Vec<Line> {
     lines
 }
 
-/// What the log has been told of alerts.
-fn note(node: &mut Node, told: &mut Told) -> Result<(), EngineError> {
-    node.note()?;
-    for alert in node.outbox.tail(Lsn::ZERO).alerts {
-        let Transition { key, kind, .. } = alert.transition;
-        let known = told.entry((key, kind)).or_insert_with(|| alert.transition.clone());
-        assert_eq!(format!("{known:?}"), format!("{:?}", alert.transition), "told twice");
-    }
-    Ok(())
-}
-
-/// Three lives, each with its own detection; the rest of what happens may not show.
+/// Three lives, each with its own detection.
 fn play(seed: u64, shards: [usize; 3], stores: bool) -> (SimDisk, Told) {
-    let (disk, clock) = machine(seed);
-    let (rows, mut told) = (rows(seed), Told::new());
-    let mut luck = Rng::from_seed(seed ^ 0xff);
-    for (life, rows) in rows.chunks(usize::try_from(LIFE).unwrap()).enumerate() {
-        let mut node = Node::start_as(&disk, &clock, &config(shards[life], life)).unwrap();
-        for rows in rows {
-            clock.advance(Duration::from_secs(1));
-            node.write(&body(rows)).unwrap();
-            note(&mut node, &mut told).unwrap();
-            match luck.below(20) {
-                0 if stores => node.flush().unwrap(),
-                1 if stores => node.checkpoint().unwrap(),
-                _ => {}
-            }
-        }
-    }
-    (disk, told)
-}
-
-fn replay(disk: &SimDisk, shards: usize, rechunk: Option<u64>) -> VerifyReport {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let config = VerifyConfig { shards, rechunk };
-    let report = verify(&disk, Path::new("/data"), config, |_| {}).unwrap();
-    assert_eq!(report.result, Verdict::Identical, "{report:?}");
-    report
+    let lives = [0, 1, 2].map(|life| config(shards[life], life));
+    let rows = rows(seed);
+    testing::play(seed, &lives, LIFE, stores.then_some(20), |node, second| {
+        node.write(&body(&rows[usize::try_from(second).unwrap()])).unwrap();
+    })
 }
 
 #[test]

@@ -56,6 +56,9 @@ mod verify_shard;
 mod window_sums;
 pub mod windows;
 
+#[cfg(test)]
+mod testing;
+
 /// Version of the operators: replays are compared only where it is equal. It changes whenever the
 /// same log would give other severities, windows or alerts.
 pub const OPERATORS_VERSION: u32 = 1;

@@ -1,25 +1,22 @@
 //! Rules on rates and silence over the whole engine: what is told depends neither on shards nor on checkpoints, flushes
 //! and crashes, and a replay of the log comes to the same.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use tidewatch_env::{Disk, Rng, SimClock, SimDisk};
-use tidewatch_metrics::{AlertKey, Transition, TransitionKind};
+use tidewatch_env::{Rng, SimClock, SimDisk};
+use tidewatch_metrics::TransitionKind;
 use tidewatch_operators::{RuleConfig, RuleSet};
 use tidewatch_wal::WalConfig;
 
 use super::*;
 use crate::config::EngineConfig;
 use crate::idempotency::crash_tests::Node;
-use crate::{EngineError, Verdict, VerifyConfig, VerifyReport, verify};
+use crate::testing::{SECOND, START, Told, machine, note, replay};
+use crate::{EngineError, testing};
 
-const SECOND: i64 = 1_000_000_000;
-const START: i64 = 1_700_000_000;
 const HOSTS: u64 = 12;
-
-type Told = BTreeMap<(AlertKey, TransitionKind), Transition>;
+/// Seconds of a life.
+const LIFE: i64 = 70;
 
 fn config(shards: usize) -> EngineConfig {
     let rule = |name: &str, when: &str, hold: i64, keep: i64| RuleConfig {
@@ -40,10 +37,6 @@ fn config(shards: usize) -> EngineConfig {
     config.wal = WalConfig { segment_bytes_max: 1 << 20, frame_bytes_max: 900 << 10 };
     config.rules = Arc::new(RuleSet::new(rules).unwrap());
     config
-}
-
-fn machine(seed: u64) -> (SimDisk, Arc<SimClock>) {
-    (SimDisk::new(seed), Arc::new(SimClock::new(UnixNanos::new(START * SECOND))))
 }
 
 /// Hosts that count, fall silent for some time, begin anew, and are late.
@@ -77,50 +70,18 @@ impl Hosts {
     }
 }
 
-/// What the log has been told of alerts since the record `after`.
-fn note(node: &mut Node, told: &mut Told) -> Result<(), EngineError> {
-    node.note()?;
-    for alert in node.outbox.tail(Lsn::ZERO).alerts {
-        let Transition { key, kind, .. } = alert.transition;
-        let known = told.entry((key, kind)).or_insert_with(|| alert.transition.clone());
-        assert_eq!(format!("{known:?}"), format!("{:?}", alert.transition), "told twice");
-    }
-    Ok(())
-}
-
-/// Two hundred seconds with a start at every 70th; the rest of what happens may not show.
+/// Two hundred seconds with a start at every 70th.
 fn play(seed: u64, shards: [usize; 3], stores: bool) -> (SimDisk, Told) {
-    let (disk, clock) = machine(seed);
-    let (mut hosts, mut told) = (Hosts::new(seed), Told::new());
-    let mut luck = Rng::from_seed(seed ^ 0xff);
-    for (life, shards) in shards.into_iter().enumerate() {
-        let mut node = Node::start_as(&disk, &clock, &config(shards)).unwrap();
-        for second in 0..70 {
-            clock.advance(Duration::from_secs(1));
-            let body = hosts.lines(i64::try_from(life).unwrap() * 70 + second);
-            // Nobody writes for a while: the idle log ticks.
-            if (30..50).contains(&second) || body.is_empty() {
-                node.committer.tick_if_awaited().unwrap();
-            } else {
-                node.write(&body).unwrap();
-            }
-            note(&mut node, &mut told).unwrap();
-            match luck.below(10) {
-                0 if stores => node.flush().unwrap(),
-                1 if stores => node.checkpoint().unwrap(),
-                _ => {}
-            }
+    let mut hosts = Hosts::new(seed);
+    testing::play(seed, &shards.map(config), LIFE, stores.then_some(10), |node, second| {
+        let body = hosts.lines(second);
+        // Nobody writes for a while: the idle log ticks.
+        if (30..50).contains(&(second % LIFE)) || body.is_empty() {
+            node.committer.tick_if_awaited().unwrap();
+        } else {
+            node.write(&body).unwrap();
         }
-    }
-    (disk, told)
-}
-
-fn replay(disk: &SimDisk, shards: usize, rechunk: Option<u64>) -> VerifyReport {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let config = VerifyConfig { shards, rechunk };
-    let report = verify(&disk, Path::new("/data"), config, |_| {}).unwrap();
-    assert_eq!(report.result, Verdict::Identical, "{report:?}");
-    report
+    })
 }
 
 #[test]
