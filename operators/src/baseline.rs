@@ -95,8 +95,8 @@ pub(crate) struct View {
 
 /// Where a moment lies: in which hour, and how far on the way to which neighbour.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
-    slot: usize,
+pub(crate) struct Moment {
+    pub(crate) slot: usize,
     neighbour: usize,
     weight: f32,
     week_slot: usize,
@@ -104,7 +104,7 @@ struct Moment {
 
 impl Moment {
     #[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of an hour")]
-    fn of(time: EventTime) -> Self {
+    pub(crate) fn of(time: EventTime) -> Self {
         let hours = time.nanos().div_euclid(SLOT_NANOS);
         let within = time.nanos().rem_euclid(SLOT_NANOS) as f64 / SLOT_NANOS as f64;
         let index = |slots: i64| usize::try_from(hours.rem_euclid(slots)).expect("not negative");
@@ -115,7 +115,8 @@ impl Moment {
         Self { slot, neighbour, weight: offset.abs(), week_slot: index(168) }
     }
 
-    fn of_table(self, table: &[f32; SLOTS]) -> f32 {
+    /// What a table of the hours has, on the line between their centres.
+    pub(crate) fn of_table(self, table: &[f32; SLOTS]) -> f32 {
         let here = table[self.slot];
         here + (table[self.neighbour] - here) * self.weight
     }

@@ -3,10 +3,11 @@
 use tidewatch_metrics::EventTime;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
+use crate::baseline::Moment;
 use crate::extremes::Extremes;
 use crate::light::Expectation;
 use crate::numeric::{bounded, bounded_f64, larger, narrow, smaller};
-use crate::profile::{SLOT_NANOS, SLOTS};
+use crate::profile::SLOTS;
 
 /// Values are held within this distance of the series' first one.
 const VALUE_MAX: f64 = 1e30;
@@ -84,26 +85,6 @@ pub(crate) struct HoltWinters {
     below: Extremes<5>,
 }
 
-/// An hour of the day, and how far on the way to which neighbour.
-#[derive(Clone, Copy, Debug)]
-struct Moment {
-    slot: usize,
-    neighbour: usize,
-    weight: f32,
-}
-
-impl Moment {
-    #[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of an hour")]
-    fn of(time: EventTime) -> Self {
-        let hours = time.nanos().div_euclid(SLOT_NANOS);
-        let slot = usize::try_from(hours.rem_euclid(24)).expect("not negative");
-        let within = time.nanos().rem_euclid(SLOT_NANOS) as f64 / SLOT_NANOS as f64;
-        let offset = narrow(within) - 0.5;
-        let step = if offset < 0.0 { SLOTS - 1 } else { 1 };
-        Self { slot, neighbour: (slot + step) % SLOTS, weight: offset.abs() }
-    }
-}
-
 impl HoltWinters {
     pub(crate) fn new(first: f64) -> Self {
         Self {
@@ -166,10 +147,8 @@ impl HoltWinters {
     }
 
     fn forecast(&self, moment: Moment) -> f64 {
-        let mut season = self.season[moment.slot];
-        if self.all_visited {
-            season += (self.season[moment.neighbour] - season) * moment.weight;
-        }
+        let season =
+            if self.all_visited { moment.of_table(&self.season) } else { self.season[moment.slot] };
         self.level + self.trend + f64::from(season)
     }
 
