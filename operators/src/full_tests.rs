@@ -193,28 +193,32 @@ fn whatever_comes_severity_band_and_state_stay_within_bounds() {
     }
 }
 
+/// Holds a detector that is stored and read at random moments against one that is not.
+pub(crate) fn hold_over_stores(model: Model, kind: Kind, samples: &[(EventTime, f64)]) {
+    let whole = judge_all(model, samples);
+    let mut rng = Rng::new(6);
+    let mut detector = FullDetector::new(model).unwrap();
+    for ((time, value), whole) in samples.iter().zip(&whole) {
+        if rng.below(60) == 0 {
+            let stored = encoded(&detector);
+            let mut fields = FieldReader::new(&stored);
+            let read = FullDetector::decode(&mut fields).expect("just written");
+            assert_eq!(fields.end(), Some(()));
+            assert_eq!(encoded(&read), stored);
+            assert!(read.bytes() <= detector.bytes(), "{kind:?}, {model}: no more room");
+            detector = read;
+        }
+        assert_eq!(bits(&detector.judge(*time, *value)), bits(whole), "{kind:?}, {model}");
+    }
+}
+
 #[test]
 fn state_encoded_and_decoded_at_random_moments_changes_nothing() {
     for kind in KINDS {
         for model in [Model::Novelty, Model::Deviation, Model::Auto] {
             // Into the second generation, for the model that has all parts.
             let count = if model == Model::Auto { 9_000 } else { 1_500 };
-            let samples = samples(kind, 5, count, 60);
-            let whole = judge_all(model, &samples);
-            let mut rng = Rng::new(6);
-            let mut detector = FullDetector::new(model).unwrap();
-            for ((time, value), whole) in samples.iter().zip(&whole) {
-                if rng.below(60) == 0 {
-                    let stored = encoded(&detector);
-                    let mut fields = FieldReader::new(&stored);
-                    let read = FullDetector::decode(&mut fields).expect("just written");
-                    assert_eq!(fields.end(), Some(()));
-                    assert_eq!(encoded(&read), stored);
-                    assert!(read.bytes() <= detector.bytes(), "{kind:?}, {model}: no more room");
-                    detector = read;
-                }
-                assert_eq!(bits(&detector.judge(*time, *value)), bits(whole), "{kind:?}, {model}");
-            }
+            hold_over_stores(model, kind, &samples(kind, 5, count, 60));
         }
     }
 }

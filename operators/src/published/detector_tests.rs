@@ -1,7 +1,7 @@
 use tidewatch_metrics::Severity;
 
 use super::*;
-use crate::full::tests::{KINDS, Kind, bits, encoded, samples};
+use crate::full::tests::{KINDS, Kind, encoded, hold_over_stores, samples};
 use crate::testing::Rng;
 use crate::{FullDetector, Judgement};
 
@@ -15,11 +15,6 @@ fn detector(model: Model) -> FullDetector {
 /// How many samples are told. Anomstack's models are slow: only once all that it can keep.
 fn count(model: Model, kind: Kind) -> usize {
     if model == Model::Anomstack && kind != Kind::Seasonal { 500 } else { 3_000 }
-}
-
-fn judge_all(model: Model, samples: &[(EventTime, f64)]) -> Vec<Judgement> {
-    let mut detector = detector(model);
-    samples.iter().map(|(time, value)| detector.judge(*time, *value)).collect()
 }
 
 #[test]
@@ -72,21 +67,7 @@ fn whatever_comes_severity_band_and_state_stay_within_bounds() {
 fn state_encoded_and_decoded_at_random_moments_changes_nothing() {
     for kind in KINDS {
         for model in MODELS {
-            let samples = &samples(kind, 5, 3_000, 60)[..count(model, kind)];
-            let whole = judge_all(model, samples);
-            let mut rng = Rng::new(6);
-            let mut detector = detector(model);
-            for ((time, value), whole) in samples.iter().zip(&whole) {
-                if rng.below(60) == 0 {
-                    let stored = encoded(&detector);
-                    let mut fields = FieldReader::new(&stored);
-                    let read = FullDetector::decode(&mut fields).expect("just written");
-                    assert_eq!(fields.end(), Some(()));
-                    assert_eq!(encoded(&read), stored);
-                    detector = read;
-                }
-                assert_eq!(bits(&detector.judge(*time, *value)), bits(whole), "{kind:?}, {model}");
-            }
+            hold_over_stores(model, kind, &samples(kind, 5, 3_000, 60)[..count(model, kind)]);
         }
     }
 }
