@@ -9,7 +9,7 @@ use tidewatch_eval::{CorpusKind, Question};
 
 use crate::cli::error::CliError;
 use crate::cli::eval::corpus_run::{Run, judge};
-use crate::cli::eval::models::{ModelName, parse_model_name};
+use crate::cli::eval::models::{ModelName, model_name_parser};
 use crate::cli::eval::table::table;
 
 const EXAMPLES: &str = "\
@@ -42,7 +42,7 @@ pub(crate) struct EvalArgs {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// The detector to judge, or `all`; may be repeated [default: light]
-    #[arg(long, value_name = "NAME", value_parser = parse_model_name)]
+    #[arg(long, value_name = "NAME", value_parser = model_name_parser())]
     model: Vec<ModelName>,
     /// The level of severity to judge at [default: the best one]
     #[arg(long, value_name = "X", value_parser = parse_level)]
@@ -98,7 +98,8 @@ pub(crate) fn parse_level(text: &str) -> Result<f32, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
+    use tidewatch_eval::Model;
 
     use super::*;
 
@@ -122,6 +123,17 @@ mod tests {
             &["--model", "heavy"],
         ] {
             assert!(parsed(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_model_is_listed_in_help_and_understood_by_its_name() {
+        let help = Command::command().render_help().to_string();
+        let names = Model::ALL.map(Model::name).join(", ");
+        assert!(help.contains(&format!("[possible values: {names}, all]")), "{help}");
+        for model in Model::ALL {
+            let args = Command::try_parse_from(["eval", "DIR", "--model", model.name()]);
+            assert_eq!(args.unwrap().args.model, [ModelName::One(model)]);
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Models as they are named on the command line.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tidewatch_eval::Model;
 
 /// The model of series for which none is named.
 pub(crate) const DEFAULT_MODEL: Model = Model::Light;
+/// The name of all models together.
+const ALL: &str = "all";
 
 /// One model, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +34,18 @@ impl ModelName {
     }
 }
 
-/// Reads `all` or the name of a model.
-pub(super) fn parse_model_name(name: &str) -> Result<ModelName, String> {
-    if name == "all" { Ok(ModelName::All) } else { parse_model(name).map(ModelName::One) }
+/// Reads the name of a model or `all`, and lists them in help and completions.
+pub(super) fn model_name_parser() -> impl TypedValueParser<Value = ModelName> {
+    let names = Model::ALL.into_iter().map(Model::name).chain([ALL]);
+    PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+        ALL => Ok(ModelName::All),
+        name => name.parse::<Model>().map(ModelName::One),
+    })
 }
 
-/// Reads the name of a model.
-pub(crate) fn parse_model(name: &str) -> Result<Model, String> {
-    name.parse().map_err(|error: tidewatch_eval::ModelError| error.to_string())
+/// Reads the name of a model, and lists them in help and completions.
+pub(crate) fn model_parser() -> impl TypedValueParser<Value = Model> {
+    PossibleValuesParser::new(Model::ALL.map(Model::name)).try_map(|name| name.parse::<Model>())
 }
 
 #[cfg(test)]
@@ -47,15 +54,9 @@ mod tests {
 
     #[test]
     fn models_are_named_once_and_without_a_name_the_default_one_is_meant() {
-        let light = parse_model_name("light").unwrap();
-        assert_eq!(light, ModelName::One(Model::Light));
+        let light = ModelName::One(Model::Light);
         assert_eq!(ModelName::models(&[light, light]), [Model::Light]);
         assert_eq!(ModelName::models(&[light, ModelName::All]), Model::ALL);
         assert_eq!(ModelName::models(&[]), [DEFAULT_MODEL]);
-        let unknown = parse_model_name("heavy").unwrap_err();
-        assert!(
-            unknown.starts_with("there is no model \"heavy\": it is one of light"),
-            "{unknown}"
-        );
     }
 }

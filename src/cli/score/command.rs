@@ -9,7 +9,7 @@ use tidewatch_eval::{Model, Picture, read_csv, score_series};
 use tidewatch_operators::SeriesDetector;
 
 use crate::cli::error::CliError;
-use crate::cli::eval::{DEFAULT_MODEL, parse_level, parse_model, write_svg};
+use crate::cli::eval::{DEFAULT_MODEL, model_parser, parse_level, write_svg};
 use crate::cli::score::output::{write_csv, write_json, write_pretty};
 
 const EXAMPLES: &str = "\
@@ -42,7 +42,7 @@ pub(crate) struct ScoreArgs {
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
     /// The detector
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_MODEL.name(), value_parser = parse_model)]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_MODEL.name(), value_parser = model_parser())]
     model: Model,
     /// The header of the column of times
     #[arg(long, value_name = "NAME", default_value = "timestamp")]
