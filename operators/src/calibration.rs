@@ -20,6 +20,9 @@ const LEARNT_MAX: f32 = 10.0;
 /// How many powers of ten a promise may be beyond the stretches that were seen, and until when that is asked:
 /// then 1,000 are, after three and a half days.
 const BEYOND: f32 = 3.0;
+/// What of the light detector's severity counts beyond that. With all of it NAB falls by .3 and heavy tails fire half as
+/// often again in the first days; without any, nothing passes 6 there.
+const LIGHT_SHARE: f32 = 0.5;
 const SEEN_SECONDS: f32 = 1_000.0 * STRETCH_SECONDS;
 
 /// What remains of a model's severity once the series' own are known.
@@ -30,7 +33,7 @@ const SEEN_SECONDS: f32 = 1_000.0 * STRETCH_SECONDS;
 /// ```text
 /// severity = s                                where s <= 5.9
 ///            max(5.9, min(s, c + .3))         else
-/// severity = min(severity, 3 + log10(t / 300 s))        while t < 3.5 days
+/// severity = max(min(severity, l), min(light, (l + light) / 2))    while t < 3.5 days, with l = 3 + log10(t / 300 s)
 /// ```
 ///
 /// The sum of a model's parts orders well and promises too much: parts are not independent, a record is
@@ -38,7 +41,8 @@ const SEEN_SECONDS: f32 = 1_000.0 * STRETCH_SECONDS;
 /// series passes a high level only the series can tell. Below 5.9 nothing changes, because there a level is
 /// chosen for all series, and the model's own order is the better one (NAB and KPI are the same with and without).
 /// The last line is the rule of succession with three decades of credit: nobody knows after an hour what
-/// happens once in a million samples, and the first days of a season are all news.
+/// happens once in a million samples, and the first days of a season are all news. The light detector looks at the
+/// last minutes only, is soon sure of them, and is heard meanwhile: what it says beyond that limit counts half.
 ///
 /// Severity: from 6 on about -log10 of a chance per five minutes. Weak where a series has had several
 /// anomalies that were not alike: then 6 is harder to pass.
@@ -53,21 +57,29 @@ pub(crate) struct Calibration {
 impl Calibration {
     pub(crate) const NEW: Self = Self { tail: Extremes::NEW, seconds: 0.0 };
 
-    /// What remains of a model's severity.
-    pub(crate) fn severity(&self, of_model: f32) -> f32 {
+    /// Whether the light detector is heard.
+    pub(crate) fn is_young(&self) -> bool {
+        self.seconds < SEEN_SECONDS
+    }
+
+    /// What remains of a model's severity, and whether that is the light detector's; `light` is 0 where it is not heard.
+    pub(crate) fn severity(&self, of_model: f32, light: f32) -> (f32, bool) {
         let own = self.tail.severity(of_model) + LEAD;
         let severity =
             if of_model <= BELIEVED { of_model } else { larger(BELIEVED, smaller(of_model, own)) };
-        if self.seconds >= SEEN_SECONDS {
-            return severity;
+        if !self.is_young() {
+            return (severity, false);
         }
         let stretches = larger(self.seconds / STRETCH_SECONDS, 1.0);
-        smaller(severity, BEYOND + libm::log10f(stretches))
+        let limit = BEYOND + libm::log10f(stretches);
+        let limited = smaller(severity, limit);
+        let light = smaller(light, limit + LIGHT_SHARE * (light - limit));
+        (larger(limited, light), light > limited)
     }
 
     /// So many seconds more were seen.
     pub(crate) fn pass(&mut self, seconds: f32) {
-        if self.seconds < SEEN_SECONDS {
+        if self.is_young() {
             self.seconds += seconds;
         }
     }

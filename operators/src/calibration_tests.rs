@@ -20,7 +20,7 @@ fn six_is_passed_by_a_few_in_a_million_whatever_the_model_says() {
         for _ in 0..30 {
             let calibration = seen(28, mean, &mut rng);
             for _ in 0..100_000 {
-                passed += u32::from(calibration.severity(mean * rng.exponential()) >= 6.0);
+                passed += u32::from(calibration.severity(mean * rng.exponential(), 0.0).0 >= 6.0);
             }
         }
         // Twice one in a million are promised; the mean excess of 32 is known to a sixth, and a
@@ -36,7 +36,7 @@ fn below_the_fleets_level_and_in_their_order_severities_stay() {
     let mut last = 0.0;
     for step in 0..2_000_u16 {
         let of_model = f32::from(step) / 64.0;
-        let severity = calibration.severity(of_model);
+        let severity = calibration.severity(of_model, 100.0).0;
         assert!(severity <= of_model && severity >= last, "{of_model}: {severity}");
         assert!(of_model > BELIEVED || severity >= of_model, "{of_model}: {severity}");
         last = severity;
@@ -48,10 +48,22 @@ fn below_the_fleets_level_and_in_their_order_severities_stay() {
 fn who_has_seen_little_promises_little() {
     let mut rng = Rng::new(3);
     let calibration = seen(1, 0.3, &mut rng);
-    let most = calibration.severity(90.0);
+    let most = calibration.severity(90.0, 0.0).0;
     assert!((most - 3.0 - libm::log10f(288.0)).abs() < 1e-4, "{most}");
-    assert!(Calibration::NEW.severity(90.0) <= 3.0);
-    assert!(seen(4, 0.3, &mut rng).severity(90.0) > 6.0, "after three and a half days");
+    assert!(Calibration::NEW.severity(90.0, 0.0).0 <= 3.0);
+    assert!(seen(4, 0.3, &mut rng).severity(90.0, 0.0).0 > 6.0, "after three and a half days");
+}
+
+#[test]
+fn of_the_light_detector_counts_half_of_what_is_beyond_and_nothing_once_enough_was_seen() {
+    let mut rng = Rng::new(5);
+    let young = seen(1, 0.3, &mut rng);
+    let limit = 3.0 + libm::log10f(288.0);
+    assert_eq!(young.severity(0.0, 4.0), (4.0, true), "below the limit it counts");
+    assert_eq!(young.severity(5.0, 4.0), (5.0, false), "the greater one of both");
+    let (severity, is_light) = young.severity(90.0, limit + 10.0);
+    assert!((severity - limit - 5.0).abs() < 1e-4 && is_light, "{severity}");
+    assert_eq!(seen(4, 0.3, &mut rng).severity(1.0, 90.0), (1.0, false));
 }
 
 #[test]

@@ -81,6 +81,18 @@ struct Views {
     deviation: Option<Box<Deviation>>,
 }
 
+/// What the light detector says of a sample, where it is heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    pub(crate) severity: f32,
+    pub(crate) expectation: Expectation,
+}
+
+impl Heard {
+    /// It is not heard.
+    pub(crate) const NOTHING: Self = Self { severity: 0.0, expectation: Expectation::NONE };
+}
+
 /// What is said of one sample.
 #[derive(Clone, Copy, Debug)]
 struct Scored {
@@ -104,20 +116,35 @@ impl FullDetector {
         self.model
     }
 
-    /// Scores a finite value that is later than the one before, and learns it.
-    pub fn judge(&mut self, time: EventTime, value: f64) -> Judgement {
-        Judgement::of(self.judge_with(time, value, |severity, _| severity))
+    /// Whether the light detector is heard: by auto in its first three and a half days.
+    #[inline]
+    pub(crate) fn is_young(&self) -> bool {
+        let young = || match &self.begun {
+            Some(Begun::Views(views)) => views.calibration.is_young(),
+            _ => true,
+        };
+        self.model == Model::Auto && young()
     }
 
-    /// As [`FullDetector::judge`], with what `temper` makes of severity and expectation in place of the severity.
+    /// Scores a finite value that is later than the one before, and learns it; without the light detector.
+    pub fn judge(&mut self, time: EventTime, value: f64) -> Judgement {
+        Judgement::of(self.judge_with(time, value, &Heard::NOTHING, |severity, _| severity))
+    }
+
+    /// As [`FullDetector::judge`], with the light detector where it is heard, and with what `temper` makes of severity
+    /// and expectation in place of the severity. While there is no expectation, the light detector's counts.
     #[inline]
     pub(crate) fn judge_with(
         &mut self,
         time: EventTime,
         value: f64,
+        heard: &Heard,
         temper: impl FnOnce(Severity, &Expectation) -> Severity,
     ) -> Verdict {
-        let Scored { severity, channel, expectation, ages } = self.score(time, value);
+        let Scored { severity, channel, expectation, ages } =
+            self.score(time, value, heard.severity);
+        let expectation =
+            if expectation.expected.is_nan() { heard.expectation } else { expectation };
         let severity = temper(severity, &expectation);
         let flags = self.emit_aged(severity, channel, ages);
         Verdict { expectation: Some(expectation), severity, flags }
@@ -128,7 +155,7 @@ impl FullDetector {
         match &self.begun {
             None => Expectation::NONE,
             Some(Begun::Views(views)) => {
-                views.clone().observe(time, views.baseline.first()).expectation
+                views.clone().observe(time, views.baseline.first(), 0.0).expectation
             }
             Some(Begun::Published(published)) => published.expect(time),
         }
@@ -145,10 +172,10 @@ impl FullDetector {
         onset.with_channel(channel)
     }
 
-    fn score(&mut self, time: EventTime, value: f64) -> Scored {
+    fn score(&mut self, time: EventTime, value: f64, light: f32) -> Scored {
         let model = self.model;
         match self.begun.get_or_insert_with(|| Begun::new(model, value)) {
-            Begun::Views(views) => views.observe(time, value),
+            Begun::Views(views) => views.observe(time, value, light),
             Begun::Published(published) => {
                 let (severity, channel, expectation) = published.score(time, value);
                 let severity = Severity::from_f32(smaller(severity, SEVERITY_MAX));
@@ -237,7 +264,7 @@ impl Views {
     }
 
     /// Scores a sample, and learns of it what the episode lets through.
-    fn observe(&mut self, time: EventTime, value: f64) -> Scored {
+    fn observe(&mut self, time: EventTime, value: f64, light: f32) -> Scored {
         let beat = self.pace.observe(time);
         let view = self.baseline.look(time, value);
         if let Some(deviation) = self.deviation.as_mut().filter(|_| beat.resumes) {
@@ -256,7 +283,9 @@ impl Views {
         );
         self.calibration.pass(beat.seconds);
         let is_scored = !beat.is_quiet && self.episode.is_scored();
-        let severity = if is_scored { self.calibration.severity(of_model) } else { 0.0 };
+        let (severity, is_light) =
+            if is_scored { self.calibration.severity(of_model, light) } else { (0.0, false) };
+        let channel = if is_light { Channel::Deviation } else { channel };
         let severity = smaller(severity, SEVERITY_MAX);
         let lesson = self.episode.observe(severity, view.residual, &beat);
         if lesson.distances && view.samples >= SCORED_MIN {

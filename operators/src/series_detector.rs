@@ -15,15 +15,15 @@ use crate::state::{SeriesState, WATCHED};
 /// A function of the rows alone: given those that a series had in order since it began, the answers are
 /// those of [`Pipeline`](crate::Pipeline), bit by bit. Begun later, it comes near them as it learns.
 /// Rows that are not later than the one before are refused for ever: whether a series took a new time
-/// base depends on when they came. State: of the light detector 128 bytes, and 120 for the daily profile; of the
-/// others see [`SeriesDetector::state_bytes`].
+/// base depends on when they came. State: of the light detector 128 bytes, and 120 for the daily profile; full ones have
+/// theirs beside that, see [`SeriesDetector::state_bytes`].
 #[derive(Debug)]
 pub struct SeriesDetector {
     state: SeriesState,
     order: Order,
     light: Light,
     knobs: Knobs,
-    /// Instead of the light detector.
+    /// In place of the light detector, which is heard while it is young.
     full: Option<FullDetector>,
 }
 
@@ -114,7 +114,7 @@ impl SeriesDetector {
     pub fn state_bytes(&self) -> usize {
         let profile = self.light.profile(&self.state).map_or(0, |_| size_of::<Profile>());
         let light = size_of::<SeriesState>() + profile;
-        self.full.as_ref().map_or(light, FullDetector::bytes)
+        light + self.full.as_ref().map_or(0, FullDetector::bytes)
     }
 }
 

@@ -141,20 +141,48 @@ fn rows_that_are_late_or_have_no_number_change_nothing_for_any_model() {
         let (mut greatest, mut count) = (EventTime::MIN, 0);
         for (time, value) in table.times.iter().zip(&table.values) {
             let judged = all.observe(*time, *value);
-            // The light detector takes a row without a number for a sign of life, so that it gets all of them.
+            // The light detector takes a row without a number for a sign of life, so that it gets all of them, also
+            // where auto hears it.
             let is_sample = value.is_finite() && *time > greatest;
             assert_eq!(judged.is_some(), is_sample, "{model}");
             if *time > greatest {
                 greatest = *time;
             }
-            if is_sample || (model == Model::Light && *time == greatest) {
+            let hears = matches!(model, Model::Light | Model::Auto);
+            if is_sample || (hears && *time == greatest) {
                 let again = scored.observe(*time, *value);
                 assert_eq!(format!("{judged:?}"), format!("{again:?}"), "{model}");
                 count += 1;
             }
         }
         assert!(count > 15_000 && count < table.len(), "{model}: {count}");
-        let most = if Model::ALL[..4].contains(&model) { 2_810 } else { 20_000 };
+        let most = if Model::ALL[..4].contains(&model) { 3_060 } else { 20_000 };
         assert!(all.state_bytes() >= 128 && all.state_bytes() <= most, "{model}");
     }
+}
+
+#[test]
+fn auto_hears_the_light_detector_in_its_first_days() {
+    let mut rng = Rng::new(9);
+    let (mut auto, mut light) = (SeriesDetector::new(Model::Auto), SeriesDetector::default());
+    let mut alone = FullDetector::new(Model::Auto).unwrap();
+    let mut greatest = [0.0_f32; 2];
+    for index in 0..800_u16 {
+        let spike = if index == 700 { 60.0 } else { 0.0 };
+        let (time, value) = (seconds(i64::from(index) * 10), 50.0 + rng.normal() + spike);
+        let both = auto.observe(time, value).unwrap();
+        let [light, alone] = [light.observe(time, value).unwrap(), alone.judge(time, value)]
+            .map(|judged| judged.severity.to_f32());
+        let limit = 3.0 + libm::log10f((f32::from(index) / 30.0).max(1.0));
+        let expected = alone.max(light.min((limit + light) / 2.0));
+        let told = both.severity.to_f32();
+        // Severities have steps of 1/64; from 6 on an episode is on, in which nothing is learnt.
+        assert!(
+            index > 700 || (told - expected).abs() <= 1.0 / 32.0,
+            "{index}: {told}, {expected}"
+        );
+        greatest = [greatest[0].max(told), greatest[1].max(alone)];
+    }
+    assert!(greatest[0] > 8.0, "a spike after two hours is an anomaly: {greatest:?}");
+    assert!(greatest[1] < 4.5, "and auto by itself does not know it yet: {greatest:?}");
 }

@@ -237,7 +237,7 @@ fn a_changed_model_begins_anew_and_everything_else_goes_on() {
     let profiles = |pipeline: &Pipeline| {
         pipeline.states.iter().filter(|state| pipeline.light.profile(state).is_some()).count()
     };
-    assert_eq!(profiles(&pipeline), 2, "of the hosts with the light model");
+    assert_eq!(profiles(&pipeline), 3, "of the hosts with the light model, and of a young auto");
     pipeline.set_rules(rules(after.clone()), received(1), &mut out);
     assert_eq!(profiles(&pipeline), 1);
     table.apply(&mut pipeline, cut..table.len(), received(2), &mut out);
