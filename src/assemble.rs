@@ -14,7 +14,7 @@ use tidewatch_engine::{
 };
 use tidewatch_env::{Clock, Disk, RealClock, RealDisk};
 use tidewatch_metrics::{Lsn, SeriesLimits};
-use tidewatch_operators::RuleSet;
+use tidewatch_operators::{Model, RuleSet};
 use tidewatch_query::{
     OffsetRow, QueryEngine, QueryError, QueryInstruments, QueryLimits, Source, SourceRow,
     WalSegmentRow,
@@ -26,6 +26,8 @@ use crate::config::Config;
 use crate::memory::MemoryShares;
 use crate::retention::{RetentionBook, RetentionError};
 
+/// The model of series that no `[[detect]]` matches, and of those that are scored without a server.
+pub(crate) const DEFAULT_MODEL: Model = Model::Auto;
 /// The log between two checkpoints may take this part of the disk's budget.
 const LOG_SHARE: u64 = 16;
 /// Dead letters may take this part of it.
@@ -412,11 +414,8 @@ fn share_memory(engine: &mut EngineConfig, config: &Config) {
     engine.ingest.bytes_max = shares.requests;
     engine.ingest.lines_bytes_max = size(shares.lines);
     engine.keys.bytes_max = shares.keys;
-    engine.rules = Arc::new(if config.rules.has_full_detection() {
-        config.rules.clone().with_detector_bytes(shares.detectors)
-    } else {
-        config.rules.clone()
-    });
+    let rules = config.rules.clone().with_model_for_others(DEFAULT_MODEL);
+    engine.rules = Arc::new(rules.with_detector_bytes(shares.detectors));
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1")]
@@ -443,7 +442,7 @@ fn memory_shares(config: &Config) -> MemoryShares {
     let shares = MemoryShares::of(budget, config.query.memory_bytes_max);
     let shares =
         if config.rules.percentiles().is_empty() { shares } else { shares.with_percentiles() };
-    if config.rules.has_full_detection() { shares.with_detectors() } else { shares }
+    shares.with_detectors(config.rules.has_full_detection())
 }
 
 /// What does not fit into this machine's addresses is without bound on it.

@@ -81,9 +81,10 @@ impl MemoryShares {
         self
     }
 
-    /// The same, where series have full detectors: half of what there is for series.
-    pub(crate) fn with_detectors(mut self) -> Self {
-        self.detectors = self.series / 2;
+    /// The same with full detectors. Where the configuration asks for them they have half of what there is for series;
+    /// by default an eighth, so that the memory is for ten million light ones rather than for one million full ones.
+    pub(crate) fn with_detectors(mut self, is_asked: bool) -> Self {
+        self.detectors = self.series / if is_asked { 2 } else { 8 };
         self.series -= self.detectors;
         self
     }
@@ -177,11 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn full_detectors_have_half_of_what_series_would_have() {
+    fn full_detectors_have_a_part_of_what_series_would_have() {
         let without = MemoryShares::of(1 << 30, 0).with_percentiles();
-        let with = without.with_detectors();
-        assert_eq!(with.detectors, without.series / 2);
-        assert_eq!(with.fixed() + with.detectors + with.series, 1 << 30);
+        for (is_asked, part) in [(false, 8), (true, 2)] {
+            let with = without.with_detectors(is_asked);
+            assert_eq!(with.detectors, without.series / part);
+            assert_eq!(with.fixed() + with.detectors + with.series, 1 << 30);
+        }
     }
 
     #[test]

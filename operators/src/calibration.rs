@@ -34,6 +34,7 @@ const SEEN_SECONDS: f32 = 1_000.0 * STRETCH_SECONDS;
 /// severity = s                                where s <= 5.9
 ///            max(5.9, min(s, c + .3))         else
 /// severity = max(min(severity, l), min(light, (l + light) / 2))    while t < 3.5 days, with l = 3 + log10(t / 300 s)
+///            max(severity, light)                                  from then on, with its runs of still samples
 /// ```
 ///
 /// The sum of a model's parts orders well and promises too much: parts are not independent, a record is
@@ -57,7 +58,7 @@ pub(crate) struct Calibration {
 impl Calibration {
     pub(crate) const NEW: Self = Self { tail: Extremes::NEW, seconds: 0.0 };
 
-    /// Whether the light detector is heard.
+    /// Whether all of the light detector is heard.
     pub(crate) fn is_young(&self) -> bool {
         self.seconds < SEEN_SECONDS
     }
@@ -68,7 +69,7 @@ impl Calibration {
         let severity =
             if of_model <= BELIEVED { of_model } else { larger(BELIEVED, smaller(of_model, own)) };
         if !self.is_young() {
-            return (severity, false);
+            return (larger(severity, light), light > severity);
         }
         let stretches = larger(self.seconds / STRETCH_SECONDS, 1.0);
         let limit = BEYOND + libm::log10f(stretches);

@@ -36,7 +36,7 @@ fn below_the_fleets_level_and_in_their_order_severities_stay() {
     let mut last = 0.0;
     for step in 0..2_000_u16 {
         let of_model = f32::from(step) / 64.0;
-        let severity = calibration.severity(of_model, 100.0).0;
+        let severity = calibration.severity(of_model, 0.0).0;
         assert!(severity <= of_model && severity >= last, "{of_model}: {severity}");
         assert!(of_model > BELIEVED || severity >= of_model, "{of_model}: {severity}");
         last = severity;
@@ -55,7 +55,7 @@ fn who_has_seen_little_promises_little() {
 }
 
 #[test]
-fn of_the_light_detector_counts_half_of_what_is_beyond_and_nothing_once_enough_was_seen() {
+fn of_the_light_detector_counts_half_of_what_is_beyond_until_enough_was_seen() {
     let mut rng = Rng::new(5);
     let young = seen(1, 0.3, &mut rng);
     let limit = 3.0 + libm::log10f(288.0);
@@ -63,7 +63,7 @@ fn of_the_light_detector_counts_half_of_what_is_beyond_and_nothing_once_enough_w
     assert_eq!(young.severity(5.0, 4.0), (5.0, false), "the greater one of both");
     let (severity, is_light) = young.severity(90.0, limit + 10.0);
     assert!((severity - limit - 5.0).abs() < 1e-4 && is_light, "{severity}");
-    assert_eq!(seen(4, 0.3, &mut rng).severity(1.0, 90.0), (1.0, false));
+    assert_eq!(seen(4, 0.3, &mut rng).severity(1.0, 90.0), (90.0, true));
 }
 
 #[test]

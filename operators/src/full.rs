@@ -81,6 +81,16 @@ struct Views {
     deviation: Option<Box<Deviation>>,
 }
 
+/// What a detector hears of the light one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hears {
+    Nothing,
+    /// What it says of runs of still samples: within the noise they are no news to the others.
+    Runs,
+    /// Everything, in the first three and a half days.
+    All,
+}
+
 /// What the light detector says of a sample, where it is heard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
@@ -116,14 +126,14 @@ impl FullDetector {
         self.model
     }
 
-    /// Whether the light detector is heard: by auto in its first three and a half days.
+    /// What it hears of the light detector: auto alone does.
     #[inline]
-    pub(crate) fn is_young(&self) -> bool {
-        let young = || match &self.begun {
-            Some(Begun::Views(views)) => views.calibration.is_young(),
-            _ => true,
-        };
-        self.model == Model::Auto && young()
+    pub(crate) fn hears(&self) -> Hears {
+        match &self.begun {
+            _ if self.model != Model::Auto => Hears::Nothing,
+            Some(Begun::Views(views)) if !views.calibration.is_young() => Hears::Runs,
+            _ => Hears::All,
+        }
     }
 
     /// Scores a finite value that is later than the one before, and learns it; without the light detector.

@@ -66,13 +66,17 @@ impl RuleSet {
     /// # Errors
     /// `TooManyDetects`.
     pub fn with_detection(mut self, detects: Vec<DetectRule>) -> Result<Self, Vec<RuleError>> {
-        let count = detects.len();
-        if count > DETECTS_MAX {
-            let problem = RuleProblem::TooManyDetects { count };
-            return Err(vec![detect_error(DETECTS_MAX, "match", problem)]);
-        }
-        self.detects = detects;
+        self.detects = at_most(DETECTS_MAX, detects)?;
         Ok(self)
+    }
+
+    /// With a model for the series that no `[[detect]]` matches: one more behind all others.
+    #[must_use]
+    pub fn with_model_for_others(mut self, model: Model) -> Self {
+        let config = DetectConfig { model, ..DetectConfig::default() };
+        let others = DetectRule::new(&config).expect("nothing is asked of a series");
+        self.detects.push(others);
+        self
     }
 
     /// With at most `bytes` for full detectors, as they are counted, an equal share for each slot. Series that find no
@@ -114,7 +118,9 @@ impl RuleSet {
         let set = Self::with_percentiles(&canonical::parse(rules)?, &percentiles)
             .map_err(RuleTextError::Rules)?;
         let detects = compile_detects(&detects).map_err(RuleTextError::Rules)?;
-        let mut set = set.with_detection(detects).map_err(RuleTextError::Rules)?;
+        // With the one for all others.
+        let detects = at_most(DETECTS_MAX + 1, detects).map_err(RuleTextError::Rules)?;
+        let mut set = Self { detects, ..set };
         let mut lines = Lines::new(bytes, text.lines().count());
         if !lines.is_empty() {
             set.detector_bytes = Some(lines.parsed(DETECTOR_BYTES, |rest| rest.parse().ok())?);
@@ -247,6 +253,14 @@ fn compile_detects(configs: &[DetectConfig]) -> Result<Vec<DetectRule>, Vec<Rule
         }
     }
     if errors.is_empty() { Ok(detects) } else { Err(errors) }
+}
+
+fn at_most(max: usize, detects: Vec<DetectRule>) -> Result<Vec<DetectRule>, Vec<RuleError>> {
+    let count = detects.len();
+    if count <= max {
+        return Ok(detects);
+    }
+    Err(vec![detect_error(max, "match", RuleProblem::TooManyDetects { count })])
 }
 
 fn detect_error(index: usize, key: &str, problem: RuleProblem) -> RuleError {

@@ -192,7 +192,7 @@ fn detection_that_cannot_be_meant_is_refused_with_its_keys() {
     let many = vec![detect(&DetectConfig::default()); DETECTS_MAX + 1];
     let refused = RuleSet::default().with_detection(many).unwrap_err();
     assert_eq!(refused[0].problem, RuleProblem::TooManyDetects { count: DETECTS_MAX + 1 });
-    let text = "detect \"light\"\n".repeat(DETECTS_MAX + 1);
+    let text = "detect \"light\"\n".repeat(DETECTS_MAX + 2);
     assert!(matches!(RuleSet::from_canonical_text(&text), Err(RuleTextError::Rules(_))));
 }
 

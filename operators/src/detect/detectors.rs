@@ -9,7 +9,7 @@ use tidewatch_metrics::{Channel, EventTime, SeriesKey, SeriesRef, Severity};
 use crate::RuleSet;
 use crate::detect::room::Room;
 use crate::detect::{Detection, Knobs};
-use crate::full::{FullDetector, Heard};
+use crate::full::{FullDetector, Heard, Hears};
 use crate::hash::Digest;
 use crate::light::{self, Expectation, Light, Verdict};
 use crate::model::Model;
@@ -229,7 +229,7 @@ pub(crate) struct Sample {
     pub(crate) step: Option<i64>,
 }
 
-/// Scores a sample of one series by `full`, with the light detector while it is young, or without one by the light
+/// Scores a sample of one series by `full`, with what that hears of the light detector, or without one by the light
 /// detector alone, and learns it.
 #[inline]
 pub(crate) fn judge(
@@ -258,14 +258,18 @@ pub(crate) fn judge(
         let flags = light::emit(state, severity, Channel::Deviation);
         return Verdict { expectation: Some(expectation), severity, flags };
     };
-    let heard = if full.is_young() {
-        let dt = light.advance(state, time, step);
-        let expectation = Light::expect(state, time);
-        Heard { severity: Light::score(state, time, value, dt), expectation }
-    } else {
-        state.samples = samples.saturating_add(1);
-        state.last_value = value;
-        Heard::NOTHING
+    let heard = match full.hears() {
+        Hears::All => {
+            let dt = light.advance(state, time, step);
+            let expectation = Light::expect(state, time);
+            Heard { severity: Light::score(state, time, value, dt), expectation }
+        }
+        Hears::Runs => Heard { severity: Light::score_run(state, value), ..Heard::NOTHING },
+        Hears::Nothing => {
+            state.samples = samples.saturating_add(1);
+            state.last_value = value;
+            Heard::NOTHING
+        }
     };
     full.judge_with(time, value, &heard, temper)
 }

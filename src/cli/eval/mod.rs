@@ -7,5 +7,5 @@ mod scores;
 mod table;
 
 pub(crate) use self::command::{EvalCommand, parse_level, run};
-pub(crate) use self::models::{DEFAULT_MODEL, model_parser};
+pub(crate) use self::models::model_parser;
 pub(crate) use self::scores::write_svg;

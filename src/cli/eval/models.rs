@@ -3,8 +3,8 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tidewatch_eval::Model;
 
-/// The model of series for which none is named.
-pub(crate) const DEFAULT_MODEL: Model = Model::Light;
+use crate::assemble::DEFAULT_MODEL;
+
 /// The name of all models together.
 const ALL: &str = "all";
 

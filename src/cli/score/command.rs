@@ -8,8 +8,9 @@ use tidewatch_connectors::decode::{CsvOptions, Precision};
 use tidewatch_eval::{Model, Picture, read_csv, score_series};
 use tidewatch_operators::SeriesDetector;
 
+use crate::assemble::DEFAULT_MODEL;
 use crate::cli::error::CliError;
-use crate::cli::eval::{DEFAULT_MODEL, model_parser, parse_level, write_svg};
+use crate::cli::eval::{model_parser, parse_level, write_svg};
 use crate::cli::score::output::{write_csv, write_json, write_pretty};
 
 const EXAMPLES: &str = "\
