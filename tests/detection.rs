@@ -43,8 +43,8 @@ fn rows(name: &str) -> Vec<Row> {
 /// Severity, de-duplicated severity, channel: as bits, and as a name.
 type Told = (u64, u64, String);
 
-/// What `eval` says of each series by this model, by time, without late rows.
-fn evaluated(home: &Home, model: &str) -> BTreeMap<String, BTreeMap<i64, Told>> {
+/// What `eval` says of each series, by time, without late rows.
+fn evaluated(home: &Home) -> BTreeMap<String, BTreeMap<i64, Told>> {
     let (corpus, scores) = (home.file("kpi"), home.file("scores"));
     fs::create_dir_all(&corpus).unwrap();
     for name in NAMES {
@@ -55,7 +55,7 @@ fn evaluated(home: &Home, model: &str) -> BTreeMap<String, BTreeMap<i64, Told>> 
         fs::write(corpus.join(format!("{name}.csv")), text).unwrap();
     }
     let [corpus, out] = [&corpus, &scores].map(|path| path.to_str().unwrap().to_owned());
-    let words = ["eval", "kpi", &corpus, "--model", model, "--scores-out", &out, "--json"];
+    let words = ["eval", "kpi", &corpus, "--scores-out", &out, "--json"];
     let output = run(&words);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let of = |name: &str| {
@@ -98,11 +98,9 @@ const AGAIN: &str = "SELECT count(*) AS n, count(*) FILTER (WHERE e['severity'] 
 #[test]
 fn what_eval_says_of_rows_is_stored_through_kills_and_starts_with_other_shards() {
     let home = Home::new();
-    let expected = evaluated(&home, "auto");
-    let file = home.file("tidewatch.toml");
-    fs::write(&file, "[[detect]]\nmatch = {}\nmodel = \"auto\"\n").unwrap();
+    let expected = evaluated(&home);
     let start = |shards: &str| {
-        let start = Start::on(&home.data()).config(&file).with("--shards").with(shards);
+        let start = Start::on(&home.data()).with("--shards").with(shards);
         // So often that some states come from checkpoints, and some rows from segments.
         start.set("checkpoint.rows_max=1000").set("flush.rows_max=1500").up()
     };
@@ -172,9 +170,9 @@ fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
         let rows = server.sql(tiers);
         rows.iter().map(|row| row["tier"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let server = start("");
+    let server = start("[[detect]]\nmatch = { host = \"a\" }\nmodel = \"light\"\n");
     write(&server, &all[..1_000]);
-    assert_eq!(tiers(&server), ["light", "light"]);
+    assert_eq!(tiers(&server), ["light", "auto"]);
     assert_eq!(server.stop(), 0);
 
     let toml = "[[detect]]\nmatch = { host = \"a\" }\nmodel = \"novelty\"\n\

@@ -70,7 +70,7 @@ fn each_row_of_a_file_is_scored_as_it_stands_there() {
     assert!((number(4) - number(2) / (number(2) + 4.0)).abs() < 1e-6, "{spike:?}");
     assert!(number(6) < number(5) && number(5) < number(7) && number(7) < 40.0, "{spike:?}");
     let drawn = text(&picture);
-    assert!(drawn.starts_with("<svg ") && drawn.contains("load.csv · light"), "{drawn}");
+    assert!(drawn.starts_with("<svg ") && drawn.contains("load.csv · auto"), "{drawn}");
 
     let output = run(&[&["score", "--format", "json"][..], &name, &columns].concat());
     let rows = json_of(&output);
@@ -189,13 +189,13 @@ fn a_nab_corpus_is_judged_scored_and_drawn() {
     let output = run(&[&["eval", "nab", dir, "--json", "--splits", "10"][..], &out].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let report = json_of(&output)["models"][0].clone();
-    assert_eq!(report["model"], "light");
+    assert_eq!(report["model"], "auto", "what a server has without configuration");
     let figure = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name}: {report}"));
     // Both windows are hit, the second one after a quarter of it; nothing else is as severe.
     assert!(figure("standard") > 90.0 && figure("standard") < 100.0, "{report}");
     assert!(figure("level") > 4.0 && figure("fixed_level_4") <= figure("standard"), "{report}");
     assert!(figure("samples_per_second_per_core") > 1e4, "{report}");
-    assert!((figure("bytes_per_series") - 248.0).abs() < 0.5, "{report}");
+    assert!((1_500.0..3_100.0).contains(&figure("bytes_per_series")), "{report}");
     assert!(report["split_standard"]["mean"].as_f64().is_some_and(|it| it > 50.0), "{report}");
     for other in ["event_f1", "delay7_f1", "auc_pr"] {
         assert!(report[other].is_null(), "{report}");
@@ -211,7 +211,7 @@ fn a_nab_corpus_is_judged_scored_and_drawn() {
     );
     assert!(rows[301].starts_with("2014-04-02 01:00:00,6") && rows[301].ends_with(",deviation"));
     let picture = text(&pictures.join("artificial/three.svg"));
-    assert!(picture.contains("labelled") && picture.contains("artificial/three.csv · light"));
+    assert!(picture.contains("labelled") && picture.contains("artificial/three.csv · auto"));
 
     let fixed = json_of(&run(&["eval", "nab", dir, "--json", "--level", "4"]))["models"][0].clone();
     assert_eq!((&fixed["standard"], &fixed["level"]), (&report["fixed_level_4"], &json!(4.0)));

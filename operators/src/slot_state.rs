@@ -32,7 +32,7 @@
 //! ```
 //!
 //! Format 1 had no rules on rates and silence, format 2 no full detectors, and else the same bytes. A series with a full detector
-//! has the light one's state as it was when that was heard for the last time, with times, count and last value of now.
+//! has the light one's state as it was when all of that was heard for the last time, with times, count, last value and runs of now.
 //! The names of the numbers are those of the structs. Series ids, seeds, and which rules and `[[detect]]` match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
 
