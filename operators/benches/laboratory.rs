@@ -1,9 +1,15 @@
 //! What each model says of healthy and of sick generated series. Prints figures and never fails.
 //!
-//! `cargo bench -p tidewatch-operators --bench laboratory -- 20 auto sick` runs 20 series of each kind, that model, and those
-//! series only; without these words 4 series, all models, healthy and sick ones.
+//! `cargo bench -p tidewatch-operators --bench laboratory -- 20 auto sick` runs 20 series of each kind and that model, without
+//! the sick ones (`healthy` leaves out the others); without these words 4 series, all models, healthy and sick ones.
+//! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week.
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tidewatch_operators::Model;
 
@@ -44,6 +50,33 @@ fn print_healthy(model: Model, life: Life, interval: i64, count: u64) {
     );
 }
 
+/// A fleet's first week, on all cores.
+fn print_fleet(model: Model, count: u64) {
+    let of_life = |life| {
+        let case = Case { life, event: Event::Nothing, interval: 300, day: 7, days: 7, seed: 0 };
+        outcomes(model, case, count).iter().map(|outcome| outcome.early).sum::<u32>()
+    };
+    let next = AtomicUsize::new(0);
+    let told = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(life) = Life::ALL.get(next.fetch_add(1, Relaxed)) {
+                    let onsets = of_life(*life);
+                    told.lock().expect("nobody panics").insert(format!("{life:?}"), onsets);
+                }
+            });
+        }
+    });
+    let told = told.into_inner().expect("nobody panics");
+    for (life, onsets) in &told {
+        println!("{model:<10} {life:<13} {:>9.5}", f64::from(*onsets) / count as f64);
+    }
+    let all = told.values().map(|onsets| u64::from(*onsets)).sum::<u64>();
+    let series = count * told.len() as u64;
+    println!("{model:<10} {series} series: {:.5}", all as f64 / series as f64);
+}
+
 fn print_sick(model: Model, (life, event): (Life, Event), interval: i64, count: u64) {
     let case = Case { life, event, interval, day: DAY, days: DAYS, seed: 0 };
     let all = outcomes(model, case, count_of(interval, count));
@@ -67,6 +100,11 @@ fn main() {
     let count = words.iter().find_map(|word| word.parse().ok()).unwrap_or(4);
     let named: Vec<Model> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let models = if named.is_empty() { Model::ALL.to_vec() } else { named };
+    if words.iter().any(|word| word == "fleet") {
+        println!("onsets of at least 6 per series, in a week");
+        models.iter().for_each(|model| print_fleet(*model, count));
+        return;
+    }
     let is_left_out = |part: &str| words.iter().any(|word| word == part);
     if !is_left_out("sick") {
         println!("onsets of at least 6, per series and week: first fortnight, then");
