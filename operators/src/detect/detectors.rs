@@ -9,9 +9,9 @@ use tidewatch_metrics::{Channel, EventTime, SeriesKey, SeriesRef, Severity};
 use crate::RuleSet;
 use crate::detect::room::Room;
 use crate::detect::{Detection, Knobs};
-use crate::full::{FullDetector, Heard};
+use crate::full::{FullDetector, Heard, Measure};
 use crate::hash::Digest;
-use crate::light::{self, Expectation, Light, Verdict};
+use crate::light::{self, Light, Verdict};
 use crate::model::Model;
 use crate::state::{NONE, SeriesState};
 
@@ -247,27 +247,49 @@ pub(crate) fn judge(
         };
         return Verdict { expectation: Some(band), severity, flags };
     }
-    let samples = state.samples;
-    let temper =
-        |severity, expectation: &Expectation| knobs.temper(severity, value, expectation, samples);
     let Some(full) = full else {
+        let samples = state.samples;
         let dt = light.advance(state, time, step);
         let expectation = Light::expect(state, time);
         let severity = Severity::from_f32(Light::score(state, time, value, dt));
-        let severity = temper(severity, &expectation);
+        let severity = knobs.temper(severity, value, &expectation, samples);
         let flags = light::emit(state, severity, Channel::Deviation);
         return Verdict { expectation: Some(expectation), severity, flags };
     };
+    let measure = full.measure(time, value, knobs.kind);
+    if measure.seen.begins {
+        light.begin_anew(state);
+    }
+    let samples = state.samples;
     let heard = if full.is_young() {
-        let dt = light.advance(state, time, step);
-        let expectation = Light::expect(state, time);
-        Heard { severity: Light::score(state, time, value, dt), expectation }
+        hear(state, light, sample, &measure)
     } else {
-        state.samples = samples.saturating_add(1);
+        state.samples = samples.saturating_add(u32::from(measure.seen.number.is_some()));
         state.last_value = value;
         Heard::NOTHING
     };
-    full.judge_with(time, value, &heard, temper)
+    full.judge_with(time, &measure, &heard, |severity, expectation| {
+        knobs.temper(severity, value, expectation, samples)
+    })
+}
+
+/// What the light detector says of what is looked at of a sample, which it learns.
+fn hear(state: &mut SeriesState, light: &mut Light, sample: &Sample, measure: &Measure) -> Heard {
+    let time = sample.time;
+    let dt = light.advance(state, time, sample.step);
+    let Some(number) = measure.seen.number else { return Heard::NOTHING };
+    let growth = measure.seen.growth;
+    if growth.is_some() {
+        // That a rate stays the same is no flatline: rates of quick counters are small integers.
+        state.run = 0;
+    }
+    let expectation = Light::expect(state, time);
+    let severity = Light::score(state, time, number, dt);
+    let is_chance =
+        growth.is_some_and(|growth| growth.is_chance(sample.value, expectation.expected));
+    // What may be a counter is not scored by its value, before it is known.
+    let severity = if measure.is_open || is_chance { 0.0 } else { severity };
+    Heard { severity, expectation }
 }
 
 /// Bytes that a series takes here at most, in lists that grow by doubling; without full detectors where they have a limit

@@ -22,6 +22,7 @@ fn detect(hosts: &str, model: Model, knobs: Knobs) -> DetectRule {
         min_deviation: knobs.min_deviation,
         range: knobs.range.map(|DataRange { low, high }| [low, high]),
         min_samples: knobs.min_samples,
+        kind: knobs.kind,
     };
     DetectRule::new(&config).unwrap()
 }
