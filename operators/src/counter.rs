@@ -3,6 +3,7 @@
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use crate::light::Expectation;
+use crate::numeric::narrow;
 use crate::series_kind::SeriesKind;
 
 /// Samples that tell a counter: nothing was scored before sample 80, so that a change of mind takes nothing back.
@@ -19,8 +20,6 @@ const RESET_SHARE: f64 = 0.125;
 const RESET_RATES: f64 = 4.0;
 /// Standard deviations of what is counted, if it comes independently, that are noise to the light detector.
 const COUNT_DEVIATIONS: f64 = 3.0;
-/// Rates are held within this distance of 0.
-const RATE_MAX: f64 = 1e30;
 
 /// Turns the values of a counter into rates, and tells counters from gauges.
 ///
@@ -39,7 +38,7 @@ const RATE_MAX: f64 = 1e30;
 ///
 /// Source: `rate` of Prometheus, which takes each fall for a reset, and what stands there for the increase since. Deviation: that
 /// increase is only what is left of one, so that a restart would be an anomaly of the rate; it is not looked at here.
-/// Rates are held within ±1e30. State: 16 bytes. Time: O(1). Weak where a counter hardly ever rises, and where several are
+/// Rates are rounded to 24 bits, or the last bits of sums that grow would be news, and held within ±1e30. State: 16 bytes. Time: O(1). Weak where a counter hardly ever rises, and where several are
 /// summed, of which one restarts: then it must be said that it is a counter. A level that rises smoothly is a counter
 /// until it falls, and begins anew there.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,9 +112,9 @@ impl Counter {
     pub(crate) const NEW: Self =
         Self { last: 0.0, stage: Stage::Open, samples: 0, rises: 0, resets: 0 };
 
-    /// Whether it may yet turn out to be a counter.
-    pub(crate) fn is_open(&self) -> bool {
-        self.stage == Stage::Open
+    /// Whether it fell as counters do, and may yet turn out to be one.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.stage == Stage::Open && self.resets > 0
     }
 
     /// The last value of a counter.
@@ -178,7 +177,7 @@ impl Counter {
         }
         let Some(seconds) = seconds.filter(|_| !falls) else { return Seen::NO_RATE };
         let begins = std::mem::replace(&mut self.stage, Stage::Rated) != Stage::Rated;
-        let rate = ((value - last) / seconds).clamp(-RATE_MAX, RATE_MAX);
+        let rate = f64::from(narrow((value - last) / seconds));
         Seen { number: Some(rate), begins, growth: Some(Growth { from: last, seconds }) }
     }
 

@@ -102,8 +102,8 @@ impl Heard {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measure {
     pub(crate) seen: Seen,
-    /// Until it is known what kind of series it is: the light detector is not heard of a series that may be a counter.
-    pub(crate) is_open: bool,
+    /// It may be a counter that was reset: the light detector, which sees its value so far, is not heard.
+    pub(crate) is_doubtful: bool,
     beat: Beat,
 }
 
@@ -162,7 +162,7 @@ impl FullDetector {
         match self.begun.get_or_insert_with(|| Begun::new(model, value)) {
             Begun::Views(views) => views.measure(time, value, kind),
             Begun::Published(_) => {
-                Measure { seen: Seen::value(value), is_open: false, beat: Beat::FIRST }
+                Measure { seen: Seen::value(value), is_doubtful: false, beat: Beat::FIRST }
             }
         }
     }
@@ -321,7 +321,7 @@ impl Views {
         if let Some(number) = seen.number.filter(|_| seen.begins) {
             self.begin_anew(number);
         }
-        Measure { seen, is_open: self.counter.is_open(), beat }
+        Measure { seen, is_doubtful: self.counter.is_doubtful(), beat }
     }
 
     /// Forgets what was seen but when; `first` comes next.

@@ -193,6 +193,14 @@ fn detection_that_cannot_be_meant_is_refused_with_its_keys() {
         let config = DetectConfig { range: Some(range), ..DetectConfig::default() };
         assert_eq!(keys(&config), ["data_range"], "{range:?}");
     }
+    for model in Model::ALL {
+        let config = DetectConfig { model, kind: SeriesKind::Counter, ..DetectConfig::default() };
+        if matches!(model, Model::Novelty | Model::Deviation | Model::Auto) {
+            assert_eq!(detect(&config).detection.knobs.kind, SeriesKind::Counter);
+        } else {
+            assert_eq!(keys(&config), ["kind"], "{model}");
+        }
+    }
     let many = vec![detect(&DetectConfig::default()); DETECTS_MAX + 1];
     let refused = RuleSet::default().with_detection(many).unwrap_err();
     assert_eq!(refused[0].problem, RuleProblem::TooManyDetects { count: DETECTS_MAX + 1 });

@@ -287,8 +287,7 @@ fn hear(state: &mut SeriesState, light: &mut Light, sample: &Sample, measure: &M
     let severity = Light::score(state, time, number, dt);
     let is_chance =
         growth.is_some_and(|growth| growth.is_chance(sample.value, expectation.expected));
-    // What may be a counter is not scored by its value, before it is known.
-    let severity = if measure.is_open || is_chance { 0.0 } else { severity };
+    let severity = if measure.is_doubtful || is_chance { 0.0 } else { severity };
     Heard { severity, expectation }
 }
 
