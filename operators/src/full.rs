@@ -220,7 +220,9 @@ impl FullDetector {
     fn score(&mut self, time: EventTime, measure: &Measure, light: f32) -> Scored {
         let begun = self.begun.as_mut().expect("it was measured");
         match (begun, measure.seen.number) {
-            (Begun::Views(views), Some(number)) => views.observe(time, number, &measure.beat, light),
+            (Begun::Views(views), Some(number)) => {
+                views.observe(time, number, &measure.beat, light)
+            }
             (Begun::Views(views), None) => views.pass(time, &measure.beat),
             (Begun::Published(_), None) => Scored::nothing(true),
             (Begun::Published(published), Some(value)) => {
