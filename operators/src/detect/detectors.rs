@@ -279,10 +279,6 @@ fn hear(state: &mut SeriesState, light: &mut Light, sample: &Sample, measure: &M
     let dt = light.advance(state, time, sample.step);
     let Some(number) = measure.seen.number else { return Heard::NOTHING };
     let growth = measure.seen.growth;
-    if growth.is_some() {
-        // That a rate stays the same is no flatline: rates of quick counters are small integers.
-        state.run = 0;
-    }
     let expectation = Light::expect(state, time);
     let severity = Light::score(state, time, number, dt);
     let is_chance =
