@@ -116,8 +116,10 @@ fn main() {
         println!(
             "found, after seconds, share above 6, alerts, last after hours, onsets later than a day, greatest"
         );
-        for (model, life) in each(&models, &[Life::Normal, Life::Weekly]) {
-            for (event, interval) in each(&Event::SICK, &INTERVALS) {
+        for (model, life) in each(&models, &[Life::Normal, Life::Weekly, Life::CounterReset]) {
+            let is_counter = life == Life::CounterReset;
+            let events = if is_counter { &Event::COUNTED[..] } else { &Event::SICK };
+            for (event, interval) in each(events, &INTERVALS) {
                 print_sick(model, (life, event), interval, count);
             }
         }

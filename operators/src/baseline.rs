@@ -143,6 +143,11 @@ impl Baseline {
         self.first
     }
 
+    /// The slow mean, in the unit of the values.
+    pub(crate) fn usual(&self) -> f64 {
+        self.first + self.mean
+    }
+
     /// Looks at a finite value.
     pub(crate) fn look(&mut self, time: EventTime, value: f64) -> View {
         let value = (value - self.first).clamp(-VALUE_MAX, VALUE_MAX);

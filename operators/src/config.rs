@@ -4,6 +4,7 @@ use tidewatch_metrics::time::NANOS_PER_SECOND;
 
 use crate::detect::Direction;
 use crate::model::Model;
+use crate::series_kind::SeriesKind;
 
 /// What the pipeline does beside its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct DetectConfig {
     pub range: Option<[f64; 2]>,
     /// Samples that only teach.
     pub min_samples: u32,
+    /// What the values are; only said of novelty, deviation and auto.
+    pub kind: SeriesKind,
 }
 
 /// One `[[percentiles]]` as its user wrote it, durations in nanoseconds.

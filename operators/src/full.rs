@@ -1,11 +1,12 @@
 //! The detectors that keep thousands of bytes: novelty, deviation, both together, and published ones.
 //!
 //! ```text
-//! version    u8 = 2
+//! version    u8 = 3
 //! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees, 7 anomstack
 //! onset      hold u16 in steps of severity, age u8
 //! begun      u8: 0 no sample yet, and nothing follows; 1
 //! published  where the model is 4 or more, and nothing follows: the file of the model in `published`
+//! counter    last f64, stage u8: 0 open, 1 gauge, 2 counter without a rate, 3 counter; samples u8, rises u8, resets u8
 //! pace       last time i64; interval, step, stretch, seen, quiet seconds, f32; quiet samples u8, gaps u8
 //! episode    seconds f32, departure f32, samples u16, calm u8, settling u8
 //! calibration  one of the extremes below, seconds f32
@@ -25,6 +26,7 @@ use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
 
 use crate::baseline::{Baseline, View};
 use crate::calibration::Calibration;
+use crate::counter::{Counter, Seen};
 use crate::deviation::Deviation;
 use crate::episode::Episode;
 use crate::light::{Expectation, Verdict};
@@ -33,13 +35,14 @@ use crate::model::Model;
 use crate::novelty::{Novelty, SCORED_MIN};
 use crate::numeric::smaller;
 use crate::onset::Onset;
-use crate::pace::Pace;
+use crate::pace::{Beat, Pace};
 use crate::published::Published;
 use crate::series_detector::Judgement;
+use crate::series_kind::SeriesKind;
 use crate::tail::SEVERITY_MAX;
 
 /// Version of the bytes.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// Shares of the two in their sum.
 ///
 /// Neither alone is good at both corpora. On NAB .8 and .2 to .35 give the same within its noise of two points, on
@@ -53,7 +56,8 @@ const DEVIATION_SHARE: f32 = 0.3;
 ///
 /// The channel is the greater part of the sum. Expectation and band are deviation's where there is one. What is put out
 /// is the model's severity as far as the series bears it out (`calibration.rs`), at most 100; 0 behind a pause
-/// (`pace.rs`) and while a new level is learnt (`episode.rs`, which also says what a sample teaches). Published models are
+/// (`pace.rs`) and while a new level is learnt (`episode.rs`, which also says what a sample teaches). Of a counter all this is
+/// said of its rate (`counter.rs`), in the unit of its values; a sample without one has 0. Published models are
 /// as their sources have them. State: at most 2.8 kB, of published models more, see [`FullDetector::bytes`]; it begins
 /// with the first sample.
 #[derive(Clone, Debug)]
@@ -73,6 +77,7 @@ enum Begun {
 /// The state of novelty, deviation and both.
 #[derive(Clone, Debug)]
 struct Views {
+    counter: Counter,
     pace: Pace,
     episode: Episode,
     calibration: Calibration,
@@ -103,6 +108,15 @@ impl Heard {
     pub(crate) const NOTHING: Self = Self { severity: 0.0, expectation: Expectation::NONE };
 }
 
+/// What of a sample is looked at, once its time was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measure {
+    pub(crate) seen: Seen,
+    /// It may be a counter that was reset: the light detector, which sees its value so far, is not heard.
+    pub(crate) is_doubtful: bool,
+    beat: Beat,
+}
+
 /// What is said of one sample.
 #[derive(Clone, Copy, Debug)]
 struct Scored {
@@ -111,6 +125,14 @@ struct Scored {
     expectation: Expectation,
     /// It is one of those for which an onset holds back lesser ones: the end of a step, and no part of an episode.
     ages: bool,
+}
+
+impl Scored {
+    /// Of a sample without a rate.
+    fn nothing(ages: bool) -> Self {
+        let (severity, expectation) = (Severity::ZERO, Expectation::NONE);
+        Self { severity, channel: Channel::None, expectation, ages }
+    }
 }
 
 impl FullDetector {
@@ -138,35 +160,58 @@ impl FullDetector {
 
     /// Scores a finite value that is later than the one before, and learns it; without the light detector.
     pub fn judge(&mut self, time: EventTime, value: f64) -> Judgement {
-        Judgement::of(self.judge_with(time, value, &Heard::NOTHING, |severity, _| severity))
+        let measure = self.measure(time, value, SeriesKind::Auto);
+        Judgement::of(self.judge_with(time, &measure, &Heard::NOTHING, |severity, _| severity))
     }
 
-    /// As [`FullDetector::judge`], with the light detector where it is heard, and with what `temper` makes of severity
+    /// Takes time and value of the next sample, and says what of it is looked at. Where that is something else than
+    /// before, what was learnt is forgotten.
+    #[inline]
+    pub(crate) fn measure(&mut self, time: EventTime, value: f64, kind: SeriesKind) -> Measure {
+        let model = self.model;
+        match self.begun.get_or_insert_with(|| Begun::new(model, value)) {
+            Begun::Views(views) => views.measure(time, value, kind),
+            Begun::Published(_) => {
+                Measure { seen: Seen::value(value), is_doubtful: false, beat: Beat::FIRST }
+            }
+        }
+    }
+
+    /// Scores what was measured, with the light detector where it is heard, and with what `temper` makes of severity
     /// and expectation in place of the severity. While there is no expectation, the light detector's counts.
     #[inline]
     pub(crate) fn judge_with(
         &mut self,
         time: EventTime,
-        value: f64,
+        measure: &Measure,
         heard: &Heard,
         temper: impl FnOnce(Severity, &Expectation) -> Severity,
     ) -> Verdict {
         let Scored { severity, channel, expectation, ages } =
-            self.score(time, value, heard.severity);
+            self.score(time, measure, heard.severity);
         let expectation =
             if expectation.expected.is_nan() { heard.expectation } else { expectation };
+        let growth = measure.seen.growth;
+        let expectation = growth.map_or(expectation, |growth| growth.expectation(&expectation));
         let severity = temper(severity, &expectation);
         let flags = self.emit_aged(severity, channel, ages);
         Verdict { expectation: Some(expectation), severity, flags }
     }
 
-    /// What would be expected of a sample at `time`, which does not depend on its value.
+    /// The last value of what is taken for a counter, of which the light detector does not see the values.
+    pub(crate) fn last_of_counter(&self) -> Option<f64> {
+        match &self.begun {
+            Some(Begun::Views(views)) => views.counter.last(),
+            _ => None,
+        }
+    }
+
+    /// What would be expected of a sample at `time`, which does not depend on its value. Of a counter nothing at a time that
+    /// is not later than its last one, or behind a pause.
     pub(crate) fn expect(&self, time: EventTime) -> Expectation {
         match &self.begun {
             None => Expectation::NONE,
-            Some(Begun::Views(views)) => {
-                views.clone().observe(time, views.baseline.first(), 0.0).expectation
-            }
+            Some(Begun::Views(views)) => views.clone().expect(time),
             Some(Begun::Published(published)) => published.expect(time),
         }
     }
@@ -182,11 +227,15 @@ impl FullDetector {
         onset.with_channel(channel)
     }
 
-    fn score(&mut self, time: EventTime, value: f64, light: f32) -> Scored {
-        let model = self.model;
-        match self.begun.get_or_insert_with(|| Begun::new(model, value)) {
-            Begun::Views(views) => views.observe(time, value, light),
-            Begun::Published(published) => {
+    fn score(&mut self, time: EventTime, measure: &Measure, light: f32) -> Scored {
+        let begun = self.begun.as_mut().expect("it was measured");
+        match (begun, measure.seen.number) {
+            (Begun::Views(views), Some(number)) => {
+                views.observe(time, number, &measure.beat, light)
+            }
+            (Begun::Views(views), None) => views.pass(time, &measure.beat),
+            (Begun::Published(_), None) => Scored::nothing(true),
+            (Begun::Published(published), Some(value)) => {
                 let (severity, channel, expectation) = published.score(time, value);
                 let severity = Severity::from_f32(smaller(severity, SEVERITY_MAX));
                 Scored { severity, channel, expectation, ages: true }
@@ -264,6 +313,7 @@ impl Views {
     fn new(model: Model, first: f64) -> Self {
         let has = |other| model == other || model == Model::Auto;
         Self {
+            counter: Counter::NEW,
             pace: Pace::new(),
             episode: Episode::default(),
             calibration: Calibration::NEW,
@@ -273,9 +323,56 @@ impl Views {
         }
     }
 
-    /// Scores a sample, and learns of it what the episode lets through.
-    fn observe(&mut self, time: EventTime, value: f64, light: f32) -> Scored {
+    /// What of a sample is looked at.
+    #[inline]
+    fn measure(&mut self, time: EventTime, value: f64, kind: SeriesKind) -> Measure {
+        let seconds = self.pace.since(time);
         let beat = self.pace.observe(time);
+        let seconds = (!beat.resumes).then_some(seconds);
+        let seen = self.counter.observe(kind, value, seconds, self.baseline.usual());
+        if let Some(number) = seen.number.filter(|_| seen.begins) {
+            self.begin_anew(number);
+        }
+        Measure { seen, is_doubtful: self.counter.is_doubtful(), beat }
+    }
+
+    /// Forgets what was seen but when; `first` comes next.
+    #[cold]
+    fn begin_anew(&mut self, first: f64) {
+        self.episode = Episode::default();
+        self.calibration = Calibration::NEW;
+        self.baseline = Baseline::new(first);
+        if let Some(novelty) = &mut self.novelty {
+            *novelty = Novelty::new();
+        }
+        if let Some(deviation) = &mut self.deviation {
+            **deviation = Deviation::new();
+        }
+    }
+
+    /// Takes a sample that has no rate: it is neither scored nor learnt.
+    fn pass(&mut self, time: EventTime, beat: &Beat) -> Scored {
+        if let Some(deviation) = self.deviation.as_mut().filter(|_| beat.resumes) {
+            deviation.resume(&self.baseline.look(time, self.baseline.first()));
+        }
+        self.calibration.pass(beat.seconds);
+        Scored::nothing(beat.ends_step && !self.episode.is_on())
+    }
+
+    /// What is expected of a sample at `time`.
+    fn expect(mut self, time: EventTime) -> Expectation {
+        let seconds = self.pace.since(time);
+        let beat = self.pace.observe(time);
+        let growth = self.counter.growth((!beat.resumes).then_some(seconds));
+        if growth.is_none() && self.counter.last().is_some() {
+            return Expectation::NONE;
+        }
+        let expectation = self.observe(time, self.baseline.first(), &beat, 0.0).expectation;
+        growth.map_or(expectation, |growth| growth.expectation(&expectation))
+    }
+
+    /// Scores a sample, and learns of it what the episode lets through.
+    fn observe(&mut self, time: EventTime, value: f64, beat: &Beat, light: f32) -> Scored {
         let view = self.baseline.look(time, value);
         if let Some(deviation) = self.deviation.as_mut().filter(|_| beat.resumes) {
             deviation.resume(&view);
@@ -297,7 +394,7 @@ impl Views {
             if is_scored { self.calibration.severity(of_model, light) } else { (0.0, false) };
         let channel = if is_light { Channel::Deviation } else { channel };
         let severity = smaller(severity, SEVERITY_MAX);
-        let lesson = self.episode.observe(severity, view.residual, &beat);
+        let lesson = self.episode.observe(severity, view.residual, beat);
         if lesson.distances && view.samples >= SCORED_MIN {
             self.calibration.learn(of_model, lesson.ends_stretch);
         }
@@ -336,6 +433,7 @@ impl Views {
     }
 
     fn encode(&self, out: &mut FieldWriter) {
+        self.counter.encode(out);
         self.pace.encode(out);
         self.episode.encode(out);
         self.calibration.encode(out);
@@ -351,6 +449,7 @@ impl Views {
     #[deny(clippy::indexing_slicing)]
     fn decode(model: Model, fields: &mut FieldReader<'_>) -> Option<Self> {
         let has = |other| model == other || model == Model::Auto;
+        let counter = Counter::decode(fields)?;
         let pace = Pace::decode(fields)?;
         let episode = Episode::decode(fields)?;
         let calibration = Calibration::decode(fields)?;
@@ -358,7 +457,7 @@ impl Views {
         let novelty = if has(Model::Novelty) { Some(Novelty::decode(fields)?) } else { None };
         let deviation =
             if has(Model::Deviation) { Some(Box::new(Deviation::decode(fields)?)) } else { None };
-        Some(Self { pace, episode, calibration, baseline, novelty, deviation })
+        Some(Self { counter, pace, episode, calibration, baseline, novelty, deviation })
     }
 }
 

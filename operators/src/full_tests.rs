@@ -21,9 +21,11 @@ pub(crate) enum Kind {
     Restarts,
     Drift,
     Outages,
+    Counter,
+    Ramp,
 }
 
-pub(crate) const KINDS: [Kind; 15] = [
+pub(crate) const KINDS: [Kind; 17] = [
     Kind::Noise,
     Kind::Seasonal,
     Kind::Weekly,
@@ -39,11 +41,14 @@ pub(crate) const KINDS: [Kind; 15] = [
     Kind::Restarts,
     Kind::Drift,
     Kind::Outages,
+    Kind::Counter,
+    Kind::Ramp,
 ];
 
 /// What a detector keeps at most.
-const BYTES_MAX: usize = 2_820;
+const BYTES_MAX: usize = 2_836;
 /// Stored bytes of the parts of a detector that has not much seen.
+const COUNTER: usize = 8 + 4;
 const PACE: usize = 8 + 5 * 4 + 2;
 const EPISODE: usize = 2 * 4 + 2 + 2;
 const CALIBRATION: usize = 2 * 3 + 2 + 4;
@@ -71,6 +76,10 @@ fn value(kind: Kind, index: i64, time: EventTime, rng: &mut Rng) -> f64 {
         Kind::Drift => index as f64 * 0.05 + noise,
         Kind::Outages if index % 500 > 480 => noise - (index * index) as f64 * 1e-3,
         Kind::Outages => noise + if index >= 2_200 { 100.0 } else { 0.0 },
+        Kind::Counter => season(time) + noise.abs() + if rare { 90.0 } else { 0.0 },
+        // A smooth rise, and then what goes up and down.
+        Kind::Ramp if index < 400 => (index * index) as f64,
+        Kind::Ramp => season(time) + noise,
     }
 }
 
@@ -89,13 +98,17 @@ fn samples_with(
     let mut rng = Rng::new(seed);
     let mut at = 0;
     let mut samples = Vec::new();
+    // The whole of a counter, which begins again now and then.
+    let mut sum = 0.0;
     for index in 0..count {
         at += interval;
         if rng.below(pause) == 0 {
             at += interval * 40;
         }
         let time = seconds(at);
-        samples.push((time, value(kind, index, time, &mut rng)));
+        let value = value(kind, index, time, &mut rng);
+        sum = if index % 600 == 550 { value / 2.0 } else { sum + value };
+        samples.push((time, if kind == Kind::Counter { sum } else { value }));
     }
     samples
 }
@@ -176,8 +189,10 @@ fn whatever_comes_severity_band_and_state_stay_within_bounds() {
                     assert_eq!(fires, judged.channel() != Channel::None, "{}", what());
                     assert!(fires || !judged.flags.is_onset(), "{}", what());
                     assert!(row >= 80 || (judged.expected.is_nan() && !fires), "{}", what());
-                    // Steps, shifts and episodes make it later than sample 80, and never again none.
-                    assert!(row < 300 || !judged.expected.is_nan(), "{}", what());
+                    // Steps, shifts and episodes make it later than sample 80, and never again none, but
+                    // where a counter has no rate or is none.
+                    let is_gauge = !matches!(kind, Kind::Counter | Kind::Ramp | Kind::Restarts);
+                    assert!(row < 300 || !is_gauge || !judged.expected.is_nan(), "{}", what());
                     if !judged.expected.is_nan() {
                         let Judgement { expected, lower, upper, .. } = judged;
                         assert!(expected.is_finite() && lower.is_finite(), "{}", what());
@@ -268,7 +283,7 @@ fn another_number_of_values_is_refused() {
     }
     let mut stored = encoded(&detector);
     let start = encoded(&FullDetector::new(Model::Novelty).unwrap()).len();
-    let lengths = start + PACE + EPISODE + CALIBRATION + 16 + 2 * 96 + 8 + 24 + 2;
+    let lengths = start + COUNTER + PACE + EPISODE + CALIBRATION + 16 + 2 * 96 + 8 + 24 + 2;
     assert_eq!(stored[lengths], 30);
     for length in [29, 31, 65, 255] {
         stored[lengths] = length;
@@ -280,10 +295,10 @@ fn another_number_of_values_is_refused() {
 #[test]
 fn other_versions_and_the_light_model_are_refused() {
     let stored = encoded(&FullDetector::new(Model::Auto).unwrap());
-    assert_eq!(stored, [2, 3, 0, 0, 0, 0]);
+    assert_eq!(stored, [3, 3, 0, 0, 0, 0]);
     let decode = |bytes: &[u8]| FullDetector::decode(&mut FieldReader::new(bytes));
     assert_eq!(encoded(&decode(&stored).unwrap()), stored);
-    for (at, byte) in [(0, 1), (0, 3), (1, 0), (1, 8), (5, 2)] {
+    for (at, byte) in [(0, 2), (0, 4), (1, 0), (1, 8), (5, 2)] {
         let mut other = stored.clone();
         other[at] = byte;
         assert!(decode(&other).is_none(), "byte {at} is {byte}");
@@ -306,7 +321,7 @@ fn severities_and_state_are_the_same_on_every_machine() {
         }
         encoded(&detector).iter().for_each(|byte| digest.u64(u64::from(*byte)));
     }
-    assert_eq!(format!("{:016x}", digest.finish()), "030d94ba3d5a8a65");
+    assert_eq!(format!("{:016x}", digest.finish()), "08087d59546a6fbc");
 }
 
 #[test]
@@ -352,5 +367,33 @@ fn a_spike_a_broken_season_and_noisier_noise_are_found() {
             let judged = judge_all(model, &flat);
             assert!(worst(&judged[3_000..3_288]) > 4.0, "seed {seed}, {model}");
         }
+    }
+}
+
+#[test]
+fn of_a_counter_values_are_expected_and_who_asks_changes_nothing() {
+    // Without pauses and up to its first reset.
+    let samples = samples_with(Kind::Counter, 4, [540, 60], u64::MAX);
+    for model in [Model::Novelty, Model::Deviation, Model::Auto] {
+        let mut detector = FullDetector::new(model).unwrap();
+        let mut last = 0.0;
+        for (row, (time, value)) in samples.iter().enumerate() {
+            let before = encoded(&detector);
+            let foreseen = detector.expect(*time);
+            assert_eq!(encoded(&detector), before, "{model}, row {row}");
+            let judged = detector.judge(*time, *value);
+            if row >= 64 + 80 {
+                let Judgement { expected, lower, upper, .. } = judged;
+                assert_eq!(foreseen.expected.to_bits(), expected.to_bits(), "{model}, row {row}");
+                assert_eq!(foreseen.upper.to_bits(), upper.to_bits(), "{model}, row {row}");
+                assert!(lower <= expected && expected <= upper, "{judged:?}");
+                assert!(last < expected && expected < last + 110.0, "{last}: {judged:?}");
+            }
+            last = *value;
+        }
+        let (time, _) = samples[samples.len() - 1];
+        assert!(detector.expect(time).expected.is_nan(), "no rate without time");
+        assert!(detector.expect(seconds(1_000_000)).expected.is_nan(), "none behind a pause");
+        assert_eq!(detector.last_of_counter(), Some(last));
     }
 }

@@ -317,6 +317,16 @@ impl Light {
         self.profiles.get(s.profile as usize)
     }
 
+    /// The state of a series that begins behind the rows so far; it keeps its place among the profiles.
+    pub(crate) fn begin_anew(&mut self, s: &mut SeriesState) {
+        let profile = s.profile;
+        s.begin_anew();
+        if let Some(begun) = self.profiles.get_mut(profile as usize) {
+            *begun = Profile::new();
+            s.profile = profile;
+        }
+    }
+
     /// Forgets the profiles that no state has any more.
     pub(crate) fn retain_profiles(&mut self, states: &mut [SeriesState]) {
         let mut old = std::mem::take(&mut self.profiles);

@@ -76,7 +76,8 @@ pub(crate) struct Beat {
 }
 
 impl Beat {
-    const FIRST: Self =
+    /// Of the first sample.
+    pub(crate) const FIRST: Self =
         Self { seconds: 0.0, ends_step: true, ends_stretch: true, resumes: false, is_quiet: false };
 }
 
@@ -93,6 +94,11 @@ impl Pace {
             quiet_samples: 0,
             gaps: 0,
         }
+    }
+
+    /// Seconds since the last sample, as they are; something that means nothing before the first one.
+    pub(crate) fn since(&self, time: EventTime) -> f64 {
+        exact_seconds(time.nanos().saturating_sub(self.last.nanos()))
     }
 
     /// Takes the time of the next sample.
@@ -175,9 +181,13 @@ fn fill(filled: &mut f32, length: f32, seconds: f32, interval: f32) -> bool {
     ends
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
 fn seconds_of(nanos: i64) -> f32 {
-    narrow(nanos as f64 * 1e-9)
+    narrow(exact_seconds(nanos))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
+fn exact_seconds(nanos: i64) -> f64 {
+    nanos as f64 * 1e-9
 }
 
 #[cfg(test)]

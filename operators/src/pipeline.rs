@@ -254,7 +254,7 @@ impl Pipeline {
     fn set_detection(&mut self, rules: Arc<RuleSet>) {
         let changed = self.detectors.set_rules(rules, &self.entries, &self.refs);
         for local in &changed {
-            self.states[*local].begin_anew(self.entries[*local].id);
+            self.states[*local].begin_anew();
         }
         if !changed.is_empty() {
             self.light.retain_profiles(&mut self.states);
@@ -318,7 +318,8 @@ fn explain(states: &[SeriesState], detectors: &Detectors, local: usize) -> Expla
     let full = u32::try_from(local).ok().and_then(|local| detectors.full(local));
     let Some(full) = full else { return explanation };
     let Expectation { expected, lower, upper } = full.expect(state.last_time);
-    Explanation { expected, lower, upper, ..explanation }
+    let last_value = full.last_of_counter().unwrap_or(explanation.last_value);
+    Explanation { expected, lower, upper, last_value, ..explanation }
 }
 
 /// One row with its place in its series.

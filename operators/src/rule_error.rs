@@ -8,6 +8,7 @@ use crate::limits::{
     RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX, WINDOW_NANOS_MAX,
     WINDOW_NANOS_MIN, WINDOW_RULES_MAX,
 };
+use crate::model::Model;
 
 /// One problem of one rule, by the rule's name and the key of its configuration.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -165,6 +166,15 @@ pub enum RuleProblem {
     /// Too many samples.
     #[error("must be at most {MIN_SAMPLES_MAX}")]
     MinSamples,
+    /// A kind for a model that does not tell kinds apart.
+    #[error(
+        "must be left out, or \"auto\": the model \"{model}\" looks at the values as they are; only \"novelty\", \"deviation\" \
+         and \"auto\" look at the rate of a counter"
+    )]
+    Kind {
+        /// The model.
+        model: Model,
+    },
     /// More detection than a set takes.
     #[error("makes {count} [[detect]], at most {DETECTS_MAX} are taken")]
     TooManyDetects {

@@ -5,6 +5,7 @@ use super::*;
 use crate::detect::Direction;
 use crate::limits::RULE_DURATION_NANOS_MAX;
 use crate::model::Model;
+use crate::series_kind::SeriesKind;
 
 fn config(name: &str, when: &str, matchers: &[(&str, &str)]) -> RuleConfig {
     RuleConfig {
@@ -118,6 +119,7 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
         min_deviation: 2.5,
         range: Some([-0.0, f64::INFINITY]),
         min_samples: 100,
+        kind: SeriesKind::Counter,
     };
     let rest = DetectConfig { model: Model::Novelty, ..DetectConfig::default() };
     let windows = PercentilesConfig {
@@ -142,6 +144,7 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
          min_dev_from_expected 2.5\n\
          data_range 0 inf\n\
          min_samples 100\n\
+         kind counter\n\
          detect \"novelty\"\n"
     );
     let back = RuleSet::from_canonical_text(&text).unwrap();
@@ -155,6 +158,7 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
         (4, "min_dev_from_expected x"),
         (5, "data_range 0"),
         (6, "min_samples -1"),
+        (7, "kind sum"),
     ] {
         let mut lines: Vec<&str> = text.lines().collect();
         let line = before.lines().count() + line;
@@ -188,6 +192,14 @@ fn detection_that_cannot_be_meant_is_refused_with_its_keys() {
     for range in [[2.0, 1.0], [f64::NAN, 1.0], [infinity, infinity], [-infinity, -infinity]] {
         let config = DetectConfig { range: Some(range), ..DetectConfig::default() };
         assert_eq!(keys(&config), ["data_range"], "{range:?}");
+    }
+    for model in Model::ALL {
+        let config = DetectConfig { model, kind: SeriesKind::Counter, ..DetectConfig::default() };
+        if matches!(model, Model::Novelty | Model::Deviation | Model::Auto) {
+            assert_eq!(detect(&config).detection.knobs.kind, SeriesKind::Counter);
+        } else {
+            assert_eq!(keys(&config), ["kind"], "{model}");
+        }
     }
     let many = vec![detect(&DetectConfig::default()); DETECTS_MAX + 1];
     let refused = RuleSet::default().with_detection(many).unwrap_err();

@@ -122,9 +122,11 @@ impl SeriesState {
     }
 
     /// The state of a detector that begins behind the rows so far; the rest stays.
-    pub(crate) fn begin_anew(&mut self, id: SeriesId) {
+    pub(crate) fn begin_anew(&mut self) {
+        let Self { last_time, seed, .. } = *self;
         let marks = self.marks & !(FIRST_HOUR | SEASONAL);
-        *self = Self { last_time: self.last_time, marks, ..Self::new(id) };
+        let hour_and_slot = i32::from(self.slot().0);
+        *self = Self { last_time, seed, marks, hour_and_slot, ..Self::new(SeriesId::new(0)) };
     }
 
     pub(crate) fn is(&self, mark: u8) -> bool {

@@ -1,7 +1,7 @@
 //! `[[detect]]`
 
 use tidewatch_operators::limits::MIN_SAMPLES_MAX;
-use tidewatch_operators::{DetectConfig, DetectRule, Direction, Model, RuleSet};
+use tidewatch_operators::{DetectConfig, DetectRule, Direction, Model, RuleSet, SeriesKind};
 use toml::{Table, Value};
 
 use crate::config::rules::label;
@@ -11,6 +11,8 @@ use crate::config::section::{Bounds, Findings, Section, entries};
 const MODEL: &str = "\"light\", \"novelty\", \"deviation\", \"auto\", \"mad\", \"holt_winters\", \"half_space_trees\" or \"anomstack\"";
 /// What `detection_direction` may be.
 const DIRECTION: &str = "\"both\", \"above\" or \"below\"";
+/// What `kind` may be.
+const KIND: &str = "\"auto\", \"gauge\" or \"counter\"";
 /// What `data_range` may be.
 const RANGE: &str = "two numbers, the lesser first; inf and -inf leave an end open";
 
@@ -53,6 +55,8 @@ fn read_entry(mut section: Section<'_>) -> Option<DetectRule> {
     let bounds = Bounds { min: 0, max: u64::from(MIN_SAMPLES_MAX), zero: None };
     section.number("min_samples", &mut min_samples, &bounds);
     config.min_samples = u32::try_from(min_samples).unwrap_or(u32::MAX);
+    let kind = section.parsed("kind", "auto", KIND, |name| name.parse::<SeriesKind>().ok());
+    config.kind = kind.unwrap_or_default();
     let rule = match DetectRule::new(&config) {
         Ok(rule) => Some(rule),
         Err(found) => {

@@ -281,7 +281,10 @@ fn detection_is_checked_with_everything_else() {
                 [[detect]]\nmatch = { host = \"~ (\" }\nmin_dev_from_expected = -1\nmin_samples = 2000000\n\
                 [[detect]]\nmodel = \"auto\"\ndata_range = [5, 5]\ndetection_direction = \"up\"\n\
                 [[detect]]\nmodel = \"light\"\ndata_range = [\"a\", 5]\ndirection = \"both\"\n\
-                [[detect]]\nmodel = \"light\"\ndata_range = [1]\nmin_dev_from_expected = nan\n";
+                [[detect]]\nmodel = \"light\"\ndata_range = [1]\nmin_dev_from_expected = nan\n\
+                [[detect]]\nmodel = \"auto\"\nkind = \"sum\"\n\
+                [[detect]]\nmodel = \"mad\"\nkind = \"counter\"\n\
+                [[detect]]\nmodel = \"light\"\nkind = \"gauge\"\n";
     let found = problems(toml, &[], &[]);
     let starts = [
         "detect[1].model is \"full\", but must be \"light\", \"novelty\", \"deviation\", \"auto\", \"mad\", \
@@ -297,6 +300,9 @@ fn detection_is_checked_with_everything_else() {
         "detect[5].min_dev_from_expected is nan, but must be a number of at least 0",
         "detect[5].data_range must be two numbers, the lesser first",
         "detect[4].direction is not a key",
+        "detect[6].kind is \"sum\", but must be \"auto\", \"gauge\" or \"counter\"",
+        "detect[7].kind must be left out, or \"auto\": the model \"mad\" looks at the values as they are",
+        "detect[8].kind must be left out, or \"auto\": the model \"light\" looks at the values as they are",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for start in starts {
@@ -313,12 +319,12 @@ fn detection_is_checked_with_everything_else() {
 fn good_detection_means_what_it_says_in_the_order_given() {
     let toml = "[[rule]]\nname = \"r\"\nwhen = \"severity > 6\"\n\
                 [[detect]]\nmatch = { metric = \"latency_ms\" }\nmodel = \"auto\"\n\
-                detection_direction = \"above\"\nmin_dev_from_expected = 5\ndata_range = [0, inf]\nmin_samples = 100\n\
+                detection_direction = \"above\"\nmin_dev_from_expected = 5\ndata_range = [0, inf]\nmin_samples = 100\nkind = \"counter\"\n\
                 [[detect]]\nmodel = \"novelty\"\nmin_dev_from_expected = 0.5\n";
     let rules = load(toml, &[], &[]).expect("good detection").rules;
     let text = rules.canonical_text();
     let expected = "priority \"\"\ndetect \"auto\"\nmatch \"metric\" \"= latency_ms\"\ndirection above\n\
-                    min_dev_from_expected 5\ndata_range 0 inf\nmin_samples 100\n\
+                    min_dev_from_expected 5\ndata_range 0 inf\nmin_samples 100\nkind counter\n\
                     detect \"novelty\"\nmin_dev_from_expected 0.5\n";
     assert!(text.ends_with(expected), "{text}");
     assert_eq!(rules.len(), 1);

@@ -7,11 +7,12 @@ use tidewatch_metrics::fields::FieldWriter;
 use tidewatch_metrics::{Channel, EventTime, SeriesKey, SeriesRef, Severity};
 
 use crate::RuleSet;
+use crate::counter::Growth;
 use crate::detect::room::Room;
 use crate::detect::{Detection, Knobs};
-use crate::full::{FullDetector, Heard, Hears};
+use crate::full::{FullDetector, Heard, Hears, Measure};
 use crate::hash::Digest;
-use crate::light::{self, Expectation, Light, Verdict};
+use crate::light::{self, Light, Verdict};
 use crate::model::Model;
 use crate::state::{NONE, SeriesState};
 
@@ -247,31 +248,55 @@ pub(crate) fn judge(
         };
         return Verdict { expectation: Some(band), severity, flags };
     }
-    let samples = state.samples;
-    let temper =
-        |severity, expectation: &Expectation| knobs.temper(severity, value, expectation, samples);
     let Some(full) = full else {
+        let samples = state.samples;
         let dt = light.advance(state, time, step);
         let expectation = Light::expect(state, time);
         let severity = Severity::from_f32(Light::score(state, time, value, dt));
-        let severity = temper(severity, &expectation);
+        let severity = knobs.temper(severity, value, &expectation, samples);
         let flags = light::emit(state, severity, Channel::Deviation);
         return Verdict { expectation: Some(expectation), severity, flags };
     };
-    let heard = match full.hears() {
-        Hears::All => {
-            let dt = light.advance(state, time, step);
-            let expectation = Light::expect(state, time);
-            Heard { severity: Light::score(state, time, value, dt), expectation }
+    let measure = full.measure(time, value, knobs.kind);
+    if measure.seen.begins {
+        light.begin_anew(state);
+    }
+    let samples = state.samples;
+    let heard = hear(full.hears(), state, light, sample, &measure);
+    full.judge_with(time, &measure, &heard, |severity, expectation| {
+        knobs.temper(severity, value, expectation, samples)
+    })
+}
+
+/// What the light detector says of what is looked at of a sample, as far as it is heard; what it is asked for it learns.
+fn hear(
+    hears: Hears,
+    state: &mut SeriesState,
+    light: &mut Light,
+    sample: &Sample,
+    measure: &Measure,
+) -> Heard {
+    let seen = &measure.seen;
+    match (hears, seen.number) {
+        (Hears::All, number) => {
+            let dt = light.advance(state, sample.time, sample.step);
+            let Some(number) = number else { return Heard::NOTHING };
+            let expectation = Light::expect(state, sample.time);
+            let severity = Light::score(state, sample.time, number, dt);
+            let is_chance = |growth: Growth| growth.is_chance(sample.value, expectation.expected);
+            let is_silent = measure.is_doubtful || seen.growth.is_some_and(is_chance);
+            Heard { severity: if is_silent { 0.0 } else { severity }, expectation }
         }
-        Hears::Runs => Heard { severity: Light::score_run(state, value), ..Heard::NOTHING },
-        Hears::Nothing => {
-            state.samples = samples.saturating_add(1);
-            state.last_value = value;
+        (Hears::Runs, Some(number)) => {
+            Heard { severity: Light::score_run(state, number), ..Heard::NOTHING }
+        }
+        (Hears::Runs, None) => Heard::NOTHING,
+        (Hears::Nothing, number) => {
+            state.samples = state.samples.saturating_add(u32::from(number.is_some()));
+            state.last_value = sample.value;
             Heard::NOTHING
         }
-    };
-    full.judge_with(time, value, &heard, temper)
+    }
 }
 
 /// Bytes that a series takes here at most, in lists that grow by doubling; without full detectors where they have a limit

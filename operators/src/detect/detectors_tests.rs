@@ -3,6 +3,7 @@ use tidewatch_metrics::{SeriesRef, UnixNanos};
 
 use super::*;
 use crate::detect::{DataRange, DetectRule, Direction};
+use crate::series_kind::SeriesKind;
 use crate::testing::{Rng, START_SECONDS, Table, entry, season, seconds};
 use crate::{
     DetectConfig, Emitted, Judgement, Pipeline, PipelineConfig, RuleConfig, SeriesDetector,
@@ -22,6 +23,7 @@ fn detect(hosts: &str, model: Model, knobs: Knobs) -> DetectRule {
         min_deviation: knobs.min_deviation,
         range: knobs.range.map(|DataRange { low, high }| [low, high]),
         min_samples: knobs.min_samples,
+        kind: knobs.kind,
     };
     DetectRule::new(&config).unwrap()
 }
@@ -355,4 +357,54 @@ fn the_state_of_every_model_is_part_of_the_hash() {
     hashes.sort_unstable();
     hashes.dedup();
     assert_eq!(hashes.len(), 2 * Model::ALL.len());
+}
+
+#[test]
+fn counters_are_scored_in_a_pipeline_as_if_they_were_alone_and_their_values_are_told() {
+    let mut rng = Rng::new(11);
+    let mut table = Table::default();
+    for index in 0..600 {
+        for host in 0..HOSTS {
+            let from = if index < 400 { 1e6 } else { -400.0 * 60.0 };
+            let sum = from + f64::from(index) * 60.0 + rng.uniform();
+            table.push(host, seconds(i64::from(index) * 60), sum);
+        }
+    }
+    let of = |kind| Knobs { kind, ..Knobs::NONE };
+    let detects = |first| {
+        rules(vec![
+            detect("0", Model::Auto, of(first)),
+            detect("1", Model::Novelty, of(SeriesKind::Counter)),
+            detect("2", Model::Deviation, of(SeriesKind::Gauge)),
+            detect("3", Model::Auto, of(SeriesKind::Gauge)),
+        ])
+    };
+    let told = alone(&table, &detections(&detects(SeriesKind::Auto)));
+    let (mut pipeline, mut out) = (pipeline(detects(SeriesKind::Auto)), Emitted::default());
+    table.apply(&mut pipeline, 0..table.len(), received(0), &mut out);
+    let mut hot = [0; HOSTS as usize];
+    for (row, told) in told.iter().enumerate() {
+        let told = told.expect("all are in order");
+        let put = bits(out.severities[row], out.flags[row]);
+        assert_eq!(put, bits(told.severity, told.flags), "row {row}");
+        let is_reset = row / HOSTS as usize == 400;
+        let is_hot = is_reset && told.severity.to_f32() > 4.5;
+        hot[table.series[row] as usize] += usize::from(is_hot);
+    }
+    // What is taken for its value, and the light detector's, is unusual when it begins again.
+    assert_eq!(hot.map(|rows| rows > 0), [false, false, true, true, true]);
+    for host in 0..HOSTS {
+        let last = table.values[table.len() - (HOSTS - host) as usize];
+        assert_eq!(pipeline.explain(host).last_value.to_bits(), last.to_bits(), "host {host}");
+    }
+    // A kind that is said later is the kind from the next row on.
+    let state = pipeline.state_hash();
+    pipeline.set_rules(detects(SeriesKind::Gauge), received(0), &mut out);
+    assert_eq!(pipeline.state_hash(), state, "the state stays");
+    let mut later = Table::default();
+    later.push(0, seconds(36_060), 1_000.0);
+    later.apply(&mut pipeline, 0..1, received(0), &mut out);
+    let full = pipeline.detectors.full(0).expect("auto");
+    assert_eq!(full.last_of_counter(), None);
+    assert_eq!(pipeline.explain(0).samples, 1, "what it learnt of the rate is forgotten");
 }

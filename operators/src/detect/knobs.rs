@@ -6,6 +6,7 @@ use std::str::FromStr;
 use tidewatch_metrics::Severity;
 
 use crate::light::Expectation;
+use crate::series_kind::SeriesKind;
 use crate::tail::SEVERITY_MAX;
 
 /// Which side of the expectation is unusual.
@@ -48,8 +49,8 @@ pub struct DataRange {
 ///
 /// A value outside of the range is no sample for the model: it neither scores nor learns it, counts it, or
 /// goes on in time with it. It has the greatest severity because it was said that data has no such values; so every
-/// level is passed. The other knobs change what is put out and nothing of what is learnt. A sample of
-/// which nothing is expected is on no side.
+/// level is passed. The other knobs change what is put out and nothing of what is learnt, but for the kind, which says
+/// what of the values is looked at. A sample of which nothing is expected is on no side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knobs {
     /// Which side is unusual.
@@ -60,6 +61,8 @@ pub struct Knobs {
     pub range: Option<DataRange>,
     /// Samples of the series, since its model began, that only teach. The models' own burn-in holds beside it.
     pub min_samples: u32,
+    /// What the values are, for novelty, deviation and auto.
+    pub kind: SeriesKind,
 }
 
 impl Direction {
@@ -108,8 +111,13 @@ impl Default for Knobs {
 
 impl Knobs {
     /// Nothing is set.
-    pub const NONE: Self =
-        Self { direction: Direction::Both, min_deviation: 0.0, range: None, min_samples: 0 };
+    pub const NONE: Self = Self {
+        direction: Direction::Both,
+        min_deviation: 0.0,
+        range: None,
+        min_samples: 0,
+        kind: SeriesKind::Auto,
+    };
 
     /// What is put out for a value that data cannot have, and the range as the band; none for other values.
     pub(crate) fn judge_range(&self, value: f64) -> Option<(Severity, Expectation)> {

@@ -7,8 +7,10 @@ use crate::detect::text::text_of;
 use crate::detect::{DataRange, Detection, Knobs};
 use crate::limits::MIN_SAMPLES_MAX;
 use crate::matcher::Matcher;
+use crate::model::Model;
 use crate::rule::compile_matchers;
 use crate::rule_error::RuleProblem;
+use crate::series_kind::SeriesKind;
 
 /// Which series are scored how.
 #[derive(Clone, Debug)]
@@ -39,6 +41,10 @@ impl DetectRule {
         if config.min_samples > MIN_SAMPLES_MAX {
             refuse("min_samples".to_owned(), RuleProblem::MinSamples);
         }
+        let is_told_apart = matches!(config.model, Model::Novelty | Model::Deviation | Model::Auto);
+        if config.kind != SeriesKind::Auto && !is_told_apart {
+            refuse("kind".to_owned(), RuleProblem::Kind { model: config.model });
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -49,6 +55,7 @@ impl DetectRule {
             min_deviation: min_deviation + 0.0,
             range,
             min_samples: config.min_samples,
+            kind: config.kind,
         };
         let detection = Detection { model: config.model, knobs };
         let text = text_of(&matchers, &detection);

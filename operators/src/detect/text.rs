@@ -7,6 +7,7 @@
 //! min_dev_from_expected 5
 //! data_range 0 inf
 //! min_samples 100
+//! kind counter
 //! ```
 //!
 //! As that of the rules, but in the order given, because the first match counts. What is not set has no line, so that a knob
@@ -17,6 +18,7 @@ use crate::RuleTextError;
 use crate::canonical::{Lines, line, quoted};
 use crate::detect::{DataRange, Detection, Direction};
 use crate::matcher::Matcher;
+use crate::series_kind::SeriesKind;
 
 /// What the text of each begins with.
 pub(crate) const FIRST: &str = "detect ";
@@ -40,6 +42,9 @@ pub(super) fn text_of(matchers: &[Matcher], detection: &Detection) -> String {
     }
     if knobs.min_samples > 0 {
         line(&mut out, "min_samples", &[&knobs.min_samples]);
+    }
+    if knobs.kind != SeriesKind::Auto {
+        line(&mut out, "kind", &[&knobs.kind]);
     }
     out
 }
@@ -70,6 +75,9 @@ pub(crate) fn parse(text: &str, first: usize) -> Result<Vec<DetectConfig>, RuleT
         }
         if lines.next_is("min_samples ") {
             config.min_samples = lines.parsed("min_samples ", |rest| rest.parse().ok())?;
+        }
+        if lines.next_is("kind ") {
+            config.kind = lines.parsed("kind ", |rest| rest.parse().ok())?;
         }
         all.push(config);
     }

@@ -62,6 +62,10 @@ pub(crate) enum Event {
     Variance,
     /// The same value for six hours.
     Flatline,
+    /// A tenth of what is counted, for six hours.
+    Slow,
+    /// Nothing is counted for six hours.
+    Stop,
 }
 
 /// One series.
@@ -109,6 +113,8 @@ impl Life {
 impl Event {
     pub(crate) const SICK: [Self; 5] =
         [Self::Outage, Self::Outages, Self::Shift, Self::Variance, Self::Flatline];
+    /// What befalls counters.
+    pub(crate) const COUNTED: [Self; 2] = [Self::Slow, Self::Stop];
 
     /// Whether it is on, so many seconds after it began.
     pub(crate) fn is_on(self, since: i64) -> bool {
@@ -118,6 +124,7 @@ impl Event {
                 Self::Shift => true,
                 Self::Outages => since < 3 * DAY && since % DAY < HOUR,
                 Self::Outage | Self::Variance | Self::Flatline => since < EVENT,
+                Self::Slow | Self::Stop => since < EVENT,
             }
     }
 }
@@ -170,16 +177,25 @@ impl Case {
         let mut kept = 0.0;
         (0..self.days * DAY / self.interval).filter_map(move |index| {
             let at = index * self.interval;
-            let healthy = self.healthy(at, &mut rng, &mut kept);
             let since = at - self.day * DAY - 9 * HOUR;
+            let healthy = self.healthy(at, self.share(since), &mut rng, &mut kept);
             let value = self.befall(healthy, since, &mut rng);
             let time = EventTime::new((START + at) * 1_000_000_000);
             (!self.is_missing(at)).then_some(Sample { time, value, since })
         })
     }
 
+    /// How much of what happens is counted.
+    fn share(self, since: i64) -> f64 {
+        match self.event {
+            Event::Slow if self.event.is_on(since) => 0.1,
+            Event::Stop if self.event.is_on(since) => 0.0,
+            _ => 1.0,
+        }
+    }
+
     /// `kept` is what the series knows of its past.
-    fn healthy(self, at: i64, rng: &mut Rng, kept: &mut f64) -> f64 {
+    fn healthy(self, at: i64, share: f64, rng: &mut Rng, kept: &mut f64) -> f64 {
         let noise = NOISE * rng.normal();
         let day = 100.0 + 40.0 * daily(at);
         match self.life {
@@ -201,7 +217,7 @@ impl Case {
             Life::Weekly if at / DAY % 7 >= 5 => 70.0 + 12.0 * daily(at) + noise,
             Life::NanBursts if at % DAY / HOUR % 12 == 3 && rng.uniform() < 0.9 => f64::NAN,
             Life::CounterReset => {
-                let rate = (day + noise) * self.interval as f64 / 60.0;
+                let rate = share * (day + noise) * self.interval as f64 / 60.0;
                 *kept = if at % (5 * DAY) == 7 * HOUR { 0.0 } else { *kept + rate.floor() };
                 *kept
             }
@@ -224,7 +240,7 @@ impl Case {
             return healthy;
         }
         match self.event {
-            Event::Nothing => healthy,
+            Event::Nothing | Event::Slow | Event::Stop => healthy,
             Event::Outage | Event::Outages => rng.normal().abs(),
             Event::Shift => healthy + 12.0 * NOISE,
             Event::Variance => healthy + 6.0 * NOISE * rng.normal(),
