@@ -555,7 +555,7 @@ fn stored_state_of_format_3_is_read() {
     let mut runner = Runner::new();
     assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
     assert_eq!(runner.encode(slot).0, FIXTURE_3);
-    assert_eq!(runner.pipeline.state_hash(), 9_759_113_357_367_124_312);
+    assert_eq!(runner.pipeline.state_hash(), 2_036_095_519_884_494_168);
     let models = (0..6).map(|local| runner.pipeline.detectors.full(local));
     let models: Vec<_> = models.map(|full| full.map(FullDetector::model)).collect();
     let (deviation, auto) = (Some(Model::Deviation), Some(Model::Auto));
