@@ -14,13 +14,13 @@
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{EventTime, SeriesId, SeriesRef};
 
+use crate::Pipeline;
 use crate::detect::Detection;
 use crate::full::FullDetector;
 use crate::model::Model;
 use crate::profile::Profile;
 use crate::series_detector::SeriesDetector;
 use crate::state::{FIRST_HOUR, SEASONAL, SeriesState};
-use crate::Pipeline;
 
 /// Version of the bytes.
 const FORMAT: u8 = 1;

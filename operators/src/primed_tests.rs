@@ -11,14 +11,8 @@ use crate::testing::{Rng, Table, entry, season, seconds};
 use crate::{DetectConfig, Emitted, PipelineConfig, RuleSet};
 
 const HOSTS: u32 = 6;
-const MODELS: [Model; 6] = [
-    Model::Light,
-    Model::Auto,
-    Model::Novelty,
-    Model::Deviation,
-    Model::HoltWinters,
-    Model::Auto,
-];
+const MODELS: [Model; 6] =
+    [Model::Light, Model::Auto, Model::Novelty, Model::Deviation, Model::HoltWinters, Model::Auto];
 /// Two days more than `auto` hears everything of the light detector, and half of that.
 const SHORT: i64 = 500;
 const LONG: i64 = 1_600;

@@ -40,7 +40,7 @@ pub(crate) struct Batch {
 /// Where rows come from and who hears of it.
 pub(crate) struct Reading<'a> {
     pub(crate) snapshot: &'a Snapshot,
-    /// Told how many rows were read since its last call; `false` gives up.
+    /// Told how many rows have taught since its last call; `false` gives up.
     pub(crate) pace: &'a mut dyn FnMut(u64) -> bool,
     /// Told of a file that cannot be read. The others teach all the same.
     pub(crate) unread: &'a mut dyn FnMut(&Path, &SegmentsError),
@@ -110,10 +110,13 @@ impl Batch {
 
     /// What the learners want together.
     fn predicate(&self) -> Option<Predicate> {
-        let from = self.learners.iter().map(Learner::from).min()?;
-        let to = self.learners.iter().map(|learner| *learner.times.end()).max()?;
+        // Of a series that fell silent weeks ago nothing is wanted once it was read.
+        let wanted =
+            || self.learners.iter().filter(|learner| learner.from() <= *learner.times.end());
+        let from = wanted().map(Learner::from).min()?;
+        let to = wanted().map(|learner| *learner.times.end()).max()?;
         let metrics: BTreeSet<MetricName> = self.metrics.iter().cloned().collect();
-        (from <= to).then_some(Predicate { metrics: Some(metrics), times: from..=to })
+        Some(Predicate { metrics: Some(metrics), times: from..=to })
     }
 
     fn hidden(&self, snapshot: &Snapshot, applies: impl Fn(&Delete) -> bool) -> Vec<HiddenTimes> {
@@ -180,11 +183,11 @@ impl Batch {
             if let Some(learner) = self.find(SeriesRef(run[0])) {
                 let learner = &mut self.learners[learner];
                 for piece in (start..end).step_by(PACE_ROWS) {
-                    let rows = piece..end.min(piece + PACE_ROWS);
-                    let taught = rows.len();
-                    for row in rows {
+                    let mut taught = 0;
+                    for row in piece..end.min(piece + PACE_ROWS) {
                         let (time, value) = (times[row], values[row]);
-                        learner.teach(Cells { time, value, flags: flags[row] }, hidden);
+                        let cells = Cells { time, value, flags: flags[row] };
+                        taught += u64::from(learner.teach(cells, hidden));
                     }
                     go_on(pace, taught)?;
                 }
@@ -214,8 +217,7 @@ impl Batch {
                     let Some(learner) = self.find(SeriesRef(*series)) else { continue };
                     let (time, value) = (columns.times[row], columns.values[row]);
                     let cells = Cells { time, value, flags: columns.flags[row] };
-                    self.learners[learner].teach(cells, hidden);
-                    taught += 1;
+                    taught += u64::from(self.learners[learner].teach(cells, hidden));
                 }
                 go_on(reading.pace, taught)?;
             }
@@ -231,19 +233,24 @@ impl Learner {
         next.max(*self.times.start())
     }
 
-    fn teach(&mut self, cells: Cells, hidden: &[HiddenTimes]) {
-        let Cells { time, value, flags } = cells;
+    /// Takes a row; returns whether it teaches.
+    fn teach(&mut self, cells: Cells, hidden: &[HiddenTimes]) -> bool {
+        let Cells { time: nanos, value, flags } = cells;
+        let time = EventTime::new(nanos);
         // Rows of a new time base that lies before the old one are late as well: they do not teach.
         let is_late = Flags::from_bits(flags).is_late();
-        if is_late || !self.times.contains(&EventTime::new(time)) {
-            return;
+        if is_late || time <= self.primer.last_time() || !self.times.contains(&time) {
+            return false;
         }
-        if !hidden.iter().any(|(metric, times)| *metric == self.metric && times.contains(&time)) {
-            self.primer.observe(EventTime::new(time), value);
+        let is = |(metric, times): &HiddenTimes| *metric == self.metric && times.contains(&nanos);
+        if hidden.iter().any(is) {
+            return false;
         }
+        self.primer.observe(time, value);
+        true
     }
 }
 
-fn go_on(pace: &mut dyn FnMut(u64) -> bool, rows: usize) -> Result<(), GivenUp> {
-    if pace(u64::try_from(rows).unwrap_or(u64::MAX)) { Ok(()) } else { Err(GivenUp) }
+fn go_on(pace: &mut dyn FnMut(u64) -> bool, taught: u64) -> Result<(), GivenUp> {
+    if pace(taught) { Ok(()) } else { Err(GivenUp) }
 }

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use tidewatch_env::{Disk, OpenMode, Rng, SimClock, SimDisk};
 use tidewatch_metrics::{SeriesKey, SeriesRef};
-use tidewatch_operators::{
-    DetectConfig, DetectRule, Direction, Model, RuleConfig, SeriesDetector,
-};
+use tidewatch_operators::{DetectConfig, DetectRule, Direction, Model, RuleConfig, SeriesDetector};
 use tidewatch_segments::{HeadColumns, MetricName};
 use tidewatch_wal::WalConfig;
 
@@ -126,9 +124,9 @@ fn oracle(rows: &[Vec<Sent>], since: usize, from: usize) -> Severities {
             let key = SeriesKey::new("default", METRICS[metric], "value", labels).unwrap();
             let mut detector = SeriesDetector::tuned(&rules(true).detection(&key));
             let mut last = EventTime::MIN;
-            for (moment, row) in rows.iter().enumerate().flat_map(|(at, rows)| {
-                rows.iter().map(move |row| (at, row))
-            }) {
+            for (moment, row) in
+                rows.iter().enumerate().flat_map(|(at, rows)| rows.iter().map(move |row| (at, row)))
+            {
                 if (row.metric, row.host) != (metric, host) || row.time <= last {
                     continue;
                 }
@@ -158,7 +156,8 @@ fn stored(node: &Node, from: EventTime) -> Severities {
             let is_late = tidewatch_metrics::Flags::from_bits(columns.flags[row]).is_late();
             let time = EventTime::new(columns.times[row]);
             if !is_late && time >= from && key.labels()[0].1 != "0" {
-                let name = format!("{} {}", key.metric().trim_end_matches("_value"), key.labels()[0].1);
+                let name =
+                    format!("{} {}", key.metric().trim_end_matches("_value"), key.labels()[0].1);
                 told.insert((name, time), columns.severities[row]);
             }
         }
@@ -173,7 +172,8 @@ fn lacking(node: &mut Node) -> Vec<Lacking> {
     lacking
 }
 
-/// Primes as the thread does; `between` is called behind every record.
+/// Primes as the thread does; `between` is called with 0 when a batch has read what is stored, and behind every record with
+/// its number.
 fn prime_with(
     node: &mut Node,
     config: &EngineConfig,
@@ -189,6 +189,7 @@ fn prime_with(
             true
         };
         assert!(priming.teach(&mut batch, &mut pace));
+        between(node, 0)?;
         Priming::go_on(&mut batch, &lacking(node));
         assert!(priming.teach(&mut batch, &mut pace));
         let mut from = 0;
@@ -228,7 +229,7 @@ fn same(told: &Severities, expected: &Severities, why: &str) {
 #[test]
 fn what_has_learnt_from_stored_rows_says_what_it_would_say_had_it_seen_them() {
     // Five days, and half of one.
-    let (history, early) = (1_440, 12);
+    let (history, early, more) = (1_440, 12, 42);
     let rows = rows(11, 1_584);
     for shards in [1, 2, 7] {
         let (disk, clock) = past(&rows[..history]);
@@ -239,13 +240,22 @@ fn what_has_learnt_from_stored_rows_says_what_it_would_say_had_it_seen_them() {
         write(&mut node, &clock, &rows[history..history + early]).unwrap();
         let begun = stored(&node, rows[history][0].time);
         assert!(begun.values().all(|severity| *severity == 0 || *severity == 6_400), "{begun:?}");
-        let taught = prime(&mut node, &config).unwrap();
-        assert!(taught > 8 * 1_440, "{taught}");
+        // Some rows come while others are read.
+        let mut meanwhile = rows[history + early..history + more].chunks(10);
+        let writes = |node: &mut Node, records| {
+            let rows = if records == 0 { meanwhile.next() } else { None };
+            rows.map_or(Ok(()), |rows| write(node, &clock, rows))
+        };
+        let taught = prime_with(&mut node, &config, &Arc::default(), writes).unwrap();
+        assert!(meanwhile.next().is_none());
+        // Of each series, but for late rows, and none of them twice.
+        let all = 8 * u64::try_from(history + more).unwrap();
+        assert!((all * 9 / 10..=all).contains(&taught), "{taught} of {all}");
         assert_eq!(lacking(&mut node), []);
         node.flush().unwrap();
-        write(&mut node, &clock, &rows[history + early..]).unwrap();
-        let told = stored(&node, rows[history + early][0].time);
-        let expected = oracle(&rows, 0, history + early);
+        write(&mut node, &clock, &rows[history + more..]).unwrap();
+        let told = stored(&node, rows[history + more][0].time);
+        let expected = oracle(&rows, 0, history + more);
         assert!(expected.values().filter(|severity| **severity > 6 * 64).count() > 3);
         same(&told, &expected, &format!("{shards} shards"));
         drop(node);
@@ -262,7 +272,7 @@ fn a_checkpoint_has_what_was_primed_and_a_start_from_it_primes_the_rest() {
     let (disk, clock) = past(&rows[..600]);
     let mut node = Node::start_as(&disk, &clock, &config(2, true)).unwrap();
     let stops = |node: &mut Node, records| {
-        if records < 2 { Ok(()) } else { node.checkpoint().and(Err(EngineError::Closed)) }
+        if records != 2 { Ok(()) } else { node.checkpoint().and(Err(EngineError::Closed)) }
     };
     let stopped = prime_with(&mut node, &config(2, true), &Arc::default(), stops);
     assert!(matches!(stopped, Err(EngineError::Closed)), "{stopped:?}");

@@ -60,7 +60,10 @@ impl PrimingRun {
         if let Err(Stopping) = self.prime() {
             let left = self.instruments.to_prime.get();
             if left > 0 {
-                info!(left, "detectors have not learnt from all stored rows; the next start goes on");
+                info!(
+                    left,
+                    "detectors have not learnt from all stored rows; the next start goes on"
+                );
             }
         }
     }
@@ -85,7 +88,12 @@ impl PrimingRun {
             self.put(&batch, &mut done)?;
         }
         let seconds = self.clock.monotonic().saturating_sub(began).as_secs_f64();
-        info!(series = done.series, rows = done.rows, seconds, "detectors have learnt from stored rows");
+        info!(
+            series = done.series,
+            rows = done.rows,
+            seconds,
+            "detectors have learnt from stored rows"
+        );
         Ok(())
     }
 

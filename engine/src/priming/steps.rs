@@ -95,7 +95,8 @@ impl Priming {
         while batch.learners.len() < PRIMING_SERIES_MAX {
             let Some(Waiting { lacking, metric }) = self.waiting.pop() else { break };
             let Lacking { series, last_time } = lacking;
-            let detection = self.catalog.get(series).map(|entry| self.rules.detection(&entry.key()));
+            let detection =
+                self.catalog.get(series).map(|entry| self.rules.detection(&entry.key()));
             let Some(detection) = detection else { continue };
             let Some(primer) = Primer::new(&detection) else { continue };
             let takes = Primer::bytes_max(detection.model) + size_of::<Learner>();
@@ -111,7 +112,7 @@ impl Priming {
         (!batch.learners.is_empty()).then_some(batch)
     }
 
-    /// Teaches the batch what is stored, and durable, and not taught yet. `pace` is told how many rows were read since its
+    /// Teaches the batch what is stored, and durable, and not taught yet. `pace` is told how many rows have taught since its
     /// last call, and ends the step with `false`. Returns whether it came to its end.
     pub(crate) fn teach(&self, batch: &mut Batch, pace: &mut dyn FnMut(u64) -> bool) -> bool {
         let Some(snapshot) = self.snapshot(pace) else { return false };
