@@ -411,6 +411,7 @@ fn share_memory(engine: &mut EngineConfig, config: &Config) {
         per_metric_max: limit(limits.series_per_metric_max),
     };
     engine.footers_bytes_max = size(shares.caches / 2);
+    engine.priming_bytes_max = size(shares.priming);
     engine.ingest.bytes_max = shares.requests;
     engine.ingest.lines_bytes_max = size(shares.lines);
     engine.keys.bytes_max = shares.keys;

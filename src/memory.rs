@@ -16,6 +16,8 @@ const CACHES_BYTES_MAX: u64 = 128 * MIB;
 const KEYS_BYTES_MAX: u64 = 1_024 * MIB;
 /// Two million rows that a merge has open.
 const MERGES_BYTES_MAX: u64 = 128 * MIB;
+/// Some ten thousand detectors that learn from stored rows at the same time.
+const PRIMING_BYTES_MAX: u64 = 32 * MIB;
 /// Windows of percentiles at most, and as many closed ones as are put into a file at a time.
 const WINDOWS_BYTES: u64 = (WINDOWS_BYTES_MAX + WINDOWS_FILED_BYTES) as u64;
 /// A row of a head.
@@ -45,6 +47,8 @@ pub(crate) struct MemoryShares {
     pub(crate) keys: u64,
     /// Merges of segments.
     pub(crate) merges: u64,
+    /// Detectors that learn from stored rows, before they take the place of those in hand.
+    pub(crate) priming: u64,
     /// Windows of percentiles, open ones and those that wait for a file.
     pub(crate) windows: u64,
     /// Full detectors.
@@ -66,6 +70,7 @@ impl MemoryShares {
             lines: budget / 12,
             keys: (budget / 16).min(KEYS_BYTES_MAX),
             merges: (budget / 16).min(MERGES_BYTES_MAX),
+            priming: (budget / 64).min(PRIMING_BYTES_MAX),
             windows: 0,
             detectors: 0,
             series: 0,
@@ -107,7 +112,7 @@ impl MemoryShares {
     /// Tells the shares, and what does not fit.
     pub(crate) fn tell(&self) {
         let Self { budget, process, requests, heads, queries, caches, .. } = *self;
-        let Self { lines, keys, merges, windows, detectors, series, .. } = *self;
+        let Self { lines, keys, merges, priming, windows, detectors, series, .. } = *self;
         info!(
             budget,
             process,
@@ -118,6 +123,7 @@ impl MemoryShares {
             lines,
             keys,
             merges,
+            priming,
             windows,
             detectors,
             series,
@@ -144,6 +150,7 @@ impl MemoryShares {
             + self.lines
             + self.keys
             + self.merges
+            + self.priming
             + self.windows
     }
 }

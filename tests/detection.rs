@@ -251,3 +251,63 @@ fn series_beyond_the_memory_have_the_light_detector_whatever_becomes_of_the_proc
     assert_eq!(server.stop(), 0);
     home.replay(&["--shards", "3", "--rechunk", "500"]);
 }
+
+#[test]
+fn a_new_detector_learns_from_what_is_stored_and_finds_a_peak_at_once() {
+    // Five days, a row a minute.
+    const ROWS: i64 = 7_200;
+    const SERIES: u64 = 40;
+    let home = Home::new();
+    let file = home.file("tidewatch.toml");
+    fs::write(&file, "[[detect]]\nmodel = \"light\"\n").unwrap();
+    let mut rng = Rng::from_seed(5);
+    let mut body = |rows: std::ops::Range<i64>, peak: f64| {
+        let mut body = String::new();
+        for row in rows {
+            let (time, noise) = (START + row * 60, rng.unit_f64() + rng.unit_f64() + peak);
+            for host in 0..SERIES {
+                let season = (row / 60 % 24 - 12).abs();
+                writeln!(body, "m,host={host} value={} {time}", season as f64 + noise).unwrap();
+            }
+        }
+        body
+    };
+    let server = Start::on(&home.data()).config(&file).set("flush.rows_max=65536").up();
+    for from in (0..ROWS).step_by(240) {
+        let body = body(from..from + 240, 0.0);
+        assert_eq!(server.post("/write?precision=s", body).status, 204);
+    }
+    assert_eq!(server.counter("tidewatch_engine_series_to_prime"), 0);
+    // What no segment has is replayed into heads.
+    server.kill9();
+
+    let server = Start::on(&home.data()).up();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while server.counter("tidewatch_engine_series_primed_total") < SERIES {
+        assert!(std::time::Instant::now() < until, "detectors learn in vain");
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(server.post("/write?precision=s", body(ROWS..ROWS + 1, 0.0)).status, 204);
+    assert_eq!(server.counter("tidewatch_engine_series_to_prime"), 0);
+    let health: Value = serde_json::from_str(&server.get("/api/v1/health").body).unwrap();
+    let parts = health["components"].as_array().unwrap();
+    let shards = parts.iter().find(|part| part["name"] == "shards").unwrap();
+    assert_eq!(shards["details"]["priming"]["series_left"], 0, "{shards}");
+    assert_eq!(server.post("/write?precision=s", body(ROWS + 1..ROWS + 2, 25.0)).status, 204);
+    let found = format!(
+        "SELECT count(*) FROM tidewatch.samples WHERE severity > 6 AND channel = 'novelty' \
+         AND extract(epoch FROM time) = {}",
+        START + (ROWS + 1) * 60
+    );
+    assert_eq!(server.number(&found), SERIES);
+    assert_eq!(server.stop(), 0);
+    // It is learnt once.
+    let server = Start::on(&home.data()).with("--shards").with("7").up();
+    assert_eq!(server.post("/write?precision=s", body(ROWS + 2..ROWS + 3, 0.0)).status, 204);
+    assert_eq!(server.counter("tidewatch_engine_series_primed_total"), 0);
+    assert_eq!(server.stop(), 0);
+    for more in [&[][..], &["--shards", "3", "--rechunk", "5"]] {
+        let report = home.replay(more);
+        assert!(report["severities_compared"].as_u64().unwrap() > 0, "{report}");
+    }
+}

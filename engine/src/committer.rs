@@ -16,6 +16,7 @@ use crate::ingest::{Ack, Done, Durability};
 use crate::instruments::CommitterInstruments;
 use crate::letters::LetterClaim;
 use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
+use crate::priming::{PrimedState, ShardPrimed};
 use crate::progress::Progress;
 use crate::record::{KIND_TICK, SamplesHead, TickRecord};
 use crate::shard::ShardRows;
@@ -39,6 +40,8 @@ pub struct Append {
     pub received: UnixNanos,
     /// What it asks to be deleted.
     pub delete: Option<Box<DeleteRecord>>,
+    /// What detectors have learnt, per shard; empty for other records.
+    pub primed: Vec<Vec<PrimedState>>,
     /// Held until its rows are applied.
     pub permit: Option<Arc<Permit>>,
     /// The right to its idempotency key, if it has one.
@@ -149,6 +152,7 @@ impl Append {
             parts: Vec::new(),
             received: UnixNanos::default(),
             delete: None,
+            primed: Vec::new(),
             permit: None,
             claim: None,
             turn: None,
@@ -403,6 +407,11 @@ impl<D: Dispatch> Committer<D> {
             self.hand_over(lsn, append.received, append.parts, append.permit.as_ref());
         } else if let Some(delete) = &append.delete {
             self.dispatch.delete(lsn, delete);
+        }
+        for (shard, states) in append.primed.into_iter().enumerate() {
+            if !states.is_empty() {
+                self.dispatch.primed(shard, ShardPrimed { lsn, states });
+            }
         }
         Ok(())
     }

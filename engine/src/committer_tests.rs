@@ -27,6 +27,8 @@ impl Dispatch for Nobody {
 
     fn delete(&mut self, _lsn: Lsn, _delete: &DeleteRecord) {}
 
+    fn primed(&mut self, _shard: usize, _primed: ShardPrimed) {}
+
     fn advance(&mut self, _lsn: Lsn) {}
 }
 

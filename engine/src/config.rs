@@ -75,6 +75,8 @@ pub struct EngineConfig {
     pub disk_bytes_max: u64,
     /// Memory for the footers of segments that were read lately, in bytes.
     pub footers_bytes_max: usize,
+    /// Memory for detectors that learn from stored rows, in bytes.
+    pub priming_bytes_max: usize,
     /// Series that are taken.
     pub series: SeriesLimits,
     /// The door.
@@ -115,6 +117,7 @@ impl EngineConfig {
             retention: Arc::default(),
             disk_bytes_max: 0,
             footers_bytes_max: 64 << 20,
+            priming_bytes_max: 32 << 20,
             series: SeriesLimits::NONE,
             ingest: IngestConfig {
                 bytes_max: 256 << 20,

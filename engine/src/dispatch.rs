@@ -6,6 +6,7 @@ use tidewatch_metrics::{Lsn, UnixNanos};
 use tidewatch_operators::RuleSet;
 
 use crate::deletes::DeleteRecord;
+use crate::priming::ShardPrimed;
 use crate::record::TickRecord;
 use crate::shard::ShardRows;
 
@@ -36,6 +37,9 @@ pub trait Dispatch {
 
     /// Rows of earlier records are to be hidden: no head holds rows of records on both sides of `lsn`.
     fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord);
+
+    /// What detectors of one shard have learnt from stored rows.
+    fn primed(&mut self, shard: usize, primed: ShardPrimed);
 
     /// Everything up to `lsn` has been handed over.
     fn advance(&mut self, lsn: Lsn);

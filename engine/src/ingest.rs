@@ -334,6 +334,7 @@ impl Ingest {
             parts,
             received,
             delete: None,
+            primed: Vec::new(),
             permit: Some(Arc::new(terms.permit)),
             claim: terms.claim,
             turn: None,

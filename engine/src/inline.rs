@@ -8,6 +8,7 @@ use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce};
 use crate::flusher::FrozenShard;
 use crate::hashes::Hashes;
+use crate::priming::ShardPrimed;
 use crate::record::TickRecord;
 use crate::shard::{Shard, ShardRows};
 
@@ -49,6 +50,10 @@ impl Dispatch for InlineDispatch {
             let head = shard.freeze().map(|head| FrozenShard { shard: shard.index(), head });
             self.frozen.extend(head);
         }
+    }
+
+    fn primed(&mut self, shard: usize, primed: ShardPrimed) {
+        self.shards[shard].prime(&primed);
     }
 
     fn advance(&mut self, lsn: Lsn) {

@@ -19,6 +19,8 @@ pub struct ShardInstruments {
     pub onsets: Counter,
     /// `tidewatch_engine_series_turned_away`: series with the light detector for want of room for theirs.
     pub turned_away: Gauge,
+    /// What is counted about detectors that learn from stored rows.
+    pub priming: PrimingInstruments,
     /// What the windows of percentiles count.
     pub windows: WindowInstruments,
     /// What goes to topics.
@@ -48,8 +50,33 @@ impl ShardInstruments {
             "Series that the light detector scores because there was no memory left for the one that [[detect]] gives them",
             self.turned_away.clone(),
         );
+        self.priming.register(registry);
         self.windows.register(registry);
         self.feeds.register(registry);
+    }
+}
+
+/// What is counted about detectors that learn from stored rows.
+#[derive(Clone, Debug, Default)]
+pub struct PrimingInstruments {
+    /// `tidewatch_engine_series_to_prime`: series whose detector began although there were rows before.
+    pub to_prime: Gauge,
+    /// `tidewatch_engine_series_primed_total`: series whose detector has learnt from stored rows.
+    pub primed: Counter,
+}
+
+impl PrimingInstruments {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "tidewatch_engine_series_to_prime",
+            "Series whose new detector has not learnt from stored rows yet",
+            self.to_prime.clone(),
+        );
+        registry.register(
+            "tidewatch_engine_series_primed",
+            "Series whose new detector has learnt from stored rows",
+            self.primed.clone(),
+        );
     }
 }
 

@@ -37,6 +37,7 @@ mod line_cache;
 mod locals;
 mod opened;
 mod outbox;
+mod priming;
 mod progress;
 pub mod record;
 mod recovery;
@@ -79,6 +80,7 @@ pub use ingest_messages::{BadMessage, OnBad, SourceReport, SourceWrite};
 pub use ingest_series::SeriesWrite;
 pub use letters::{LetterClaim, LetterFate, LetterReading, Letters, LettersTold};
 pub use outbox::{EventTail, Outbox};
+pub use priming::{PrimedRecord, PrimedState, ShardPrimed};
 pub use recovery::RecoveryState;
 pub use retention::{RetentionInForce, RetentionRules};
 pub use salvage::{

@@ -52,6 +52,12 @@ pub const FEED_BYTES_MAX: usize = 16 << 20;
 pub const FEED_BATCH_BYTES_MAX: usize = 2 << 20;
 /// Rows that are sent to a topic at a time.
 pub const FEED_BATCH_ROWS_MAX: usize = 10_000;
+/// Detectors that learn from stored rows at the same time.
+pub const PRIMING_SERIES_MAX: usize = 8_192;
+/// Series of one record of what detectors have learnt.
+pub const PRIMED_SERIES_MAX: usize = 256;
+/// Bytes of the states of one such record, but for a single state that has more. The least file of the log has room for it.
+pub const PRIMED_BYTES_MAX: usize = 512 << 10;
 /// Samples after which a tick asks for an output hash.
 pub const HASH_TICK_ROWS: u64 = 1_000_000;
 

@@ -37,6 +37,11 @@ impl Locals {
         true
     }
 
+    /// The index of a series that was met.
+    pub(crate) fn get(&self, series: SeriesRef) -> Option<u32> {
+        self.of.get(series.index()).copied().filter(|local| *local != UNKNOWN)
+    }
+
     /// Writes the index of each row's series to `out`; a series seen first is made known to `pipeline`.
     pub(crate) fn resolve(
         &mut self,

@@ -22,6 +22,7 @@
 //!                     then letters, if there are any (see `letters`)
 //! 26 ended letters  marks (see `letters`), then as 16
 //! 27 feed          how far it is acknowledged (see `feeds`)
+//! 28 primed        states u32, each: ref u32, u32 length, what a detector has learnt from stored rows
 //! ```
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::deletes::DeleteRecord;
 use crate::feeds::FeedNote;
 use crate::idempotency::{StoredAnswer, is_key};
 use crate::letters::{put_letters, put_marks, take_letters, take_marks};
+use crate::priming::PrimedRecord;
 use crate::sources::SourceOffsets;
 
 /// Samples of one request.
@@ -65,6 +67,8 @@ pub const KIND_SOURCED_SAMPLES: u8 = 25;
 pub const KIND_ENDED_LETTERS: u8 = 26;
 /// How far a feed is acknowledged.
 pub const KIND_FEED: u8 = 27;
+/// What detectors have learnt from stored rows.
+pub const KIND_PRIMED: u8 = 28;
 
 /// Marks of a transition: it is too old to be delivered; it is of a group, and not of a series.
 const HISTORICAL: u8 = 1;
@@ -91,6 +95,8 @@ pub enum LogRecord {
     Delete(DeleteRecord),
     /// How far a feed is acknowledged.
     Feed(FeedNote),
+    /// What detectors have learnt from stored rows.
+    Primed(PrimedRecord),
 }
 
 /// Samples of one request, with the registrations of series that no earlier record holds.
@@ -499,6 +505,7 @@ pub fn decode(kind: u8, payload: &[u8]) -> Option<LogRecord> {
         KIND_CHECKPOINT => LogRecord::Checkpoint(CheckpointRecord::decode(&mut fields)?),
         KIND_DELETE => LogRecord::Delete(DeleteRecord::decode(&mut fields)?),
         KIND_FEED => LogRecord::Feed(FeedNote::decode(&mut fields)?),
+        KIND_PRIMED => LogRecord::Primed(PrimedRecord::decode(&mut fields)?),
         _ => return None,
     };
     fields.end()?;

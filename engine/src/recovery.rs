@@ -179,7 +179,8 @@ impl<'a> Scan<'a> {
             | LogRecord::Delivery(_)
             | LogRecord::OutputHash(_)
             | LogRecord::Checkpoint(_)
-            | LogRecord::Delete(_) => {}
+            | LogRecord::Delete(_)
+            | LogRecord::Primed(_) => {}
         }
         Ok(())
     }

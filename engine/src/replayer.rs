@@ -9,6 +9,7 @@ use crate::EngineError;
 use crate::checkpoint::Base;
 use crate::committer::LogPosition;
 use crate::dispatch::{Dispatch, RulesInForce, shard_of};
+use crate::priming::{PrimedRecord, PrimedState, ShardPrimed};
 use crate::record::{LogRecord, SamplesRecord, StartRecord, TickRecord, decode};
 use crate::shard::ShardRows;
 
@@ -86,6 +87,10 @@ impl Replayer {
                 dispatch.delete(lsn, &delete);
                 Ok(None)
             }
+            LogRecord::Primed(record) => {
+                self.primed(lsn, record, dispatch);
+                Ok(None)
+            }
             other => Ok(Some(other)),
         }
     }
@@ -126,6 +131,23 @@ impl Replayer {
             }
         }
         Ok(())
+    }
+
+    /// States of series that are not known are left out: their rows are as well.
+    fn primed(&mut self, lsn: Lsn, record: PrimedRecord, dispatch: &mut impl Dispatch) {
+        let shards = dispatch.shards();
+        let mut routed: Vec<Vec<PrimedState>> = (0..shards).map(|_| Vec::new()).collect();
+        for primed in record.states {
+            let slot = self.slots.get(primed.series.index()).copied().flatten();
+            if let Some(slot) = slot.filter(|slot| !self.base.covers(*slot, lsn)) {
+                routed[shard_of(slot, shards)].push(primed);
+            }
+        }
+        for (shard, states) in routed.into_iter().enumerate() {
+            if !states.is_empty() {
+                dispatch.primed(shard, ShardPrimed { lsn, states });
+            }
+        }
     }
 
     fn note_slot(&mut self, series: SeriesRef, slot: Slot) {

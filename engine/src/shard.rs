@@ -6,7 +6,7 @@ use tidewatch_env::Clock;
 use tidewatch_metrics::fields::FieldWriter;
 use tidewatch_metrics::series::SLOTS;
 use tidewatch_metrics::{Flags, Lsn, SampleBatch, SeriesCatalog, Slot, UnixNanos};
-use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, Run};
+use tidewatch_operators::{Emitted, Lacking, Pipeline, PipelineConfig, Rows, Run};
 use tidewatch_segments::{FrozenHead, Head, Published, RowColumns};
 use tracing::warn;
 
@@ -18,6 +18,7 @@ use crate::instruments::ShardInstruments;
 use crate::letters::Letters;
 use crate::locals::Locals;
 use crate::outbox::{Fired, Outbox};
+use crate::priming::ShardPrimed;
 use crate::progress::Progress;
 use crate::record::TickRecord;
 use crate::windows::{Turn, Windows};
@@ -75,6 +76,8 @@ pub struct Shard {
     seen: Lsn,
     /// Series without room for their detectors, as they are shown.
     turned_away: u32,
+    /// Series whose detectors lack history, as they are shown.
+    lacking: u32,
     instruments: ShardInstruments,
 }
 
@@ -99,6 +102,7 @@ impl Shard {
             flushed_max,
             seen: Lsn::ZERO,
             turned_away: 0,
+            lacking: 0,
             shared,
             instruments,
         }
@@ -149,7 +153,7 @@ impl Shard {
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.emitted.transitions.extend(of_windows);
-        self.show_turned_away();
+        self.show_detectors();
         self.release(lsn, None);
     }
 
@@ -157,6 +161,23 @@ impl Shard {
     pub fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
         self.seen = lsn;
         self.shared.deletes.note(lsn, delete);
+    }
+
+    /// Detectors have learnt from stored rows.
+    pub fn prime(&mut self, primed: &ShardPrimed) {
+        self.seen = primed.lsn;
+        for primed in &primed.states {
+            if let Some(local) = self.locals.get(primed.series) {
+                self.pipeline.prime(local, &primed.state);
+            }
+        }
+        self.show_detectors();
+    }
+
+    /// The series whose detectors began although there were rows of them before.
+    #[must_use]
+    pub fn lacking_history(&self) -> Vec<Lacking> {
+        self.pipeline.lacking_history()
     }
 
     /// Every record up to `lsn` has been applied.
@@ -179,7 +200,7 @@ impl Shard {
     /// in force. `false` where the bytes are no state: the shard must be [forgotten](Self::forget) then.
     pub(crate) fn restore_slot(&mut self, slot: Slot, state: &[u8]) -> bool {
         let restored = self.locals.restore_slot(&mut self.pipeline, slot, state);
-        self.show_turned_away();
+        self.show_detectors();
         restored
     }
 
@@ -192,7 +213,7 @@ impl Shard {
     pub(crate) fn forget(&mut self) {
         self.locals = Locals::new(Arc::clone(&self.shared.catalog));
         self.pipeline = Pipeline::new(PipelineConfig::default());
-        self.show_turned_away();
+        self.show_detectors();
     }
 
     /// Which shard it is.
@@ -240,7 +261,7 @@ impl Shard {
     }
 
     fn count(&mut self, batch: &SampleBatch) {
-        self.show_turned_away();
+        self.show_detectors();
         let late = self.emitted.flags.iter().filter(|flags| flags.is_late()).count();
         self.instruments.samples_applied.inc_by(u64::try_from(batch.len()).unwrap_or(u64::MAX));
         self.instruments.samples_late.inc_by(u64::try_from(late).unwrap_or(u64::MAX));
@@ -248,7 +269,12 @@ impl Shard {
         self.instruments.onsets.inc_by(u64::try_from(onsets).unwrap_or(u64::MAX));
     }
 
-    fn show_turned_away(&mut self) {
+    fn show_detectors(&mut self) {
+        let (before, now) = (self.lacking, self.pipeline.lacking());
+        if before != now {
+            self.lacking = now;
+            self.instruments.priming.to_prime.inc_by(i64::from(now) - i64::from(before));
+        }
         let (before, now) = (self.turned_away, self.pipeline.turned_away());
         if before == now {
             return;

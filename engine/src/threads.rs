@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tidewatch_metrics::{Lsn, Slot};
+use tidewatch_operators::Lacking;
 use tidewatch_wal::{Preallocator, WalError};
 use tracing::{error, warn};
 
@@ -19,6 +20,7 @@ use crate::flusher::{Flusher, SegmentWriter};
 use crate::hashes::Hashes;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX};
 use crate::outbox::Outbox;
+use crate::priming::ShardPrimed;
 use crate::progress::Progress;
 use crate::record::{KIND_DELIVERY, KIND_OUTPUT_HASH, KIND_TRANSITION, encode_delivery};
 use crate::recovery::Replay;
@@ -44,6 +46,9 @@ pub(crate) enum ShardMessage {
     Advance(Lsn),
     /// Freeze the head before the next record.
     Delete(Lsn, DeleteRecord),
+    Primed(ShardPrimed),
+    /// Answer with the series whose detectors lack history.
+    Lacking(Sender<Vec<Lacking>>),
     /// Freeze the head now, whatever its size, and answer.
     Freeze(Sender<()>),
     /// Answer with the hash of all operator state.
@@ -98,6 +103,10 @@ impl Dispatch for ChannelDispatch {
         }
     }
 
+    fn primed(&mut self, shard: usize, primed: ShardPrimed) {
+        self.send(shard, ShardMessage::Primed(primed));
+    }
+
     fn advance(&mut self, lsn: Lsn) {
         for shard in 0..self.senders.len() {
             self.send(shard, ShardMessage::Advance(lsn));
@@ -149,6 +158,12 @@ impl Dispatch for Gate {
         }
     }
 
+    fn primed(&mut self, shard: usize, primed: ShardPrimed) {
+        if self.open {
+            self.inner.primed(shard, primed);
+        }
+    }
+
     fn advance(&mut self, lsn: Lsn) {
         if self.open {
             self.inner.advance(lsn);
@@ -194,6 +209,8 @@ pub(crate) fn run_shard(
                 shard.delete(lsn, &delete);
                 flusher.take(&mut shard);
             }
+            Ok(ShardMessage::Primed(primed)) => shard.prime(&primed),
+            Ok(ShardMessage::Lacking(done)) => answer(&done, shard.lacking_history()),
             Ok(ShardMessage::Freeze(done)) => {
                 flusher.take(&mut shard);
                 answer(&done, ());

@@ -21,6 +21,7 @@ use crate::config::EngineConfig;
 use crate::deletes::DeleteRecord;
 use crate::dispatch::{Dispatch, RulesInForce, shard_of};
 use crate::hashes::added;
+use crate::priming::ShardPrimed;
 use crate::record::{
     KIND_CHECKPOINT, KIND_DELETE, LogRecord, OutputHashRecord, TickRecord, TransitionRecord, decode,
 };
@@ -301,6 +302,10 @@ impl Dispatch for Replay {
     /// The operators had seen the rows; which segments miss some, their entries in the manifest tell.
     fn delete(&mut self, _lsn: Lsn, _delete: &DeleteRecord) {}
 
+    fn primed(&mut self, shard: usize, primed: ShardPrimed) {
+        self.shards[shard].prime(&primed, &mut self.seen);
+    }
+
     fn advance(&mut self, _lsn: Lsn) {}
 }
 
@@ -406,7 +411,8 @@ impl Replay {
                 | LogRecord::Delivery(_)
                 | LogRecord::Checkpoint(_)
                 | LogRecord::Delete(_)
-                | LogRecord::Feed(_),
+                | LogRecord::Feed(_)
+                | LogRecord::Primed(_),
             )
             | None => {}
         }

@@ -13,6 +13,7 @@ use tidewatch_operators::{
 
 use crate::dispatch::RulesInForce;
 use crate::locals::Locals;
+use crate::priming::ShardPrimed;
 use crate::record::TickRecord;
 use crate::shard::ShardRows;
 
@@ -102,6 +103,16 @@ impl VerifyShard {
         self.pipeline.set_alerts_max_age(rules.alerts_max_age_nanos);
         self.pipeline.set_rules(Arc::clone(&rules.rules), rules.received, &mut self.emitted);
         self.hand_out(observer, 0, &[]);
+    }
+
+    /// Detectors have learnt from stored rows, behind the rows so far.
+    pub(crate) fn prime(&mut self, primed: &ShardPrimed, observer: &mut impl Observer) {
+        self.apply_all(observer);
+        for primed in &primed.states {
+            if let Some(local) = self.locals.get(primed.series) {
+                self.pipeline.prime(local, &primed.state);
+            }
+        }
     }
 
     /// Takes a slot's state from a checkpoint; `false` where the bytes are none.

@@ -4,6 +4,7 @@
 //! version    u8 = 3
 //! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees, 7 anomstack
 //! onset      hold u16 in steps of severity, age u8
+//! lacks      u8: 1 = the series had rows before that it has not learnt, `primed.rs`; 0
 //! begun      u8: 0 no sample yet, and nothing follows; 1
 //! published  where the model is 4 or more, and nothing follows: the file of the model in `published`
 //! counter    last f64, stage u8: 0 open, 1 gauge, 2 counter without a rate, 3 counter; samples u8, rises u8, resets u8
@@ -64,6 +65,8 @@ const DEVIATION_SHARE: f32 = 0.3;
 pub struct FullDetector {
     model: Model,
     onset: Onset,
+    /// The series had rows before, which it has not learnt.
+    lacks_history: bool,
     begun: Option<Begun>,
 }
 
@@ -139,13 +142,24 @@ impl FullDetector {
     /// A detector that has seen nothing. `None` for the light model, which is another one.
     #[must_use]
     pub fn new(model: Model) -> Option<Self> {
-        (model != Model::Light).then(|| Self { model, onset: Onset::default(), begun: None })
+        let (onset, lacks_history, begun) = (Onset::default(), false, None);
+        (model != Model::Light).then_some(Self { model, onset, lacks_history, begun })
     }
 
     /// Which model it is.
     #[must_use]
     pub fn model(&self) -> Model {
         self.model
+    }
+
+    /// Whether the series had rows before its first one that it has not learnt.
+    pub(crate) fn lacks_history(&self) -> bool {
+        self.lacks_history
+    }
+
+    /// Notes whether the series had rows before that it has not learnt.
+    pub(crate) fn set_lacks_history(&mut self, lacks_history: bool) {
+        self.lacks_history = lacks_history;
     }
 
     /// What it hears of the light detector: auto alone does.
@@ -266,6 +280,7 @@ impl FullDetector {
         out.u8(FORMAT);
         out.u8(self.model.code());
         self.onset.encode(out);
+        out.u8(u8::from(self.lacks_history));
         out.u8(u8::from(self.begun.is_some()));
         match &self.begun {
             None => {}
@@ -282,6 +297,11 @@ impl FullDetector {
         }
         let mut read = Self::new(Model::from_code(fields.u8()?)?)?;
         read.onset = Onset::decode(fields)?;
+        read.lacks_history = match fields.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
         match fields.u8()? {
             0 => return Some(read),
             1 => {}

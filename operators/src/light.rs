@@ -338,6 +338,15 @@ impl Light {
         }
     }
 
+    /// Gives a series a profile in place of what it has.
+    pub(crate) fn replace_profile(&mut self, s: &mut SeriesState, profile: Option<Profile>) {
+        match (profile, self.profiles.get_mut(s.profile as usize)) {
+            (Some(profile), Some(place)) => *place = profile,
+            (Some(profile), None) => self.set_profile(s, profile),
+            (None, _) => s.profile = NONE,
+        }
+    }
+
     /// Gives a series that has none a profile.
     pub(crate) fn set_profile(&mut self, s: &mut SeriesState, profile: Profile) {
         s.profile = u32::try_from(self.profiles.len()).expect("fewer profiles than series");

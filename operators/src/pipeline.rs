@@ -254,7 +254,11 @@ impl Pipeline {
     fn set_detection(&mut self, rules: Arc<RuleSet>) {
         let changed = self.detectors.set_rules(rules, &self.entries, &self.refs);
         for local in &changed {
-            self.states[*local].begin_anew();
+            let state = &mut self.states[*local];
+            state.begin_anew();
+            if state.last_time != EventTime::MIN {
+                self.detectors.lack_history(*local);
+            }
         }
         if !changed.is_empty() {
             self.light.retain_profiles(&mut self.states);

@@ -108,6 +108,11 @@ impl SeriesDetector {
         Some(Judgement::of(judge(full.as_mut(), knobs, state, light, &sample)))
     }
 
+    /// What it has come to, for whoever carries it elsewhere.
+    pub(crate) fn parts(&self) -> (&SeriesState, Option<&Profile>, Option<&FullDetector>) {
+        (&self.state, self.light.profile(&self.state), self.full.as_ref())
+    }
+
     /// Bytes that the series' state takes, with the heap's, but without the room that a [`Pipeline`](crate::Pipeline)'s lists
     /// keep for the next one.
     #[must_use]

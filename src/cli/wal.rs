@@ -236,6 +236,10 @@ fn describe(record: &LogRecord, document: &mut Value) {
         LogRecord::Feed(record) => {
             document["feed"] = json!({ "feed": record.tag, "upto_lsn": record.upto.get() });
         }
+        LogRecord::Primed(record) => {
+            let bytes: usize = record.states.iter().map(|primed| primed.state.len()).sum();
+            document["primed"] = json!({ "series": record.states.len(), "bytes": bytes });
+        }
         LogRecord::OutputHash(record) => {
             document["output_hash"] = json!({
                 "at": record.at.get(), "samples": record.hash.samples,

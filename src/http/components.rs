@@ -167,11 +167,19 @@ fn log(engine: &EngineHealth) -> Finding {
 fn shards(engine: &EngineHealth) -> Finding {
     let applied = engine.applied;
     let behind = engine.durable.get().saturating_sub(applied.get());
+    let left = engine.series_to_prime;
+    let learning = match left {
+        0 => String::new(),
+        left => format!("; {left} detectors have yet to learn from stored rows"),
+    };
     Finding {
         name: "shards",
         status: Status::Healthy,
-        message: format!("applied up to record {applied}"),
-        details: json!({ "applied_lsn": applied.get(), "records_behind": behind }),
+        message: format!("applied up to record {applied}{learning}"),
+        details: json!({
+            "applied_lsn": applied.get(), "records_behind": behind,
+            "priming": { "series_left": left },
+        }),
     }
 }
 

@@ -43,6 +43,14 @@ impl Base {
         Self { windows, ..Self::first() }
     }
 
+    /// A slot as of this record, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn with_slot(slot: Slot, lsn: Lsn) -> Self {
+        let mut base = Self { covered_max: lsn, ..Self::first() };
+        base.covered[usize::from(slot.0)] = lsn;
+        base
+    }
+
     /// Empty state before the record `from`, although there were earlier ones.
     pub(crate) fn without_state(from: Lsn) -> Self {
         Self { replay_from: from, is_exact: false, ..Self::first() }

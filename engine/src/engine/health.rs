@@ -31,6 +31,8 @@ pub struct EngineHealth {
     pub requests_bytes: u64,
     /// Counted bytes of all series.
     pub series_bytes: u64,
+    /// Series whose new detector has not learnt from stored rows yet.
+    pub series_to_prime: u64,
 }
 
 /// Why a sink does not deliver.
@@ -57,6 +59,7 @@ impl Engine {
     #[must_use]
     pub fn health(&self) -> EngineHealth {
         let disk_bytes = self.instruments.compaction.disk_bytes.get();
+        let to_prime = self.instruments.shard.priming.to_prime.get();
         EngineHealth {
             durable: self.durable(),
             applied: self.applied(),
@@ -70,6 +73,7 @@ impl Engine {
             dead_letters: self.instruments.outbox.dead_letters.get(),
             requests_bytes: self.ingest.admission().bytes(),
             series_bytes: self.catalog.bytes(),
+            series_to_prime: u64::try_from(to_prime).unwrap_or(0),
         }
     }
 }

@@ -106,6 +106,8 @@ pub struct Engine {
     stop: Arc<AtomicBool>,
     recovered: Arc<AtomicBool>,
     closing: Arc<AtomicBool>,
+    /// Set first of all in a stop: detectors learn no more from stored rows.
+    ends_priming: Arc<AtomicBool>,
     /// Ends when no more checkpoints will be made.
     checkpoints: Mutex<Option<Receiver<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -186,6 +188,7 @@ impl Engine {
             stop: Arc::default(),
             recovered: Arc::default(),
             closing: Arc::default(),
+            ends_priming: Arc::default(),
             checkpoints: Mutex::default(),
             threads: Mutex::default(),
             sinks: Vec::new(),
@@ -206,6 +209,7 @@ impl Engine {
         let told = (&engine.hashes, state);
         let replay = Replay::new(config, &engine.home.disk, &opened, &log, told)?;
         engine.start_feeds(&opened.shared)?;
+        engine.start_priming(config, &opened.shared)?;
         let rounds = engine.rounds(config, opened, (&log, budget))?;
         let dispatch = ChannelDispatch::new(senders);
         engine.start_committer(log, Gate::closed(dispatch.clone()), commits, config.idle_mark)?;
@@ -434,6 +438,7 @@ impl Engine {
     /// Nobody may write any more.
     pub fn stop(&self) {
         let until = self.home.clock.monotonic() + STOP_MAX;
+        self.ends_priming.store(true, Ordering::Release);
         let left = || until.saturating_sub(self.home.clock.monotonic());
         // What a replay that is not over has come to is not what the log stands for.
         let recovered = self.is_recovered();

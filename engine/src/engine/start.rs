@@ -19,6 +19,7 @@ use crate::feeds::{Feed, FeedCourier};
 use crate::flusher::SegmentWriter;
 use crate::opened::Opened;
 use crate::outbox::Outbox;
+use crate::priming::{Priming, PrimingRun};
 use crate::recovery::{OpenLog, Replay};
 use crate::shard::{Shard, ShardShared};
 use crate::threads::{
@@ -241,6 +242,26 @@ impl Engine {
             self.spawn(&name, move || courier.run())?;
         }
         Ok(())
+    }
+
+    /// Has full detectors that began although there were rows before learn from them.
+    pub(super) fn start_priming(
+        &self,
+        config: &EngineConfig,
+        shared: &ShardShared,
+    ) -> Result<(), EngineError> {
+        let run = PrimingRun {
+            priming: Priming::new(config, shared, &self.suspects),
+            shards: self.shards.clone(),
+            queue: self.queue.clone(),
+            flusher: Arc::clone(&self.flusher),
+            clock: Arc::clone(&self.home.clock),
+            instruments: self.instruments.shard.priming.clone(),
+            recovered: Arc::clone(&self.recovered),
+            ended: Arc::clone(&self.ends_priming),
+            stop: Arc::clone(&self.stop),
+        };
+        self.spawn("priming", move || run.run())
     }
 
     pub(super) fn start_courier(

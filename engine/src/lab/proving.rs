@@ -12,6 +12,7 @@ use crate::hashes::added;
 use crate::inline::InlineDispatch;
 use crate::lab::world::SharedWorld;
 use crate::outbox::Outbox;
+use crate::priming::ShardPrimed;
 use crate::progress::Progress;
 use crate::record::{TickRecord, TransitionRecord};
 use crate::shard::{Shard, ShardRows};
@@ -92,6 +93,10 @@ impl Dispatch for Proving {
 
     fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
         self.inner.delete(lsn, delete);
+    }
+
+    fn primed(&mut self, shard: usize, primed: ShardPrimed) {
+        self.inner.primed(shard, primed);
     }
 
     fn advance(&mut self, lsn: Lsn) {

@@ -21,6 +21,7 @@ use crate::lab::script::SentRow;
 use crate::lab::source;
 use crate::lab::stored::StoredRow;
 use crate::lab::world::Arrival;
+use crate::priming::ShardPrimed;
 use crate::record::{KIND_KEYED_SAMPLES, KIND_TICK, LogRecord, SamplesRecord, TickRecord, decode};
 use crate::replayer::Replayer;
 use crate::shard::ShardRows;
@@ -234,6 +235,10 @@ impl Dispatch for Shards {
 
     fn delete(&mut self, lsn: Lsn, delete: &DeleteRecord) {
         self.deletes.push((lsn, delete.clone()));
+    }
+
+    fn primed(&mut self, shard: usize, primed: ShardPrimed) {
+        self.shards[shard].prime(&primed, &mut self.seen);
     }
 
     fn advance(&mut self, _lsn: Lsn) {}

@@ -27,6 +27,8 @@ pub(crate) struct Detectors {
     room: Room,
     /// Series that have the light detector because there was no room for theirs.
     turned_away: u32,
+    /// Series whose full detector lacks their history.
+    lacking: u32,
     /// Per series the index of its place, or [`NONE`]; empty while there is no `[[detect]]`.
     places: Vec<u32>,
     tuned: Vec<Tuned>,
@@ -88,9 +90,36 @@ impl Detectors {
             self.places.push(NONE);
             return false;
         };
+        let lacks = tuned.full.as_ref().is_some_and(FullDetector::lacks_history);
+        self.lacking += u32::from(lacks);
         self.places.push(u32::try_from(self.tuned.len()).expect("fewer than 2^32 series"));
         self.tuned.push(tuned);
         true
+    }
+
+    /// The full detector of the series, if it has one, began although the series had rows before.
+    pub(crate) fn lack_history(&mut self, local: usize) {
+        let full = self.at(local).and_then(|tuned| tuned.full.as_mut());
+        if let Some(full) = full.filter(|full| !full.lacks_history()) {
+            full.set_lacks_history(true);
+            self.lacking += 1;
+        }
+    }
+
+    /// How many series have a full detector that lacks their history.
+    pub(crate) fn lacking(&self) -> u32 {
+        self.lacking
+    }
+
+    /// The full detector of the series lacks nothing from here on: it is `primed`, or where that is none the one it has.
+    pub(crate) fn end_lack(&mut self, local: u32, primed: Option<FullDetector>) {
+        let full = self.at(local as usize).and_then(|tuned| tuned.full.as_mut());
+        let full = full.filter(|full| full.lacks_history()).expect("the detector lacks history");
+        if let Some(primed) = primed {
+            *full = primed;
+        }
+        full.set_lacks_history(false);
+        self.lacking -= 1;
     }
 
     /// Puts rules in force; returns which series have another model now, by their dense indices. They begin anew.
