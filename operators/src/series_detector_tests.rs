@@ -4,6 +4,7 @@ use tidewatch_metrics::{SeriesRef, UnixNanos};
 
 use super::*;
 use crate::detect::Direction;
+use crate::numeric::{larger, smaller};
 use crate::series_kind::SeriesKind;
 use crate::testing::{Rng, Table, entry, season, seconds};
 use crate::{Emitted, Pipeline, PipelineConfig, RuleConfig, RuleSet};
@@ -175,15 +176,15 @@ fn auto_hears_the_light_detector_in_its_first_days() {
         let both = auto.observe(time, value).unwrap();
         let [light, alone] = [light.observe(time, value).unwrap(), alone.judge(time, value)]
             .map(|judged| judged.severity.to_f32());
-        let limit = 3.0 + libm::log10f((f32::from(index) / 30.0).max(1.0));
-        let expected = alone.max(light.min((limit + light) / 2.0));
+        let limit = 3.0 + libm::log10f(larger(f32::from(index) / 30.0, 1.0));
+        let expected = larger(alone, smaller(light, (limit + light) / 2.0));
         let told = both.severity.to_f32();
         // Severities have steps of 1/64; from 6 on an episode is on, in which nothing is learnt.
         assert!(
             index > 700 || (told - expected).abs() <= 1.0 / 32.0,
             "{index}: {told}, {expected}"
         );
-        greatest = [greatest[0].max(told), greatest[1].max(alone)];
+        greatest = [larger(greatest[0], told), larger(greatest[1], alone)];
     }
     assert!(greatest[0] > 8.0, "a spike after two hours is an anomaly: {greatest:?}");
     assert!(greatest[1] < 4.5, "and auto by itself does not know it yet: {greatest:?}");
@@ -204,7 +205,7 @@ fn counted(detection: &Detection, rows: u16, resets: &[u16], spike: Option<u16>)
 }
 
 fn greatest(judged: &[Judgement]) -> f32 {
-    judged.iter().map(|judged| judged.severity.to_f32()).fold(0.0, f32::max)
+    judged.iter().map(|judged| judged.severity.to_f32()).fold(0.0, larger)
 }
 
 #[test]
