@@ -128,8 +128,12 @@ impl Counter {
         Some(Growth { from: self.last, seconds })
     }
 
+    /// Whether it is a gauge, of which nothing is observed unless it is said to be a counter.
+    pub(crate) fn is_gauge(&self) -> bool {
+        self.stage == Stage::Gauge
+    }
+
     /// Takes a finite value, `seconds` after the one before; none behind a pause. `usual` is the usual rate of a counter.
-    #[inline]
     pub(crate) fn observe(
         &mut self,
         kind: SeriesKind,
@@ -137,20 +141,9 @@ impl Counter {
         seconds: Option<f64>,
         usual: f64,
     ) -> Seen {
-        if self.stage == Stage::Gauge && kind != SeriesKind::Counter {
+        if self.is_gauge() && kind != SeriesKind::Counter {
             return Seen::value(value);
         }
-        self.observe_growth(kind, value, seconds, usual)
-    }
-
-    /// Of what is not known to be a gauge.
-    fn observe_growth(
-        &mut self,
-        kind: SeriesKind,
-        value: f64,
-        seconds: Option<f64>,
-        usual: f64,
-    ) -> Seen {
         let is_counter = self.last().is_some();
         match kind {
             SeriesKind::Gauge => return self.end(value),

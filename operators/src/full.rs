@@ -346,6 +346,15 @@ impl Views {
     /// What of a sample is looked at.
     #[inline]
     fn measure(&mut self, time: EventTime, value: f64, kind: SeriesKind) -> Measure {
+        if self.counter.is_gauge() && kind != SeriesKind::Counter {
+            let beat = self.pace.observe(time);
+            return Measure { seen: Seen::value(value), is_doubtful: false, beat };
+        }
+        self.measure_growth(time, value, kind)
+    }
+
+    /// What of a sample is looked at where it is not known to be a gauge's.
+    fn measure_growth(&mut self, time: EventTime, value: f64, kind: SeriesKind) -> Measure {
         let seconds = self.pace.since(time);
         let beat = self.pace.observe(time);
         let seconds = (!beat.resumes).then_some(seconds);
