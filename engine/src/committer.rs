@@ -16,7 +16,7 @@ use crate::ingest::{Ack, Done, Durability};
 use crate::instruments::CommitterInstruments;
 use crate::letters::LetterClaim;
 use crate::limits::{HASH_TICK_ROWS, TICK_NANOS};
-use crate::priming::{PrimedState, ShardPrimed};
+use crate::priming::{PrimedParts, ShardPrimed};
 use crate::progress::Progress;
 use crate::record::{KIND_TICK, SamplesHead, TickRecord};
 use crate::shard::ShardRows;
@@ -40,8 +40,8 @@ pub struct Append {
     pub received: UnixNanos,
     /// What it asks to be deleted.
     pub delete: Option<Box<DeleteRecord>>,
-    /// What detectors have learnt, per shard; empty for other records.
-    pub primed: Vec<Vec<PrimedState>>,
+    /// What detectors have learnt.
+    pub primed: Option<Box<PrimedParts>>,
     /// Held until its rows are applied.
     pub permit: Option<Arc<Permit>>,
     /// The right to its idempotency key, if it has one.
@@ -152,7 +152,7 @@ impl Append {
             parts: Vec::new(),
             received: UnixNanos::default(),
             delete: None,
-            primed: Vec::new(),
+            primed: None,
             permit: None,
             claim: None,
             turn: None,
@@ -408,7 +408,8 @@ impl<D: Dispatch> Committer<D> {
         } else if let Some(delete) = &append.delete {
             self.dispatch.delete(lsn, delete);
         }
-        for (shard, states) in append.primed.into_iter().enumerate() {
+        let primed = append.primed.map(|primed| primed.shards).unwrap_or_default();
+        for (shard, states) in primed.into_iter().enumerate() {
             if !states.is_empty() {
                 self.dispatch.primed(shard, ShardPrimed { lsn, states });
             }

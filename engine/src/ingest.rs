@@ -334,7 +334,7 @@ impl Ingest {
             parts,
             received,
             delete: None,
-            primed: Vec::new(),
+            primed: None,
             permit: Some(Arc::new(terms.permit)),
             claim: terms.claim,
             turn: None,

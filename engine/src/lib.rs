@@ -80,7 +80,7 @@ pub use ingest_messages::{BadMessage, OnBad, SourceReport, SourceWrite};
 pub use ingest_series::SeriesWrite;
 pub use letters::{LetterClaim, LetterFate, LetterReading, Letters, LettersTold};
 pub use outbox::{EventTail, Outbox};
-pub use priming::{PrimedRecord, PrimedState, ShardPrimed};
+pub use priming::{PrimedParts, PrimedRecord, PrimedState, ShardPrimed};
 pub use recovery::RecoveryState;
 pub use retention::{RetentionInForce, RetentionRules};
 pub use salvage::{

@@ -77,6 +77,9 @@ impl Primer {
     }
 
     /// The state that the pipeline takes.
+    ///
+    /// # Panics
+    /// Never: the light detector is not primed.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (state, profile, full) = self.detector.parts();
@@ -162,7 +165,7 @@ impl Pipeline {
             return true;
         }
         self.detectors.end_lack(local, Some(full));
-        state.take_detector(heard);
+        state.take_detector(&heard);
         self.light.replace_profile(state, profile);
         true
     }

@@ -71,6 +71,9 @@ impl RuleSet {
     }
 
     /// With a model for the series that no `[[detect]]` matches: one more behind all others.
+    ///
+    /// # Panics
+    /// Never: an entry without matchers is always good.
     #[must_use]
     pub fn with_model_for_others(mut self, model: Model) -> Self {
         let config = DetectConfig { model, ..DetectConfig::default() };

@@ -132,11 +132,11 @@ impl SeriesState {
     /// Takes what the detector has learnt from `other`, a state of the same series without marks of its order and its rules.
     ///
     /// What the order knows stays, and so does the last value where the detector has taken one.
-    pub(crate) fn take_detector(&mut self, other: Self) {
+    pub(crate) fn take_detector(&mut self, other: &Self) {
         let last_value = if self.samples > 0 { self.last_value } else { other.last_value };
         let marks = self.marks & !(FIRST_HOUR | SEASONAL) | other.marks;
         let (last_time, profile) = (self.last_time, self.profile);
-        *self = Self { last_time, last_value, marks, profile, ..other };
+        *self = Self { last_time, last_value, marks, profile, ..other.clone() };
     }
 
     pub(crate) fn is(&self, mark: u8) -> bool {

@@ -8,6 +8,6 @@ mod record;
 mod run;
 mod steps;
 
-pub use record::{PrimedRecord, PrimedState, ShardPrimed};
+pub use record::{PrimedParts, PrimedRecord, PrimedState, ShardPrimed};
 pub(crate) use run::PrimingRun;
 pub(crate) use steps::Priming;

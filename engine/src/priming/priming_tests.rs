@@ -118,10 +118,10 @@ fn name(metric: usize, host: usize) -> String {
 /// What detectors say of moment number `from` on that have seen all rows since moment `since`.
 fn oracle(rows: &[Vec<Sent>], since: usize, from: usize) -> Severities {
     let mut told = Severities::new();
-    for metric in 0..METRICS.len() {
+    for (metric, name_of_metric) in METRICS.into_iter().enumerate() {
         for host in 1..HOSTS {
             let labels = vec![("host".to_owned(), host.to_string())];
-            let key = SeriesKey::new("default", METRICS[metric], "value", labels).unwrap();
+            let key = SeriesKey::new("default", name_of_metric, "value", labels).unwrap();
             let mut detector = SeriesDetector::tuned(&rules(true).detection(&key));
             let mut last = EventTime::MIN;
             for (moment, row) in

@@ -21,6 +21,13 @@ pub struct PrimedState {
     pub state: Vec<u8>,
 }
 
+/// The states of one record, by the shards that they belong to.
+#[derive(Clone, Debug)]
+pub struct PrimedParts {
+    /// Per shard.
+    pub shards: Vec<Vec<PrimedState>>,
+}
+
 /// The states of one record that belong to one shard.
 #[derive(Clone, Debug)]
 pub struct ShardPrimed {

@@ -18,7 +18,7 @@ use crate::dispatch::shard_of;
 use crate::ingest::Done;
 use crate::limits::{PRIMED_BYTES_MAX, PRIMED_SERIES_MAX, PRIMING_SERIES_MAX};
 use crate::priming::history::{Batch, GivenUp, Learner, Reading};
-use crate::priming::record::{PrimedRecord, PrimedState};
+use crate::priming::record::{PrimedParts, PrimedRecord, PrimedState};
 use crate::progress::Progress;
 use crate::record::KIND_PRIMED;
 use crate::shard::ShardShared;
@@ -158,11 +158,13 @@ impl Priming {
             return None;
         }
         let payload = record.encode();
-        let mut primed: Vec<Vec<PrimedState>> = (0..self.shards).map(|_| Vec::new()).collect();
+        let shards = (0..self.shards).map(|_| Vec::new()).collect();
+        let mut parts = PrimedParts { shards };
         for state in record.states {
             let entry = self.catalog.get(state.series).expect("a series is never forgotten");
-            primed[shard_of(entry.id.slot(), self.shards)].push(state);
+            parts.shards[shard_of(entry.id.slot(), self.shards)].push(state);
         }
+        let primed = Some(Box::new(parts));
         Some((series, Append { primed, ..Append::note(KIND_PRIMED, payload, done) }))
     }
 
