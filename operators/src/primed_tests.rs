@@ -21,7 +21,13 @@ fn knobs(host: u32) -> Knobs {
     let range = Some(DataRange { low: 0.0, high: 80.0 });
     match host {
         2 => Knobs { range, ..Knobs::NONE },
-        5 => Knobs { direction: Direction::Above, min_samples: 300, range, min_deviation: 2.0 },
+        5 => Knobs {
+            direction: Direction::Above,
+            min_samples: 300,
+            range,
+            min_deviation: 2.0,
+            ..Knobs::NONE
+        },
         _ => Knobs::NONE,
     }
 }
@@ -37,6 +43,7 @@ fn rules(turn: usize) -> Arc<RuleSet> {
             min_deviation: knobs.min_deviation,
             range: knobs.range.map(|DataRange { low, high }| [low, high]),
             min_samples: knobs.min_samples,
+            kind: knobs.kind,
         })
     };
     let detects = (0..HOSTS).map(|host| detect(host).unwrap()).collect();

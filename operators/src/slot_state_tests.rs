@@ -555,7 +555,7 @@ fn stored_state_of_format_3_is_read() {
     let mut runner = Runner::new();
     assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
     assert_eq!(runner.encode(slot).0, FIXTURE_3);
-    assert_eq!(runner.pipeline.state_hash(), 8_708_799_770_630_931_290);
+    assert_eq!(runner.pipeline.state_hash(), 10_703_773_129_057_760_801);
     let models = (0..6).map(|local| runner.pipeline.detectors.full(local));
     let models: Vec<_> = models.map(|full| full.map(FullDetector::model)).collect();
     let (deviation, auto) = (Some(Model::Deviation), Some(Model::Auto));
