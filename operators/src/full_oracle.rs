@@ -7,6 +7,9 @@ use tidewatch_metrics::EventTime;
 
 use crate::Model;
 
+#[path = "counter_oracle.rs"]
+mod counters;
+
 const HOUR: i64 = 3_600_000_000_000;
 
 /// All distances of each generation, the greatest first, and the greatest one that waits for its step to end.
@@ -55,10 +58,7 @@ struct Times {
 pub(crate) struct Oracle {
     model: Model,
     times: Times,
-    /// All values, and whether a counter was one for good, or had a rate.
-    values: Vec<f64>,
-    is_gauge: bool,
-    is_rated: bool,
+    counted: counters::Counted,
     first: Option<f64>,
     /// Samples that taught the baseline.
     learnt: usize,
@@ -300,9 +300,7 @@ impl Oracle {
         Self {
             model,
             times: Times::default(),
-            values: Vec::new(),
-            is_gauge: false,
-            is_rated: false,
+            counted: counters::Counted::default(),
             first: None,
             learnt: 0,
             mean: 0.0,
@@ -329,54 +327,6 @@ impl Oracle {
             ended: 0,
             shifted: 0,
         }
-    }
-
-    /// Takes the next sample.
-    pub(crate) fn observe(&mut self, time: EventTime, value: f64) -> Told {
-        let before = self.times.last;
-        let beat = self.times.observe(time);
-        self.values.push(value);
-        if self.is_gauge || !begins_as_counter(&self.values) {
-            return self.observe_number(time, value, beat);
-        }
-        let before = before.expect("a counter has 64 samples");
-        let last = self.values[self.values.len() - 2];
-        let seconds = (time.nanos() - before.nanos()) as f64 * 1e-9;
-        let usual = self.first.expect("a counter has 64 samples") + self.mean;
-        let is_small = self.is_rated && !beat.resumes && value <= 4.0 * usual * seconds;
-        let is_reset = value >= 0.0 && (value < last / 8.0 || is_small);
-        if value < last && !is_reset && self.values.len() > 64 {
-            if self.is_rated {
-                self.forget();
-            }
-            self.is_gauge = true;
-            return self.observe_number(time, value, beat);
-        }
-        if value < last || beat.resumes {
-            if beat.resumes {
-                let season = self.moment(time, 0.0).season;
-                self.quick = self.mean + f64::from(season);
-            }
-            if self.age < 300_000.0 {
-                self.age += beat.seconds;
-            }
-            return Told { severity: 0.0, forecast: f64::NAN };
-        }
-        if !self.is_rated {
-            self.forget();
-            self.is_rated = true;
-        }
-        let Told { severity, forecast } =
-            self.observe_number(time, f64::from(hold((value - last) / seconds)), beat);
-        Told { severity, forecast: last + forecast * seconds }
-    }
-
-    /// Begins anew with times and values as they are.
-    fn forget(&mut self) {
-        let old = std::mem::replace(self, Self::new(self.model));
-        let Self { times, values, is_gauge, is_rated, ended, shifted, .. } = old;
-        let fresh = Self::new(self.model);
-        *self = Self { times, values, is_gauge, is_rated, ended, shifted, ..fresh };
     }
 
     fn observe_number(&mut self, time: EventTime, value: f64, beat: Beat) -> Told {
@@ -629,15 +579,6 @@ impl Oracle {
         self.mean = moment.next_mean;
         self.learnt += 1;
     }
-}
-
-/// Whether the first 64 values are those of a counter.
-fn begins_as_counter(values: &[f64]) -> bool {
-    let Some(first) = values.get(..64) else { return false };
-    let count = |of: fn(f64, f64) -> bool| first.windows(2).filter(|w| of(w[0], w[1])).count();
-    let (rises, falls) = (count(|a, b| b > a), count(|a, b| b < a));
-    let is_sum = first.iter().all(|value| *value >= 0.0);
-    is_sum && falls == count(|a, b| b < a / 8.0) && rises >= 8.max(8 * falls)
 }
 
 fn thin(mut values: Vec<f32>, eps: f32) -> (Vec<f32>, f32) {
