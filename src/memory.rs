@@ -164,7 +164,7 @@ mod tests {
         for budget in [128 * MIB, 256 * MIB, 2_000_000_000, 12 << 30, 1 << 44] {
             let shares = MemoryShares::of(budget, 0);
             assert_eq!(shares.fixed() + shares.series, budget);
-            assert!(shares.series >= budget / 14, "{shares:?}");
+            assert!(shares.series >= budget / 16, "{shares:?}");
         }
     }
 
