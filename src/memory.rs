@@ -70,7 +70,7 @@ impl MemoryShares {
             lines: budget / 12,
             keys: (budget / 16).min(KEYS_BYTES_MAX),
             merges: (budget / 16).min(MERGES_BYTES_MAX),
-            priming: (budget / 64).min(PRIMING_BYTES_MAX),
+            priming: (budget / 128).min(PRIMING_BYTES_MAX),
             windows: 0,
             detectors: 0,
             series: 0,
