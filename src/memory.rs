@@ -70,7 +70,7 @@ impl MemoryShares {
             lines: budget / 12,
             keys: (budget / 16).min(KEYS_BYTES_MAX),
             merges: (budget / 16).min(MERGES_BYTES_MAX),
-            priming: (budget / 128).min(PRIMING_BYTES_MAX),
+            priming: 0,
             windows: 0,
             detectors: 0,
             series: 0,
@@ -89,8 +89,10 @@ impl MemoryShares {
     /// The same with full detectors. Where the configuration asks for them they have half of what there is for series;
     /// by default an eighth, so that the memory is for ten million light ones rather than for one million full ones.
     pub(crate) fn with_detectors(mut self, is_asked: bool) -> Self {
-        self.detectors = self.series / if is_asked { 2 } else { 8 };
-        self.series -= self.detectors;
+        let share = self.series / if is_asked { 2 } else { 8 };
+        self.series -= share;
+        self.priming = (share / 8).min(PRIMING_BYTES_MAX);
+        self.detectors = share - self.priming;
         self
     }
 
@@ -164,7 +166,7 @@ mod tests {
         for budget in [128 * MIB, 256 * MIB, 2_000_000_000, 12 << 30, 1 << 44] {
             let shares = MemoryShares::of(budget, 0);
             assert_eq!(shares.fixed() + shares.series, budget);
-            assert!(shares.series >= budget / 16, "{shares:?}");
+            assert!(shares.series >= budget / 14, "{shares:?}");
         }
     }
 
@@ -189,7 +191,8 @@ mod tests {
         let without = MemoryShares::of(1 << 30, 0).with_percentiles();
         for (is_asked, part) in [(false, 8), (true, 2)] {
             let with = without.with_detectors(is_asked);
-            assert_eq!(with.detectors, without.series / part);
+            assert_eq!(with.detectors + with.priming, without.series / part);
+            assert_eq!(with.priming, without.series / part / 8);
             assert_eq!(with.fixed() + with.detectors + with.series, 1 << 30);
         }
     }

@@ -37,7 +37,7 @@ fn size() -> Size {
         let time_max = Some(Duration::from_mins(2));
         return Size { memory_bytes: 2_000_000_000, old: 100_000, new: 10_000_000, time_max };
     }
-    Size { memory_bytes: 256 << 20, old: 15_000, new: 600_000, time_max: None }
+    Size { memory_bytes: 256 << 20, old: 12_000, new: 600_000, time_max: None }
 }
 
 /// The most memory that the process has had, in bytes.
