@@ -1,4 +1,4 @@
-use tidewatch_metrics::{Channel, EventTime, GroupId, SeriesId, Severity, Subject};
+use tidewatch_metrics::{AnomalyKind, Channel, EventTime, GroupId, SeriesId, Severity, Subject};
 
 use super::*;
 
@@ -24,6 +24,7 @@ pub(crate) fn transition(key: u128, kind: TransitionKind) -> Transition {
         lower: 0.0,
         upper: 2.0,
         channel: Channel::None,
+        anomaly: AnomalyKind::None,
         received: UnixNanos::new(1),
         sparkline: String::new(),
     }

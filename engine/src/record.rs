@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{
-    AlertKey, Channel, EventTime, GroupId, Lsn, SampleBatch, SeriesId, SeriesKey, SeriesRef,
-    Severity, Subject, Transition, TransitionKind, TransitionTimes, UnixNanos,
+    AlertKey, AnomalyKind, Channel, EventTime, GroupId, Lsn, SampleBatch, SeriesId, SeriesKey,
+    SeriesRef, Severity, Subject, Transition, TransitionKind, TransitionTimes, UnixNanos,
 };
 use tidewatch_operators::OutputHash;
 use tidewatch_segments::{DeliveryRow, Letter, LetterMark, RequestKey};
@@ -73,6 +73,8 @@ pub const KIND_PRIMED: u8 = 28;
 /// Marks of a transition: it is too old to be delivered; it is of a group, and not of a series.
 const HISTORICAL: u8 = 1;
 const OF_GROUP: u8 = 2;
+/// The kind of the anomaly is in the upper half of the marks.
+const KIND_SHIFT: u8 = 4;
 
 /// A record, decoded.
 #[derive(Debug)]
@@ -338,7 +340,8 @@ fn put_transition(out: &mut FieldWriter, transition: &Transition) {
         Subject::Series(series) => (0, series.get()),
         Subject::Group(group) => (OF_GROUP, group.0),
     };
-    out.u8(if transition.historical { HISTORICAL } else { 0 } | group);
+    let kind = transition.anomaly.code() << KIND_SHIFT;
+    out.u8(if transition.historical { HISTORICAL } else { 0 } | group | kind);
     out.u8(transition.channel.code());
     out.u16(transition.severity.steps());
     out.u128(subject);
@@ -373,7 +376,8 @@ fn take_transition(fields: &mut FieldReader<'_>) -> Option<Transition> {
     let key = AlertKey(fields.u128()?);
     let kind = TransitionKind::from_code(fields.u8()?)?;
     let marks = fields.u8()?;
-    if marks & !(HISTORICAL | OF_GROUP) != 0 {
+    let anomaly = AnomalyKind::from_code(marks >> KIND_SHIFT);
+    if marks & !(HISTORICAL | OF_GROUP) != anomaly.code() << KIND_SHIFT {
         return None;
     }
     let channel = Channel::from_code(fields.u8()?);
@@ -417,6 +421,7 @@ fn take_transition(fields: &mut FieldReader<'_>) -> Option<Transition> {
         lower,
         upper,
         channel,
+        anomaly,
         received,
         sparkline,
     })

@@ -24,6 +24,7 @@ fn transition(value: f64) -> Transition {
         lower: -0.0,
         upper: f64::INFINITY,
         channel: Channel::Deviation,
+        anomaly: AnomalyKind::None,
         received: UnixNanos::new(11),
         sparkline: "▁█".to_owned(),
     }

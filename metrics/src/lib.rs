@@ -1,5 +1,6 @@
 //! The data model: label, series, sample, batch, severity, transition, and their limits. No I/O.
 
+pub mod anomaly_kind;
 pub mod batch;
 pub mod cardinality;
 pub mod catalog;
@@ -15,6 +16,7 @@ pub mod sketch;
 pub mod time;
 pub mod transition;
 
+pub use anomaly_kind::AnomalyKind;
 pub use batch::SampleBatch;
 pub use cardinality::{SeriesCosts, SeriesLimit, SeriesLimits, SeriesRefused};
 pub use catalog::{MetricView, SeriesCatalog, SeriesEntry, SeriesGauges};

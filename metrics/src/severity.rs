@@ -59,7 +59,9 @@ impl Severity {
 /// ```text
 /// bit 0     late: not later than the greatest time that the series ever had; stored, not scored
 /// bit 1     onset: this row's severity counts in the de-duplicated `onset_severity`
+/// bits 2-3  the low bits of the code of the anomaly's kind, see `AnomalyKind`
 /// bits 4-6  the channel that fired, see `Channel`
+/// bit 7     the high bit of that code
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -73,6 +75,9 @@ impl Flags {
     /// A row whose severity is an onset.
     pub const ONSET: Self = Self(2);
     const CHANNEL_SHIFT: u32 = 4;
+    const KIND_SHIFT: u32 = 2;
+    /// From its place in a code to its place in the flags.
+    const KIND_HIGH_SHIFT: u32 = 5;
 
     /// The flags with these bits.
     #[must_use]
@@ -98,6 +103,14 @@ impl Flags {
         Self(self.0 | (channel.code() << Self::CHANNEL_SHIFT))
     }
 
+    /// These flags with what a sample's anomaly looks like; nothing of a kind that no sample can be.
+    #[must_use]
+    pub const fn with_kind(self, kind: crate::AnomalyKind) -> Self {
+        let code = kind.code();
+        let bits = ((code & 3) << Self::KIND_SHIFT) | ((code & 4) << Self::KIND_HIGH_SHIFT);
+        Self(self.0 | bits)
+    }
+
     /// Whether the row is late.
     #[must_use]
     pub const fn is_late(self) -> bool {
@@ -114,6 +127,13 @@ impl Flags {
     #[must_use]
     pub const fn channel(self) -> crate::Channel {
         crate::Channel::from_code((self.0 >> Self::CHANNEL_SHIFT) & 7)
+    }
+
+    /// What the anomaly looks like that the row is of.
+    #[must_use]
+    pub const fn kind(self) -> crate::AnomalyKind {
+        let (low, high) = (self.0 >> Self::KIND_SHIFT, self.0 >> Self::KIND_HIGH_SHIFT);
+        crate::AnomalyKind::from_code((low & 3) | (high & 4))
     }
 }
 
@@ -142,5 +162,19 @@ mod tests {
         }
     }
 
-    use crate::Channel;
+    #[test]
+    fn flags_carry_every_kind_of_a_sample_beside_everything_else() {
+        let others = Flags::ONSET.with_channel(Channel::Range);
+        for kind in AnomalyKind::OF_SAMPLES {
+            let flags = others.with_kind(kind);
+            assert_eq!(flags.kind(), kind);
+            assert_eq!(flags.channel(), Channel::Range);
+            assert!(flags.is_onset() && !flags.is_late());
+            assert_eq!(flags.with(Flags::LATE).kind(), kind);
+        }
+        assert_eq!(others.with_kind(AnomalyKind::StoppedReporting), others);
+        assert_eq!(Flags::NONE.with_channel(Channel::Range).kind(), AnomalyKind::None);
+    }
+
+    use crate::{AnomalyKind, Channel};
 }

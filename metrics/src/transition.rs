@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Channel, EventTime, SeriesId, Severity, UnixNanos};
+use crate::{AnomalyKind, Channel, EventTime, SeriesId, Severity, UnixNanos};
 
 /// Names an alert: the same in all of its transitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +142,8 @@ pub struct Transition {
     pub upper: f64,
     /// The channel that fired.
     pub channel: Channel,
+    /// What the anomaly looks like; of a resolution, what it looked like.
+    pub anomaly: AnomalyKind,
     /// When the sample's record was received; the log's time where silence or a window is the cause.
     pub received: UnixNanos,
     /// The last values as a small picture in text.

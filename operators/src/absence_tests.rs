@@ -92,7 +92,7 @@ fn a_series_is_absent_when_no_sample_has_come_for_longer_than_the_bound() {
     let (firing, resolved) = (&told[0], &told[1]);
     assert_eq!((firing.kind, firing.onset, firing.event), (Firing, seconds(320), seconds(320)));
     assert_eq!((firing.received, firing.value, firing.historical), (received(321), 7.5, false));
-    assert_eq!(firing.reason, "no sample for 5m, last value 7.5");
+    assert_eq!(firing.reason, "stopped reporting: no sample for 5m, last value 7.5");
     assert!(firing.expected.is_nan() && firing.severity.steps() == 0);
     assert_eq!((resolved.kind, resolved.event), (Resolved, seconds(10_000)));
     assert_eq!((resolved.key, resolved.reason.as_str()), (firing.key, "samples again, value 7.5"));
@@ -110,11 +110,14 @@ fn an_absence_is_pending_for_as_long_as_the_rule_says() {
     listener.tick(90);
     assert_eq!(
         listener.out.transitions[0].reason,
-        "no sample for 1m, fires after 30s more, last value 7.5"
+        "stopped reporting: no sample for 1m, fires after 30s more, last value 7.5"
     );
     assert_eq!(listener.story(), [(Pending, 60, 60)]);
     listener.tick(91);
-    assert_eq!(listener.out.transitions[0].reason, "no sample for 1m30s, last value 7.5");
+    assert_eq!(
+        listener.out.transitions[0].reason,
+        "stopped reporting: no sample for 1m30s, last value 7.5"
+    );
     assert_eq!(listener.story(), [(Firing, 60, 90)]);
     listener.samples([100]);
     assert_eq!(listener.story(), [(Resolved, 60, 100)]);
@@ -176,7 +179,7 @@ fn a_learnt_patience_is_three_gaps_and_half_a_minute() {
     listener.tick(9_131);
     assert_eq!(
         listener.out.transitions[0].reason,
-        "no sample for 1m30s, one in 20s before, last value 7.5"
+        "stopped reporting: no sample for 1m30s, one in 20s before, last value 7.5"
     );
     assert_eq!(listener.story(), [(Firing, 9_130, 9_130)]);
 }

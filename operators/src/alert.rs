@@ -1,8 +1,9 @@
 //! The life of an alert: one rule on one series.
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, EventTime, Severity, TransitionKind, UnixNanos};
+use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Severity, TransitionKind, UnixNanos};
 
+use crate::gist::Gist;
 use crate::hash::Digest;
 use crate::light::Expectation;
 use crate::rule::Rule;
@@ -11,6 +12,8 @@ const INACTIVE: u8 = 0;
 const PENDING: u8 = 1;
 const FIRING: u8 = 2;
 const FIRING_HISTORICAL: u8 = 3;
+/// Beside these: what the alert is about follows, see [`Gist`].
+const GIST: u8 = 4;
 
 /// A scored sample as rules see it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Observation {
     pub(crate) value: f64,
     pub(crate) severity: Severity,
     pub(crate) channel: Channel,
+    /// What the anomaly looks like that it is of.
+    pub(crate) kind: AnomalyKind,
     /// What the detector expected before the sample.
     pub(crate) expectation: Expectation,
     pub(crate) received: UnixNanos,
@@ -172,34 +177,41 @@ impl Alert {
         }
     }
 
-    pub(crate) fn encode(self, out: &mut FieldWriter) {
+    /// Appends the alert and what it is about, if anything is said of that.
+    pub(crate) fn encode(self, gist: Gist, out: &mut FieldWriter) {
+        let mark = if gist.is_none() { 0 } else { GIST };
         match self {
-            Self::Inactive => out.u8(INACTIVE),
+            Self::Inactive => out.u8(INACTIVE | mark),
             Self::Pending { onset } => {
-                out.u8(PENDING);
+                out.u8(PENDING | mark);
                 out.i64(onset.nanos());
             }
             Self::Firing { onset, held, historical } => {
-                out.u8(if historical { FIRING_HISTORICAL } else { FIRING });
+                out.u8(if historical { FIRING_HISTORICAL } else { FIRING } | mark);
                 out.i64(onset.nanos());
                 out.i64(held.nanos());
             }
         }
+        if !gist.is_none() {
+            gist.encode(out);
+        }
     }
 
     /// What [`Alert::encode`] wrote.
-    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<(Self, Gist)> {
         let code = fields.u8()?;
-        match code {
-            INACTIVE => Some(Self::Inactive),
-            PENDING => Some(Self::Pending { onset: EventTime::new(fields.i64()?) }),
-            FIRING | FIRING_HISTORICAL => Some(Self::Firing {
+        let alert = match code & !GIST {
+            INACTIVE => Self::Inactive,
+            PENDING => Self::Pending { onset: EventTime::new(fields.i64()?) },
+            FIRING | FIRING_HISTORICAL => Self::Firing {
                 onset: EventTime::new(fields.i64()?),
                 held: EventTime::new(fields.i64()?),
-                historical: code == FIRING_HISTORICAL,
-            }),
-            _ => None,
-        }
+                historical: code & !GIST == FIRING_HISTORICAL,
+            },
+            _ => return None,
+        };
+        let gist = if code & GIST == 0 { Gist::NONE } else { Gist::decode(fields)? };
+        Some((alert, gist))
     }
 }
 

@@ -4,7 +4,7 @@ use tidewatch_metrics::EventTime;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use crate::numeric::{bounded, bounded_f64, larger, narrow, smaller};
-use crate::profile::{SLOT_NANOS, SLOTS};
+use crate::profile::{SLOT_NANOS, SLOTS, another_has};
 
 /// Hours of a week.
 pub(crate) const WEEK_SLOTS: usize = 168;
@@ -194,6 +194,15 @@ impl Baseline {
     /// Moves the slow mean by as much as samples depart from mean and profile.
     pub(crate) fn shift(&mut self, departure: f32) {
         self.mean = (self.mean + f64::from(departure)).clamp(-VALUE_MAX, VALUE_MAX);
+    }
+
+    /// Whether another hour of the day has such values, in a series whose hours differ.
+    ///
+    /// With the profile's least and greatest hour `l` and `h`, and the typical spread `s`: `h - l > 4 s`, and the value is
+    /// within two spreads of `mu + l` to `mu + h`.
+    pub(crate) fn has_hour_with(&self, value: f64) -> bool {
+        let departure = narrow(value - self.first - self.mean);
+        self.all_visited && another_has(&self.profile, departure, 2.0 * self.typical_spread)
     }
 
     fn enter_hour(&mut self, slot: usize) {

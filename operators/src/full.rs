@@ -1,9 +1,10 @@
 //! The detectors that keep thousands of bytes: novelty, deviation, both together, and published ones.
 //!
 //! ```text
-//! version    u8 = 3
+//! version    u8 = 4
 //! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees, 7 anomstack
 //! onset      hold u16 in steps of severity, age u8
+//! shape      since version 4: begun u32; samples, anomalies, above, calm u8
 //! lacks      u8: 1 = the series had rows before that it has not learnt, `primed.rs`; 0
 //! begun      u8: 0 no sample yet, and nothing follows; 1
 //! published  where the model is 4 or more, and nothing follows: the file of the model in `published`
@@ -21,9 +22,11 @@
 //! deviation  where the model has it: quick f64, steady f64, errors f32 x 4, week u16 x 168,
 //!            mean f64, variance f64, extremes as above
 //! ```
+//!
+//! Version 3 had no shape, and else the same bytes.
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
+use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Flags, Severity};
 
 use crate::baseline::{Baseline, View};
 use crate::calibration::Calibration;
@@ -40,10 +43,14 @@ use crate::pace::{Beat, Pace};
 use crate::published::Published;
 use crate::series_detector::Judgement;
 use crate::series_kind::SeriesKind;
+use crate::shape::{Shape, Sight};
 use crate::tail::SEVERITY_MAX;
 
 /// Version of the bytes.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
+/// The oldest version that is read, and the first one with a shape.
+const FORMAT_MIN: u8 = 3;
+const FORMAT_WITH_SHAPE: u8 = 4;
 /// Shares of the two in their sum.
 ///
 /// Neither alone is good at both corpora. On NAB .8 and .2 to .35 give the same within its noise of two points, on
@@ -65,6 +72,7 @@ const DEVIATION_SHARE: f32 = 0.3;
 pub struct FullDetector {
     model: Model,
     onset: Onset,
+    shape: Shape,
     /// The series had rows before, which it has not learnt.
     lacks_history: bool,
     begun: Option<Begun>,
@@ -104,11 +112,14 @@ pub(crate) enum Hears {
 pub(crate) struct Heard {
     pub(crate) severity: f32,
     pub(crate) expectation: Expectation,
+    /// The sample is one of a run of equal values that is longer than any before.
+    pub(crate) is_still: bool,
 }
 
 impl Heard {
     /// It is not heard.
-    pub(crate) const NOTHING: Self = Self { severity: 0.0, expectation: Expectation::NONE };
+    pub(crate) const NOTHING: Self =
+        Self { severity: 0.0, expectation: Expectation::NONE, is_still: false };
 }
 
 /// What of a sample is looked at, once its time was taken.
@@ -142,8 +153,9 @@ impl FullDetector {
     /// A detector that has seen nothing. `None` for the light model, which is another one.
     #[must_use]
     pub fn new(model: Model) -> Option<Self> {
-        let (onset, lacks_history, begun) = (Onset::default(), false, None);
-        (model != Model::Light).then_some(Self { model, onset, lacks_history, begun })
+        let (onset, shape) = (Onset::default(), Shape::default());
+        let (lacks_history, begun) = (false, None);
+        (model != Model::Light).then_some(Self { model, onset, shape, lacks_history, begun })
     }
 
     /// Which model it is.
@@ -206,10 +218,24 @@ impl FullDetector {
         let expectation =
             if expectation.expected.is_nan() { heard.expectation } else { expectation };
         let growth = measure.seen.growth;
-        let expectation = growth.map_or(expectation, |growth| growth.expectation(&expectation));
-        let severity = temper(severity, &expectation);
-        let flags = self.emit_aged(severity, channel, ages);
-        Verdict { expectation: Some(expectation), severity, flags }
+        let told = growth.map_or(expectation, |growth| growth.expectation(&expectation));
+        let severity = temper(severity, &told);
+        let value = measure.seen.number.unwrap_or(f64::NAN);
+        let Expectation { expected, .. } = expectation;
+        let sight = Sight { time, value, expected, is_still: heard.is_still };
+        let kind = self.shape(severity, &sight);
+        let flags = self.emit_aged(severity, channel, ages).with_kind(kind);
+        Verdict { expectation: Some(told), severity, flags }
+    }
+
+    /// What the anomaly looks like, with a sample of this severity.
+    #[inline]
+    fn shape(&mut self, severity: Severity, sight: &Sight) -> AnomalyKind {
+        let Self { shape, begun, .. } = self;
+        shape.observe(severity, sight, || match begun {
+            Some(Begun::Views(views)) => views.baseline.has_hour_with(sight.value),
+            Some(Begun::Published(_)) | None => false,
+        })
     }
 
     /// The last value of what is taken for a counter, of which the light detector does not see the values.
@@ -280,6 +306,7 @@ impl FullDetector {
         out.u8(FORMAT);
         out.u8(self.model.code());
         self.onset.encode(out);
+        self.shape.encode(out);
         out.u8(u8::from(self.lacks_history));
         out.u8(u8::from(self.begun.is_some()));
         match &self.begun {
@@ -292,11 +319,15 @@ impl FullDetector {
     /// What [`FullDetector::encode`] wrote; `None` where it cannot have written it, another version included.
     #[deny(clippy::indexing_slicing)]
     pub fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
-        if fields.u8()? != FORMAT {
+        let version = fields.u8()?;
+        if !(FORMAT_MIN..=FORMAT).contains(&version) {
             return None;
         }
         let mut read = Self::new(Model::from_code(fields.u8()?)?)?;
         read.onset = Onset::decode(fields)?;
+        if version >= FORMAT_WITH_SHAPE {
+            read.shape = Shape::decode(fields)?;
+        }
         read.lacks_history = match fields.u8()? {
             0 => false,
             1 => true,

@@ -24,6 +24,7 @@ mod extremes;
 pub mod full;
 #[cfg(test)]
 mod full_oracle;
+mod gist;
 mod hash;
 mod light;
 pub mod limits;
@@ -51,6 +52,7 @@ pub mod selector;
 pub mod series_bytes;
 pub mod series_detector;
 pub mod series_kind;
+mod shape;
 mod slot_outputs;
 pub mod slot_state;
 mod sparkline;

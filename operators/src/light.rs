@@ -1,10 +1,11 @@
 //! The light detector: what every series has.
 
-use tidewatch_metrics::{Channel, EventTime, Flags, Severity};
+use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Flags, Severity};
 
-use crate::numeric::{larger, narrow, smaller};
+use crate::numeric::{NANO, larger, nanos_f64, narrow, power_of_two, smaller};
 use crate::onset::Onset;
 use crate::profile::{Profile, SLOT_NANOS, SLOTS};
+use crate::shape::{KIND_MIN, LASTING_SAMPLES, LASTING_SECONDS, beside};
 use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState, WATCHED};
 use crate::tail::{SEVERITY_MAX, Tail};
 
@@ -64,7 +65,6 @@ const GAP_INTERVALS: f32 = 8.0;
 const QUIET_SAMPLES: u8 = 8;
 /// Series that sample more seldom have no hourly profile, in seconds.
 const PROFILE_INTERVAL_MAX: f32 = 2.0 * 3_600.0;
-const NANO: f64 = 1e-9;
 const SLOT_SHARE: f64 = 1.0 / (SLOT_NANOS as f64);
 
 /// What a series is expected to be, and what it was.
@@ -151,11 +151,22 @@ pub(crate) struct Verdict {
     pub(crate) flags: Flags,
 }
 
+/// What is said of one sample before anybody sets what is put out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub(crate) severity: f32,
+    /// What the anomaly looks like, from a severity of 3 on.
+    pub(crate) kind: AnomalyKind,
+}
+
 /// The severities of one sample's three views, and what learning needs of it.
 #[derive(Clone, Copy, Debug)]
 struct View {
+    /// The part of the side before included.
     near: f32,
+    burst: f32,
     far: f32,
+    rare: f32,
     z_near: f32,
     z_far: f32,
     severity: f32,
@@ -174,8 +185,10 @@ impl Light {
     ) -> Verdict {
         let dt = self.advance(s, time, step);
         let expectation = s.is(WATCHED).then(|| Self::expect(s, time));
-        let severity = Severity::from_f32(Self::score(s, time, value, dt));
-        Verdict { expectation, severity, flags: emit(s, severity, Channel::Deviation) }
+        let Said { severity, kind } = self.score(s, time, value, dt);
+        let severity = Severity::from_f32(severity);
+        let flags = emit(s, severity, Channel::Deviation).with_kind(kind);
+        Verdict { expectation, severity, flags }
     }
 
     /// Goes forward to a sample's time; `step` is none for the first sample of a time base.
@@ -192,7 +205,7 @@ impl Light {
             self.enter_hour(s, hour);
             return s.interval;
         };
-        let dt = narrow(step_seconds(step));
+        let dt = narrow(nanos_f64(step) * NANO);
         let gap = GAP_INTERVALS * s.interval;
         if s.samples < 2 {
             s.interval = dt;
@@ -235,10 +248,10 @@ impl Light {
     }
 
     /// Scores a finite value at `time`, to which the series was advanced by `dt` seconds, and learns it.
-    pub(crate) fn score(s: &mut SeriesState, time: EventTime, x: f64, dt: f32) -> f32 {
+    pub(crate) fn score(&self, s: &mut SeriesState, time: EventTime, x: f64, dt: f32) -> Said {
         if s.samples == 0 {
             begin(s, x);
-            return 0.0;
+            return Said { severity: 0.0, kind: AnomalyKind::None };
         }
         let e = narrow(x - s.quick);
         let distance = e.abs();
@@ -251,14 +264,16 @@ impl Light {
         let z_far = s.far.standing(s.drift.abs());
         count_run(s, still);
 
-        let near = with_burst(s, s.near.severity(z_near), e);
+        let alone_near = s.near.severity(z_near);
+        let near = with_burst(s, alone_near, e);
         let far = if far_is_ready(s) { s.far.severity(z_far) } else { 0.0 };
         let rare = if first_move { count_severity(s.samples) } else { run_severity(s) };
         let scored = s.samples >= BURN_IN && s.quiet == 0;
         let severity = larger(larger(near, far), rare);
         let severity = if scored { smaller(severity, SEVERITY_MAX) } else { 0.0 };
 
-        let view = View { near, far, z_near, z_far, severity };
+        let burst = near - alone_near;
+        let view = View { near, burst, far, rare, z_near, z_far, severity };
         let fresh = s.heat <= 0.0;
         let alone = fresh && is_long_calm(s);
         note_episode(s, severity, dt);
@@ -269,7 +284,33 @@ impl Light {
         s.last_value = x;
         s.samples = s.samples.saturating_add(1);
         s.quiet = s.quiet.saturating_sub(1);
-        severity
+        let has_kind = severity >= KIND_MIN;
+        let kind = if has_kind { self.kind(s, (x, e), &view) } else { AnomalyKind::None };
+        Said { severity, kind }
+    }
+
+    /// What the anomaly looks like that a sample `x`, `e` off the quick level, is of.
+    ///
+    /// Of a run of equal values, noise that goes both ways, and what lasts: the light detector counts no sides,
+    /// so that [`Shape`](crate::shape::Shape) knows better where there is room for a full one.
+    #[cold]
+    fn kind(&self, s: &SeriesState, (x, e): (f64, f32), view: &View) -> AnomalyKind {
+        let View { near, burst, far, rare, .. } = *view;
+        let long = f32::from(LASTING_SAMPLES) * s.interval;
+        let lasts = s.heat >= long && s.heat >= LASTING_SECONDS;
+        if rare > larger(near, far) && s.run > 0 {
+            AnomalyKind::Flatline
+        } else if near >= far && burst > 0.0 {
+            AnomalyKind::VarianceChange
+        } else if near >= far || !lasts {
+            let side = if near >= far { e } else { s.drift };
+            beside(side.total_cmp(&0.0))
+        } else {
+            let slack = 2.0 * s.near.scale;
+            let departure = narrow(x - s.slow);
+            let is_usual = self.profile(s).is_some_and(|p| p.another_has(departure, slack));
+            if is_usual { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
+        }
     }
 
     /// Looks at runs of still samples alone, for a detector that sees to everything else: `s3` of the formula where it is
@@ -399,11 +440,6 @@ fn follow(s: &mut SeriesState, e: f32) -> f32 {
     heard
 }
 
-/// `2^exponent`, exactly.
-fn power_of_two(exponent: u8) -> f32 {
-    f32::from_bits((127 + u32::from(exponent)) << 23)
-}
-
 /// Adds what an exceedance shortly before, on the other side, says.
 ///
 /// Noise that grew goes both ways; exceedances on one side are one event seen several times.
@@ -436,11 +472,16 @@ fn count_run(s: &mut SeriesState, still: bool) {
     }
 }
 
+/// Whether the samples stand still for longer than ever, in a series that moves.
+pub(crate) fn is_long_still(s: &SeriesState) -> bool {
+    f32::from(s.run) >= RUN_RATIO * f32::from(s.run_longest) && s.moves >= MOVES_MIN
+}
+
 fn run_severity(s: &SeriesState) -> f32 {
-    let (run, longest) = (f32::from(s.run), f32::from(s.run_longest));
-    if run < RUN_RATIO * longest || s.moves < MOVES_MIN {
+    if !is_long_still(s) {
         return 0.0;
     }
+    let (run, longest) = (f32::from(s.run), f32::from(s.run_longest));
     count_severity(s.moves) + RUN_EXPONENT * libm::log10f(run / longest)
 }
 
@@ -545,15 +586,6 @@ fn season(s: &SeriesState, time: EventTime) -> f32 {
 
 fn slot_of(hour: i32) -> usize {
     usize::try_from(hour.rem_euclid(24)).expect("a remainder of 24") % SLOTS
-}
-
-fn step_seconds(nanos: i64) -> f64 {
-    nanos_f64(nanos) * NANO
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
-fn nanos_f64(nanos: i64) -> f64 {
-    nanos as f64
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl Fed {
         let last = std::mem::replace(&mut s.last_time, time);
         let step = (last != EventTime::MIN).then(|| time.nanos() - last.nanos());
         let dt = self.light.advance(s, time, step);
-        Light::score(s, time, value, dt)
+        self.light.score(s, time, value, dt).severity
     }
 }
 

@@ -44,3 +44,16 @@ pub(crate) fn coarse(value: f32) -> u16 {
 pub(crate) fn from_coarse(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
+
+/// Seconds of a nanosecond.
+pub(crate) const NANO: f64 = 1e-9;
+
+#[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
+pub(crate) fn nanos_f64(nanos: i64) -> f64 {
+    nanos as f64
+}
+
+/// `2^exponent`, exactly; the exponent is below 128.
+pub(crate) fn power_of_two(exponent: u8) -> f32 {
+    f32::from_bits((127 + u32::from(exponent)) << 23)
+}

@@ -293,6 +293,7 @@ impl Pipeline {
                     value: row.value,
                     severity,
                     channel: flags.channel(),
+                    kind: flags.kind(),
                     expectation,
                     received: row.received,
                     heard: self.now.map_or(row.received, |now| now.max(row.received)),

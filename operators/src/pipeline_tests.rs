@@ -154,8 +154,9 @@ fn an_alert_says_what_was_expected_before_the_sample() {
     assert!((alert.expected - 41.0).abs() < 2.0, "{alert:?}");
     assert!(alert.lower > 35.0 && alert.upper < 47.0 && alert.severity.to_f32() > 6.0);
     assert_eq!(alert.channel, tidewatch_metrics::Channel::Deviation);
+    assert_eq!(alert.anomaly, tidewatch_metrics::AnomalyKind::Spike);
     let (start, numbers) = alert.reason.split_once(", ").unwrap();
-    assert!(start.starts_with("severity ") && start.ends_with(" > 6"), "{start}");
+    assert!(start.starts_with("spike: severity ") && start.ends_with(" > 6"), "{start}");
     assert!(numbers.starts_with("value 93.1 expected 4"), "{numbers}");
 }
 
@@ -358,7 +359,7 @@ fn the_hashes_of_a_known_input_are_pinned() {
     let table = scenario(2_024, 100, 2_000);
     let (output, state) = spread(&table, 100, 1);
     assert_eq!(output.samples, 199_034);
-    assert_eq!(output.severities, 8_457_251_256_435_645_240);
+    assert_eq!(output.severities, 13_663_154_058_894_870_515);
     assert_eq!(output.alerts, 11_895_961_229_964_138_256);
     assert_eq!(state, 8_988_195_203_926_689_193);
 }

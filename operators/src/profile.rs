@@ -3,7 +3,7 @@
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use crate::hash::Digest;
-use crate::numeric::{larger, narrow};
+use crate::numeric::{larger, narrow, smaller};
 
 /// Hours of the day, UTC.
 pub(crate) const SLOTS: usize = 24;
@@ -50,6 +50,14 @@ pub(crate) struct Neighbours {
     pub(crate) after: f32,
 }
 
+/// Whether another hour has such a departure, where the hours' differ by more than twice the slack.
+pub(crate) fn another_has(hours: &[f32; SLOTS], departure: f32, slack: f32) -> bool {
+    let least = hours.iter().copied().fold(f32::INFINITY, smaller);
+    let greatest = hours.iter().copied().fold(f32::NEG_INFINITY, larger);
+    let differ = greatest - least > 2.0 * slack;
+    differ && departure >= least - slack && departure <= greatest + slack
+}
+
 impl Profile {
     pub(crate) fn new() -> Self {
         Self { anchor: 0.0, slots: [0.0; SLOTS], visited: 0, first: 0, days: 0 }
@@ -79,6 +87,11 @@ impl Profile {
         self.slots[slot] = value;
         self.visited |= 1 << slot;
         None
+    }
+
+    /// Whether another hour has such a departure, see [`another_has`].
+    pub(crate) fn another_has(&self, departure: f32, slack: f32) -> bool {
+        self.is_ready() && another_has(&self.slots, departure, slack)
     }
 
     /// The departures about `slot`.

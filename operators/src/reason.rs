@@ -1,13 +1,15 @@
 //! Why an alert went on, in words with numbers.
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 
-use tidewatch_metrics::TransitionKind;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
+use tidewatch_metrics::{AnomalyKind, TransitionKind};
 
 use crate::absence::Absence;
 use crate::alert::Observation;
 use crate::condition::{Bound, Condition, Subject};
+use crate::gist::Gist;
 use crate::light::Expectation;
 use crate::percentile::ClosedWindow;
 use crate::quantile::QuantileCondition;
@@ -15,11 +17,11 @@ use crate::rule::Rule;
 
 /// The reason of a transition that a sample caused, by the number `found` that the rule looks at.
 ///
-/// `severity 7.2 > 6 for 5m, value 93.1 expected 41.0 (38.2 to 43.9)`
+/// `spike: severity 7.2 > 6 for 5m, value 93.1 expected 41.0 (38.2 to 43.9)`
 pub(crate) fn reason(
     (rule, condition): (&Rule, &Condition),
     kind: TransitionKind,
-    found: f64,
+    (found, gist): (f64, Gist),
     seen: &Observation,
 ) -> String {
     let subject = match condition.subject {
@@ -28,7 +30,8 @@ pub(crate) fn reason(
         Subject::Score => format!("{found:.2}"),
     };
     let name = condition.subject.name();
-    let mut out = compared(rule, kind, &format!("{name} {subject}"), condition.bound);
+    let mut out = looks(kind, gist, seen);
+    out.push_str(&compared(rule, kind, &format!("{name} {subject}"), condition.bound));
     if condition.subject != Subject::Value {
         append(&mut out, format_args!(", value {}", number(seen.value)));
     }
@@ -38,7 +41,37 @@ pub(crate) fn reason(
         let (expected, lower, upper) = (number(expected), number(lower), number(upper));
         append(&mut out, format_args!("{comma} expected {expected} ({lower} to {upper})"));
     }
+    if kind == TransitionKind::Resolved && is_new_normal(gist, seen) {
+        append(&mut out, format_args!(": normal from here on, {} before", number(gist.usual)));
+    }
     out
+}
+
+/// What the anomaly looks like, for the begin of a reason.
+///
+/// `spike: `, `level shift up: `; nothing where nothing is known.
+fn looks(kind: TransitionKind, gist: Gist, seen: &Observation) -> String {
+    let Some(name) = gist.kind.name() else { return String::new() };
+    let has_side = matches!(gist.kind, AnomalyKind::LevelShift | AnomalyKind::SeasonalBreak);
+    let expected = seen.expectation.expected;
+    let side = match seen.value.partial_cmp(&expected) {
+        // What a calm sample is beside says nothing of the anomaly.
+        _ if !has_side || kind == TransitionKind::Resolved => "",
+        Some(Ordering::Greater) => " up",
+        Some(Ordering::Less) => " down",
+        _ => "",
+    };
+    format!("{}{side}: ", name.replace('_', " "))
+}
+
+/// Whether a level has shifted that is expected now: the value is in the band, and what was usual before is not.
+fn is_new_normal(gist: Gist, seen: &Observation) -> bool {
+    let Expectation { lower, upper, .. } = seen.expectation;
+    let band = lower..=upper;
+    gist.kind == AnomalyKind::LevelShift
+        && gist.usual.is_finite()
+        && band.contains(&seen.value)
+        && !band.contains(&gist.usual)
 }
 
 /// The reason of a transition that a window caused, in which the percentile was `found`.
@@ -106,7 +139,7 @@ fn compared(rule: &Rule, kind: TransitionKind, subject: &str, bound: Bound) -> S
 
 /// The reason of a transition of a rule that waits for silence; `value` is that of the last sample.
 ///
-/// `no sample for 1m30s, one in 20s before, last value 93.1`
+/// `stopped reporting: no sample for 1m30s, one in 20s before, last value 93.1`
 pub(crate) fn absence_reason(
     rule: &Rule,
     kind: TransitionKind,
@@ -121,10 +154,11 @@ pub(crate) fn absence_reason(
         }
         TransitionKind::Pending => {
             let (bound, further) = (duration(bound), duration(rule.for_nanos));
-            format!("no sample for {bound}, fires after {further} more")
+            format!("stopped reporting: no sample for {bound}, fires after {further} more")
         }
         TransitionKind::Firing => {
-            format!("no sample for {}", duration(bound.saturating_add(rule.for_nanos)))
+            let bound = duration(bound.saturating_add(rule.for_nanos));
+            format!("stopped reporting: no sample for {bound}")
         }
     };
     if kind == TransitionKind::Resolved {
@@ -188,28 +222,28 @@ mod tests {
     use crate::when::When;
 
     fn said(when: &str, for_nanos: i64, kind: TransitionKind, expected: f64) -> String {
+        said_of(when, for_nanos, (kind, Gist::NONE), expected)
+    }
+
+    fn said_of(
+        when: &str,
+        for_nanos: i64,
+        (kind, gist): (TransitionKind, Gist),
+        expected: f64,
+    ) -> String {
         let config = RuleConfig {
-            name: "r".to_owned(),
             when: when.to_owned(),
             for_nanos,
             keep_firing_nanos: for_nanos,
-            ..RuleConfig::default()
+            ..named()
         };
         let rule = Rule::compile(&config, &mut Vec::new()).unwrap();
         let expectation = Expectation { expected, lower: 38.2, upper: 43.9 };
         let severity = Severity::from_f32(7.2);
-        let seen = Observation {
-            time: EventTime::new(0),
-            value: 93.1,
-            severity,
-            channel: Channel::default(),
-            expectation,
-            received: UnixNanos::new(0),
-            heard: UnixNanos::new(0),
-        };
+        let seen = Observation { value: 93.1, severity, kind: gist.kind, expectation, ..calm() };
         let When::Number(condition) = &rule.when else { panic!("{when} is about a number") };
         let found = condition.subject.of(93.1, severity, 12.345);
-        reason((&rule, condition), kind, found, &seen)
+        reason((&rule, condition), kind, (found, gist), &seen)
     }
 
     #[test]
@@ -238,6 +272,64 @@ mod tests {
             said("rate > 10", 60 * NANOS_PER_SECOND, TransitionKind::Firing, 41.0),
             "rate 12.3 > 10 for 1m, value 93.1 expected 41.0 (38.2 to 43.9)"
         );
+    }
+
+    #[test]
+    fn a_reason_begins_with_what_the_anomaly_looks_like() {
+        let of = |kind, transition, usual| {
+            said_of("severity > 6", 0, (transition, Gist { kind, usual }), 41.0)
+        };
+        let firing = TransitionKind::Firing;
+        for (kind, begin) in [
+            (AnomalyKind::Spike, "spike: severity 7.2 > 6, value 93.1 expected 41.0"),
+            (AnomalyKind::LevelShift, "level shift up: severity 7.2 > 6"),
+            (AnomalyKind::SeasonalBreak, "seasonal break up: severity"),
+            (AnomalyKind::VarianceChange, "variance change: severity"),
+        ] {
+            let said = of(kind, firing, 41.0);
+            assert!(said.starts_with(begin), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_normal_from_here_on_is_told_with_the_one_before() {
+        let band = (38.2, 43.9);
+        let told = |kind, value, usual| {
+            let (lower, upper) = band;
+            let expectation = Expectation { expected: 41.0, lower, upper };
+            let seen = Observation { value, expectation, ..calm() };
+            is_new_normal(Gist { kind, usual }, &seen)
+        };
+        let shift = AnomalyKind::LevelShift;
+        assert!(told(shift, 42.0, 93.1));
+        assert!(!told(AnomalyKind::Spike, 42.0, 93.1));
+        assert!(!told(shift, 42.0, 41.0), "it came back");
+        assert!(!told(shift, 93.1, 93.1) && !told(shift, 42.0, f64::NAN));
+        let gist = Gist { kind: shift, usual: 12.3 };
+        let config = RuleConfig { when: "severity > 6".to_owned(), ..named() };
+        let rule = Rule::compile(&config, &mut Vec::new()).unwrap();
+        let When::Number(condition) = &rule.when else { panic!("it is about a number") };
+        let said = reason((&rule, condition), TransitionKind::Resolved, (0.0, gist), &calm());
+        let expected = "level shift: severity 0.0, no longer > 6, value 42.0 expected 41.0 (38.2 to 43.9): \
+                        normal from here on, 12.3 before";
+        assert_eq!(said, expected);
+    }
+
+    fn named() -> RuleConfig {
+        RuleConfig { name: "r".to_owned(), ..RuleConfig::default() }
+    }
+
+    fn calm() -> Observation {
+        Observation {
+            time: EventTime::new(0),
+            value: 42.0,
+            severity: Severity::ZERO,
+            channel: Channel::default(),
+            kind: AnomalyKind::None,
+            expectation: Expectation { expected: 41.0, lower: 38.2, upper: 43.9 },
+            received: UnixNanos::new(0),
+            heard: UnixNanos::new(0),
+        }
     }
 
     #[test]

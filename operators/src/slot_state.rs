@@ -1,9 +1,9 @@
 //! The state of one slot's series as bytes: what a checkpoint keeps of the operators.
 //!
-//! Format 3, which also reads 1 and 2. Numbers are little-endian, floats stand with all their bits, nothing is padded:
+//! Format 4, which also reads 1 to 3. Numbers are little-endian, floats stand with all their bits, nothing is padded:
 //! ```text
 //! slot:
-//!   version    u8 = 3
+//!   version    u8 = 4
 //!   slot       u8
 //!   now        u8: 0 = the log has not ticked; 1 = i64, time of its last tick
 //!   output     samples u64, severities u64, alerts u64: of the slot, since the log began
@@ -26,12 +26,13 @@
 //!              severity u16, channel u8
 //!              alerts u32 count, each, in the order of the rules' names: hash of the rule u128, then
 //!              u8: 0 inactive; 1 pending: onset i64; 2 firing, 3 firing and historical: onset, held i64
+//!              since format 4 each of these codes and 4: behind it, the kind of the anomaly u8 and what was usual f64
 //!              where the rule looks at a rate: time i64, value f64 and rate f64 of the last sample
 //!              where it waits for silence: due as `now`, onset i64, missing u8, and where patience is learnt:
 //!              since as `now`, u8 count, gaps u32 each, oldest first
 //! ```
 //!
-//! Format 1 had no rules on rates and silence, format 2 no full detectors, and else the same bytes. A series with a full detector
+//! Format 1 had no rules on rates and silence, format 2 no full detectors, format 3 no kinds, and else the same bytes. A series with a full detector
 //! has the light one's state as it was when all of that was heard for the last time, with times, count, last value and runs of now.
 //! The names of the numbers are those of the structs. Series ids, seeds, and which rules and `[[detect]]` match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
@@ -54,7 +55,7 @@ use crate::watch::Watch;
 use crate::{OutputHash, Pipeline};
 
 /// Version of the bytes.
-pub const SLOT_STATE_FORMAT: u8 = 3;
+pub const SLOT_STATE_FORMAT: u8 = 4;
 /// The oldest version that is read.
 const FORMAT_MIN: u8 = 1;
 /// The first version with full detectors.

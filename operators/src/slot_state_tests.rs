@@ -3,7 +3,9 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
-use tidewatch_metrics::{Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, Severity};
+use tidewatch_metrics::{
+    AnomalyKind, Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, Severity,
+};
 
 use super::*;
 use crate::testing::{Rng, START_SECONDS, season, seconds};
@@ -351,6 +353,7 @@ fn the_logs_of_these_tests_leave_every_trace() {
             let put = runner.step(&log, record, |_| true);
             let mut note = |what: &'static str, is: bool| *seen.entry(what).or_insert(false) |= is;
             let range = Flags::ONSET.with_channel(Channel::Range);
+            let range = range.with_kind(AnomalyKind::OutOfRange);
             let range = format!("{range:?}");
             note("what data cannot be", put.iter().any(|(_, text)| text.ends_with(&range)));
             note("late and scored", put.iter().any(|(_, text)| text.ends_with(&new_base)));
@@ -509,91 +512,5 @@ fn state_is_refused_where_the_rules_are_not_those_that_it_was_taken_under() {
     assert_eq!(Runner::new().restore(slot, &bytes, &log.catalog), Some(0), "the same rules");
 }
 
-/// The state of slot 204 as format 1 stored it, for ever: three series of [`catalog`] under its rules,
-/// one of them not watched, with a refused row, profiles, an open episode, and alerts of every kind.
-const FIXTURE: &[u8] = include_bytes!("../fixtures/slot-state-1.bin");
-const FIXTURE_SLOT: Slot = Slot(204);
-
-#[test]
-fn stored_state_of_format_1_is_read() {
-    let log = log(1, 18, 1);
-    let mut runner = Runner::of_format_1();
-    assert_eq!(runner.restore(FIXTURE_SLOT, FIXTURE, &log.catalog), Some(0));
-    assert_eq!(runner.encode(FIXTURE_SLOT).0[1..], FIXTURE[1..], "but for the version");
-    assert_eq!(runner.pipeline.state_hash(), 7_156_728_894_342_430_125);
-    let watches = format!("{:?}", runner.pipeline.watches);
-    for alert in ["Inactive", "Pending", "historical: false", "historical: true"] {
-        assert!(watches.contains(alert), "{alert}");
-    }
-}
-
-/// The state of a slot as format 2 stored it, for ever: series of [`catalog`] under [`RULES`], with rates, learnt cadences,
-/// and silences that nobody awaits, for the samples were old when they came.
-const FIXTURE_2: &[u8] = include_bytes!("../fixtures/slot-state-2.bin");
-
-#[test]
-fn stored_state_of_format_2_is_read() {
-    let log = log(1, 18, 1);
-    let slot = Slot(FIXTURE_2[1]);
-    let mut runner = Runner::of_format_2();
-    assert_eq!(runner.restore(slot, FIXTURE_2, &log.catalog), Some(0));
-    assert_eq!(runner.encode(slot).0[1..], FIXTURE_2[1..], "but for the version");
-    assert_eq!(runner.pipeline.state_hash(), 4_551_134_404_635_003_209);
-    let watches = format!("{:?}", runner.pipeline.watches);
-    for part in ["Rate {", "Learnt(", "Fixed(", "gaps: [5100", "due: None"] {
-        assert!(watches.contains(part), "{part}");
-    }
-}
-
-/// The state of a slot as format 3 stores it, for ever: series of [`catalog`] under [`RULES`], with full detectors and without.
-const FIXTURE_3: &[u8] = include_bytes!("../fixtures/slot-state-3.bin");
-
-#[test]
-fn stored_state_of_format_3_is_read() {
-    let log = log(1, 18, 1);
-    let slot = Slot(FIXTURE_3[1]);
-    let mut runner = Runner::new();
-    assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
-    assert_eq!(runner.encode(slot).0, FIXTURE_3);
-    assert_eq!(runner.pipeline.state_hash(), 10_703_773_129_057_760_801);
-    let models = (0..6).map(|local| runner.pipeline.detectors.full(local));
-    let models: Vec<_> = models.map(|full| full.map(FullDetector::model)).collect();
-    let (deviation, auto) = (Some(Model::Deviation), Some(Model::Auto));
-    assert_eq!(models, [deviation, None, None, auto, None, auto]);
-    let mut old = FIXTURE_3.to_vec();
-    old[0] = 2;
-    assert_eq!(Runner::new().restore(slot, &old, &log.catalog), None, "no part of format 2");
-}
-
-#[test]
-#[cfg(not(feature = "planted-fault"))]
-fn stored_state_of_format_1_goes_on_with_the_known_hashes() {
-    let log = log(1, 18, 1);
-    let mut runner = Runner::of_format_1();
-    assert_eq!(runner.restore(FIXTURE_SLOT, FIXTURE, &log.catalog), Some(0));
-    let series: Vec<SeriesRef> = runner.locals.keys().copied().collect();
-    let mut told = 0;
-    for index in 0..600 {
-        let second = (2_000 + index) * STEP_SECONDS;
-        let row = |series: &SeriesRef| {
-            let noise = (index * 7_919 + i64::from(series.0) * 31) % 101;
-            let spike = if index % 97 == 50 { 30.0 } else { 0.0 };
-            let time = seconds(second);
-            (*series, time, season(time) + noise as f64 / 50.0 + spike)
-        };
-        let rows = series.iter().map(row).collect();
-        let put = runner.step(&log, &Record::Rows { received: received(second), rows }, |_| true);
-        told += put.len() - series.len();
-    }
-    let output = runner.pipeline.output_hash();
-    assert_eq!((series.len(), told), (3, 38));
-    assert_eq!(
-        output,
-        OutputHash {
-            samples: 3_047,
-            severities: 14_361_173_428_026_435_397,
-            alerts: 988_703_533_234_903_758
-        }
-    );
-    assert_eq!(runner.pipeline.state_hash(), 17_340_735_326_342_021_022);
-}
+#[path = "slot_state_fixture_tests.rs"]
+mod fixtures;

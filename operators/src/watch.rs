@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, SeriesKey, Severity, Slot, Subject, Transition, UnixNanos};
+use tidewatch_metrics::{
+    AnomalyKind, Channel, SeriesKey, Severity, Slot, Subject, Transition, UnixNanos,
+};
 
 use crate::absence::Absence;
 use crate::alert::{Change, Observation};
@@ -121,7 +123,8 @@ impl Watches {
                     (Some(kept), _) => kept.take_over(old),
                     (None, Some(change)) => {
                         let seen = old.looked_at(&watch.last_seen(&explain(local), received));
-                        let told = Told { change, seen, reason: RULE_CHANGED.to_owned() };
+                        let (kind, reason) = (old.told_kind(), RULE_CHANGED.to_owned());
+                        let told = Told { change, seen, kind, reason };
                         let mut transition = transition(rule, entry, told);
                         transition.sparkline = watch.sparkline.draw();
                         ended.push(transition);
@@ -304,6 +307,7 @@ impl Watch {
             value: self.sparkline.last().unwrap_or(f64::NAN),
             severity: self.severity,
             channel: self.channel,
+            kind: AnomalyKind::None,
             expectation: Expectation { expected, lower, upper },
             received,
             heard: received,
@@ -344,7 +348,7 @@ fn place_watch(watches: &mut Vec<Watch>, watch: Option<Watch>) -> u32 {
 /// What a rule tells of a series, but for the picture.
 fn transition(rule: &Rule, entry: &SeriesEntry, told: Told) -> Transition {
     let key = entry.key();
-    let Told { change: Change { kind, onset, historical }, seen, reason } = told;
+    let Told { change: Change { kind, onset, historical }, seen, kind: anomaly, reason } = told;
     let Expectation { expected, lower, upper } = seen.expectation;
     Transition {
         key: alert_key(key.db(), rule.hash, entry.id, onset),
@@ -367,6 +371,7 @@ fn transition(rule: &Rule, entry: &SeriesEntry, told: Told) -> Transition {
         lower,
         upper,
         channel: seen.channel,
+        anomaly,
         received: seen.received,
         sparkline: String::new(),
     }

@@ -1,11 +1,12 @@
 //! One rule on one series.
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, EventTime, Severity, TransitionKind, UnixNanos};
+use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Severity, TransitionKind, UnixNanos};
 
 use crate::absence::Absence;
 use crate::alert::{Alert, Change, Observation};
 use crate::condition::Subject;
+use crate::gist::Gist;
 use crate::hash::Digest;
 use crate::light::Expectation;
 use crate::limits::ALLOCATION_BYTES;
@@ -20,6 +21,8 @@ pub(crate) struct Watched {
     /// Index in the rule set.
     pub(crate) rule: usize,
     pub(crate) alert: Alert,
+    /// Of the alert, while there is one.
+    pub(crate) gist: Gist,
     memory: Memory,
 }
 
@@ -37,6 +40,7 @@ pub(crate) struct Told {
     pub(crate) change: Change,
     /// The cause, with the value that the rule looks at.
     pub(crate) seen: Observation,
+    pub(crate) kind: AnomalyKind,
     pub(crate) reason: String,
 }
 
@@ -56,12 +60,13 @@ impl Memory {
 impl Watched {
     /// Rule number `index` on a series of which it knows nothing.
     pub(crate) fn new(index: usize, rule: &Rule) -> Self {
-        Self { rule: index, alert: Alert::default(), memory: Memory::new(&rule.when) }
+        let (alert, memory) = (Alert::default(), Memory::new(&rule.when));
+        Self { rule: index, alert, gist: Gist::NONE, memory }
     }
 
     /// Goes on with what the same rule knew, maybe under another number.
     pub(crate) fn take_over(&mut self, old: Self) {
-        (self.alert, self.memory) = (old.alert, old.memory);
+        (self.alert, self.gist, self.memory) = (old.alert, old.gist, old.memory);
     }
 
     /// Shows the rule a scored sample; `historical` says whether it is too old to be told of.
@@ -81,9 +86,28 @@ impl Watched {
             // Neither holds nor does not.
             return None;
         }
-        let change = self.alert.observe(rule, (seen.time, condition.holds(found)), historical)?;
-        let reason = reason((rule, condition), change.kind, found, seen);
-        Some(Told { change, seen: self.looked_at(seen), reason })
+        let was_on = self.alert != Alert::Inactive;
+        let change = self.alert.observe(rule, (seen.time, condition.holds(found)), historical);
+        let looked_at = self.looked_at(seen);
+        let gist = self.gist(was_on, &looked_at);
+        let change = change?;
+        let reason = reason((rule, condition), change.kind, (found, gist), seen);
+        Some(Told { change, seen: looked_at, kind: gist.kind, reason })
+    }
+
+    /// What the alert is about with this sample, also where that was its last one.
+    fn gist(&mut self, was_on: bool, seen: &Observation) -> Gist {
+        let is_on = self.alert != Alert::Inactive;
+        match (was_on, is_on) {
+            (false, false) => return Gist::NONE,
+            (false, true) => self.gist = Gist::of(seen),
+            (true, _) => self.gist.observe(seen),
+        }
+        let gist = self.gist;
+        if !is_on {
+            self.gist = Gist::NONE;
+        }
+        gist
     }
 
     fn hear(&mut self, rule: &Rule, seen: &Observation, historical: bool) -> Option<Told> {
@@ -91,7 +115,8 @@ impl Watched {
         let was_missing = absence.observe(seen.time, seen.heard, !historical);
         let change = self.alert.hear(rule, seen.time, was_missing)?;
         let reason = absence_reason(rule, change.kind, absence, seen.value);
-        Some(Told { change, seen: *seen, reason })
+        let kind = AnomalyKind::StoppedReporting;
+        Some(Told { change, seen: *seen, kind, reason })
     }
 
     /// The series' patience has ended, or the `for` behind it, by a tick at `now`; `value` is that of the last sample.
@@ -108,11 +133,12 @@ impl Watched {
             value,
             severity: Severity::ZERO,
             channel: Channel::default(),
+            kind: AnomalyKind::None,
             expectation: Expectation::NONE,
             received: now,
             heard: now,
         };
-        Some(Told { change, seen, reason })
+        Some(Told { change, seen, kind: AnomalyKind::StoppedReporting, reason })
     }
 
     /// What the rule looks at in the series' last sample: its rate, or itself.
@@ -126,6 +152,14 @@ impl Watched {
         }
     }
 
+    /// What is told of the alert's anomaly when its rule goes.
+    pub(crate) fn told_kind(&self) -> AnomalyKind {
+        match &self.memory {
+            Memory::Absence(_) => AnomalyKind::StoppedReporting,
+            Memory::Nothing | Memory::Rate(_) => self.gist.kind,
+        }
+    }
+
     /// The silence that the rule waits for, if it does.
     pub(crate) fn absence(&mut self) -> Option<&mut Absence> {
         match &mut self.memory {
@@ -136,6 +170,9 @@ impl Watched {
 
     pub(crate) fn digest(&self, out: &mut Digest) {
         self.alert.digest(out);
+        if !self.gist.is_none() {
+            self.gist.digest(out);
+        }
         match &self.memory {
             Memory::Nothing => {}
             Memory::Rate(rate) => rate.digest(out),
@@ -144,7 +181,7 @@ impl Watched {
     }
 
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
-        self.alert.encode(out);
+        self.alert.encode(self.gist, out);
         match &self.memory {
             Memory::Nothing => {}
             Memory::Rate(rate) => rate.encode(out),
@@ -154,7 +191,7 @@ impl Watched {
 
     /// Takes what [`Watched::encode`] wrote of the same rule.
     pub(crate) fn restore(&mut self, fields: &mut FieldReader<'_>) -> Option<()> {
-        self.alert = Alert::decode(fields)?;
+        (self.alert, self.gist) = Alert::decode(fields)?;
         match &mut self.memory {
             Memory::Nothing => Some(()),
             Memory::Rate(rate) => {

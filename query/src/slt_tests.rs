@@ -163,6 +163,7 @@ fn alert(world: &World, line: &str) {
         lower: 0.5,
         upper: 2.0,
         channel: tidewatch_metrics::Channel::Deviation,
+        anomaly: AnomalyKind::None,
         received: at_second(NEW_YEAR + second),
         sparkline: String::new(),
     };

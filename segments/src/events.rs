@@ -91,6 +91,7 @@ pub fn alerts_schema() -> SchemaRef {
         number("lower"),
         number("upper"),
         text("channel"),
+        Field::new("kind", DataType::Utf8, true),
         time_field("event"),
         time_field("received"),
         time_field("durable"),
@@ -148,6 +149,7 @@ pub fn alerts_batch(rows: &[AlertRow]) -> RecordBatch {
         number(|t| t.lower),
         number(|t| t.upper),
         of(|t| t.channel.name().to_owned()),
+        kinds(rows),
         time(|row| row.transition.event.nanos()),
         time(|row| row.transition.received.nanos()),
         time(|row| row.times.durable.nanos()),
@@ -161,6 +163,11 @@ pub fn alerts_batch(rows: &[AlertRow]) -> RecordBatch {
 fn series_ids(rows: &[AlertRow]) -> ArrayRef {
     let series = rows.iter().map(|row| row.transition.subject.series());
     Arc::new(StringArray::from_iter(series.map(|id| id.map(|id| id.to_string()))))
+}
+
+/// What is said of no anomaly is NULL.
+fn kinds(rows: &[AlertRow]) -> ArrayRef {
+    Arc::new(StringArray::from_iter(rows.iter().map(|row| row.transition.anomaly.name())))
 }
 
 /// Rows as a batch of [`deliveries_schema`].

@@ -27,6 +27,7 @@ pub(crate) fn alert(number: u8) -> AlertRow {
         lower: f64::NAN,
         upper: f64::NAN,
         channel: Channel::Deviation,
+        anomaly: AnomalyKind::None,
         received: UnixNanos::new(3),
         sparkline: String::new(),
     };

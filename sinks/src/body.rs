@@ -33,6 +33,7 @@ pub fn body(transition: &Transition, public_url: Option<&str>) -> Vec<u8> {
         lower: transition.lower,
         upper: transition.upper,
         channel: transition.channel.name(),
+        kind: transition.anomaly.name(),
         event: rfc3339(transition.event.nanos()),
         received: rfc3339(transition.received.nanos()),
         sparkline: &transition.sparkline,
@@ -81,6 +82,9 @@ struct Body<'a> {
     lower: f64,
     upper: f64,
     channel: &'static str,
+    /// None of what no detector has to do with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     event: String,
     received: String,
     sparkline: &'a str,
@@ -99,7 +103,7 @@ impl Serialize for Labels<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tidewatch_metrics::TransitionTimes;
+    use tidewatch_metrics::{AnomalyKind, TransitionTimes};
 
     use super::*;
     use crate::samples;
@@ -115,9 +119,12 @@ mod tests {
             r#""labels":{"region":"eu-1","service":"checkout"},"transition":"firing","#,
             r#""reason":"severity 7.2 > 6, value \"93.1\"","historical":false,"#,
             r#""onset":"2014-04-01T09:00:00Z","severity":7.203125,"value":93.1,"expected":41.0,"#,
-            r#""lower":null,"upper":null,"channel":"deviation","event":"2014-04-01T09:05:00.250Z","#,
-            r#""received":"2014-04-01T09:05:01Z","sparkline":"▁▂█"}"#,
+            r#""lower":null,"upper":null,"channel":"deviation","#,
+            r#""event":"2014-04-01T09:05:00.250Z","received":"2014-04-01T09:05:01Z","sparkline":"▁▂█"}"#,
         );
+        assert_eq!(String::from_utf8(body(&transition, None)).unwrap(), expected);
+        transition.anomaly = AnomalyKind::LevelShift;
+        let expected = expected.replace(r#","event":"#, r#","kind":"level_shift","event":"#);
         assert_eq!(String::from_utf8(body(&transition, None)).unwrap(), expected);
     }
 

@@ -1,8 +1,8 @@
 //! Messages for the tests of this crate.
 
 use tidewatch_metrics::{
-    AlertKey, Channel, EventTime, SeriesId, Severity, Subject, Transition, TransitionKind,
-    TransitionTimes, UnixNanos,
+    AlertKey, AnomalyKind, Channel, EventTime, SeriesId, Severity, Subject, Transition,
+    TransitionKind, TransitionTimes, UnixNanos,
 };
 
 use crate::Message;
@@ -34,6 +34,7 @@ pub(crate) fn message(series: u128, key: u128) -> Message {
             lower: f64::NAN,
             upper: f64::NAN,
             channel: Channel::Deviation,
+            anomaly: AnomalyKind::None,
             received: UnixNanos::new(1_396_343_101_000_000_000),
             sparkline: "▁▂█".to_owned(),
         },

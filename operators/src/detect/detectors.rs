@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::FieldWriter;
-use tidewatch_metrics::{Channel, EventTime, SeriesKey, SeriesRef, Severity};
+use tidewatch_metrics::{AnomalyKind, Channel, EventTime, SeriesKey, SeriesRef, Severity};
 
 use crate::RuleSet;
 use crate::counter::Growth;
@@ -275,15 +275,18 @@ pub(crate) fn judge(
             Some(full) => full.emit(severity, Channel::Range),
             None => light::emit(state, severity, Channel::Range),
         };
+        let flags = flags.with_kind(AnomalyKind::OutOfRange);
         return Verdict { expectation: Some(band), severity, flags };
     }
     let Some(full) = full else {
         let samples = state.samples;
         let dt = light.advance(state, time, step);
         let expectation = Light::expect(state, time);
-        let severity = Severity::from_f32(Light::score(state, time, value, dt));
+        let said = light.score(state, time, value, dt);
+        let severity = Severity::from_f32(said.severity);
         let severity = knobs.temper(severity, value, &expectation, samples);
         let flags = light::emit(state, severity, Channel::Deviation);
+        let flags = if severity == Severity::ZERO { flags } else { flags.with_kind(said.kind) };
         return Verdict { expectation: Some(expectation), severity, flags };
     };
     let measure = full.measure(time, value, knobs.kind);
@@ -311,13 +314,15 @@ fn hear(
             let dt = light.advance(state, sample.time, sample.step);
             let Some(number) = number else { return Heard::NOTHING };
             let expectation = Light::expect(state, sample.time);
-            let severity = Light::score(state, sample.time, number, dt);
+            let severity = light.score(state, sample.time, number, dt).severity;
             let is_chance = |growth: Growth| growth.is_chance(sample.value, expectation.expected);
             let is_silent = measure.is_doubtful || seen.growth.is_some_and(is_chance);
-            Heard { severity: if is_silent { 0.0 } else { severity }, expectation }
+            let severity = if is_silent { 0.0 } else { severity };
+            Heard { severity, expectation, is_still: light::is_long_still(state) }
         }
         (Hears::Runs, Some(number)) => {
-            Heard { severity: Light::score_run(state, number), ..Heard::NOTHING }
+            let severity = Light::score_run(state, number);
+            Heard { severity, is_still: light::is_long_still(state), ..Heard::NOTHING }
         }
         (Hears::Runs, None) => Heard::NOTHING,
         (Hears::Nothing, number) => {

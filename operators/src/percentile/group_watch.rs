@@ -8,6 +8,7 @@ use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{EventTime, TransitionKind};
 
 use crate::alert::{Alert, Change};
+use crate::gist::Gist;
 use crate::limits::{GROUPS_MAX, WINDOW_RULES_MAX, WINDOWS_BYTES_MAX};
 use crate::percentile::ClosedWindow;
 use crate::percentile::site::{Site, Telling};
@@ -136,7 +137,7 @@ impl GroupWatch {
 
     /// Appends all of it.
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
-        self.alert.encode(out);
+        self.alert.encode(Gist::NONE, out);
         out.i64(self.seen.nanos());
         out.f64(self.value);
         out.count(self.told.len());
@@ -153,7 +154,8 @@ impl GroupWatch {
         is_held: impl Fn(i64) -> bool,
         fields: &mut FieldReader<'_>,
     ) -> Option<Self> {
-        let alert = Alert::decode(fields)?;
+        // Nothing is said of what a group's alert is about.
+        let (alert, _) = Alert::decode(fields).filter(|(_, gist)| gist.is_none())?;
         let (seen, value) = (EventTime::new(fields.i64()?), fields.f64()?);
         let mut told = BTreeMap::new();
         for _ in 0..fields.count()? {

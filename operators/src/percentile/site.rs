@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewatch_metrics::{
-    Channel, EventTime, Lsn, Severity, Subject, Transition, TransitionKind, UnixNanos,
+    AnomalyKind, Channel, EventTime, Lsn, Severity, Subject, Transition, TransitionKind, UnixNanos,
 };
 
 use crate::RuleSet;
@@ -91,6 +91,7 @@ impl<'a> Site<'a> {
             lower: none,
             upper: none,
             channel: Channel::default(),
+            anomaly: AnomalyKind::None,
             received: UnixNanos::new(now),
             sparkline: String::new(),
         }

@@ -3,9 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Float32Array, StringViewBuilder, TimestampNanosecondArray, new_null_array,
-};
+use arrow::array::{ArrayRef, Float32Array, StringViewBuilder, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -138,6 +136,8 @@ impl AnomalyRows {
         let severities = runs.iter().map(|run| run.peak.severity.to_f32());
         let mut channels = StringViewBuilder::with_capacity(runs.len());
         runs.iter().for_each(|run| channels.append_value(run.peak.flags.channel().name()));
+        let mut kinds = StringViewBuilder::with_capacity(runs.len());
+        runs.iter().for_each(|run| kinds.append_option(run.kind.name()));
         let columns: Vec<ArrayRef> = vec![
             self.names.column(Column::SeriesId, &places)?,
             self.names.column(Column::Metric, &places)?,
@@ -145,7 +145,7 @@ impl AnomalyRows {
             Arc::new(ended.with_timezone(UTC)),
             times(runs.iter().map(|run| run.peak.time).collect()),
             Arc::new(Float32Array::from_iter_values(severities)),
-            new_null_array(&DataType::Utf8View, runs.len()),
+            Arc::new(kinds.finish()),
             Arc::new(channels.finish()),
         ];
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)

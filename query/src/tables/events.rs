@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, UInt32Array};
+use arrow::array::{AsArray, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampNanosecondType, UInt32Type};
 use arrow::record_batch::RecordBatch;
@@ -117,7 +117,7 @@ impl Reading {
         loop {
             if let Some(batch) = self.batches.next() {
                 self.see(rows, &batch)?;
-                return Ok(Some(batch));
+                return Ok(Some(fit(&batch, &rows.schema)?));
             }
             self.memory.free();
             match rows.files.get(self.next_file) {
@@ -157,4 +157,13 @@ impl Reading {
         let order = order.into_iter().map(|row| u32::try_from(row).ok()).collect::<UInt32Array>();
         Ok(Some(take_record_batch(&rows.tail, &order)?))
     }
+}
+
+/// Rows of a file with the columns that the table has now: what the file's writer did not know of is NULL.
+fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| {
+        let column = batch.column_by_name(field.name()).map(Arc::clone);
+        column.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+    });
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect())?)
 }

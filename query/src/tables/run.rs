@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use tidewatch_metrics::AnomalyKind;
 
 use crate::tables::stretch::{High, Scored, ScoredRows, SeriesHighs, Stretch};
 
@@ -28,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) ended: Option<i64>,
     /// The first of the samples with the greatest severity.
     pub(crate) peak: High,
+    /// What the last sample that says so says that it looks like: it knows the most.
+    pub(crate) kind: AnomalyKind,
 }
 
 /// Runs by place and time.
@@ -79,6 +82,7 @@ fn add(runs: &mut Vec<Run>, of_series: usize, high: &High) {
             started: high.time,
             ended: high.calm_after,
             peak: *high,
+            kind: high.flags.kind(),
         }),
     }
 }
@@ -89,6 +93,10 @@ impl Run {
         self.ended = high.calm_after;
         if high.severity > self.peak.severity {
             self.peak = *high;
+        }
+        let kind = high.flags.kind();
+        if kind != AnomalyKind::None {
+            self.kind = kind;
         }
     }
 }

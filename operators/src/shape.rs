@@ -1,0 +1,158 @@
+//! What an anomaly looks like while it goes on.
+
+use std::cmp::Ordering;
+
+use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+use tidewatch_metrics::time::NANOS_PER_SECOND;
+use tidewatch_metrics::{AnomalyKind, EventTime, Severity};
+
+/// From this severity on a sample has a kind: below the level of single dashboards, so that whoever looks closer knows it too.
+pub(crate) const KIND_MIN: f32 = 3.0;
+const KIND_MIN_STEPS: u16 = 3 * 64;
+/// Calm samples that end a stretch: those that end an episode.
+const CALM_SAMPLES: u8 = 8;
+/// Samples on both sides before they are noise that has changed.
+const VARIED_MIN: u8 = 3;
+/// What has lasted so long, in anomalies and in seconds, is more than a spike or a drop.
+pub(crate) const LASTING_SAMPLES: u8 = 8;
+pub(crate) const LASTING_SECONDS: f32 = 120.0;
+
+/// Counts the anomalies of one stretch, to say what it looks like so far.
+///
+/// A stretch begins with a sample whose severity is at least 3 and ends with 8 that are below, in a row. With `n` samples, `a`
+/// anomalies, of which `u` above what was expected:
+///
+/// ```text
+/// flatline         the first anomaly was one of a run of equal values that is 1.5 times as long as any before; until it moves
+/// variance_change  a >= 3 and min(u, a - u) >= a / 4
+/// lasting          a >= 8, a >= 3/4 n, and two minutes since the first one:
+///   seasonal_break   the value is usual for another hour of the day
+///   level_shift      any other
+/// spike, drop      by the side of the sample: everything else
+/// ```
+///
+/// So a shift is a spike or a drop at first: nobody knows better then. Weak against shapes that are none of these, as a slow
+/// rise: it is a level shift. Counts are halved before they overflow. State: 8 bytes. Time: O(1) but for the hours of a
+/// day that a lasting one is held against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// The second of the first anomaly, modulo 2^32.
+    begun: u32,
+    samples: u8,
+    /// Anomalies; 0 = no stretch is on.
+    anomalies: u8,
+    above: u8,
+    /// Calm samples in a row, and [`STILL`].
+    calm: u8,
+}
+
+/// The stretch began in a run of equal values, which goes on.
+const STILL: u8 = 128;
+
+/// What of a sample its shape depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    pub(crate) time: EventTime,
+    pub(crate) value: f64,
+    /// NaN where nothing is expected: then nothing is said.
+    pub(crate) expected: f64,
+    /// It is one of a run of equal values that is longer than any before.
+    pub(crate) is_still: bool,
+}
+
+impl Shape {
+    /// Takes the next sample; `is_usual` says whether another hour of the day has such values.
+    #[inline]
+    pub(crate) fn observe(
+        &mut self,
+        severity: Severity,
+        sight: &Sight,
+        is_usual: impl FnOnce() -> bool,
+    ) -> AnomalyKind {
+        if severity.steps() >= KIND_MIN_STEPS {
+            return self.take(sight, is_usual);
+        }
+        if self.anomalies > 0 {
+            self.pass();
+        }
+        AnomalyKind::None
+    }
+
+    /// A calm sample of a stretch.
+    fn pass(&mut self) {
+        self.calm += 1;
+        if self.calm & !STILL >= CALM_SAMPLES {
+            *self = Self::default();
+        } else {
+            self.count();
+        }
+    }
+
+    #[cold]
+    fn take(&mut self, sight: &Sight, is_usual: impl FnOnce() -> bool) -> AnomalyKind {
+        let side = sight.value.partial_cmp(&sight.expected);
+        let Some(side) = side else { return AnomalyKind::None };
+        let now = second(sight.time);
+        if self.anomalies == 0 {
+            self.begun = now;
+            self.calm = STILL;
+        }
+        self.calm = if sight.is_still { self.calm & STILL } else { 0 };
+        self.count();
+        self.anomalies += 1;
+        self.above += u8::from(side == Ordering::Greater);
+        let Self { begun, samples, anomalies, above, calm } = *self;
+        let fewer = above.min(anomalies - above);
+        let is_dense = 4 * u16::from(anomalies) >= 3 * u16::from(samples);
+        let lasts = anomalies >= LASTING_SAMPLES
+            && f64::from(now.wrapping_sub(begun)) >= f64::from(LASTING_SECONDS);
+        if calm & STILL != 0 {
+            AnomalyKind::Flatline
+        } else if anomalies >= VARIED_MIN && 4 * u16::from(fewer) >= u16::from(anomalies) {
+            AnomalyKind::VarianceChange
+        } else if lasts && is_dense {
+            if is_usual() { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
+        } else {
+            beside(side)
+        }
+    }
+
+    fn count(&mut self) {
+        if self.samples == u8::MAX {
+            self.samples = self.samples.div_ceil(2);
+            self.anomalies = self.anomalies.div_ceil(2);
+            self.above /= 2;
+        }
+        self.samples += 1;
+    }
+
+    pub(crate) fn encode(&self, out: &mut FieldWriter) {
+        out.u32(self.begun);
+        for count in [self.samples, self.anomalies, self.above, self.calm] {
+            out.u8(count);
+        }
+    }
+
+    /// What [`Shape::encode`] wrote; `None` where it cannot have written it.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+        let begun = fields.u32()?;
+        let (samples, anomalies, above) = (fields.u8()?, fields.u8()?, fields.u8()?);
+        let calm = fields.u8()?;
+        let fits = above <= anomalies && anomalies <= samples && calm & !STILL < CALM_SAMPLES;
+        fits.then_some(Self { begun, samples, anomalies, above, calm })
+    }
+}
+
+/// What is beside the expectation for a moment.
+pub(crate) fn beside(side: Ordering) -> AnomalyKind {
+    if side == Ordering::Less { AnomalyKind::Drop } else { AnomalyKind::Spike }
+}
+
+fn second(time: EventTime) -> u32 {
+    let seconds = time.nanos().div_euclid(NANOS_PER_SECOND);
+    u32::try_from(seconds.rem_euclid(1 << 32)).expect("a remainder of 2^32")
+}
+
+#[cfg(test)]
+#[path = "shape_tests.rs"]
+mod tests;
