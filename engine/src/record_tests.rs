@@ -78,8 +78,19 @@ fn an_amendment_of_a_group_comes_back_and_a_mark_that_nobody_knows_is_refused() 
     assert_eq!(*back, record);
     // Behind cause, times, key and kind.
     assert_eq!(bytes[8 + 24 + 16 + 1], 3);
-    bytes[8 + 24 + 16 + 1] = 4;
-    assert!(decode(KIND_TRANSITION, &bytes).is_none());
+    // The upper half is the kind of the anomaly.
+    for marks in [4, 9 << 4] {
+        bytes[8 + 24 + 16 + 1] = marks;
+        assert!(decode(KIND_TRANSITION, &bytes).is_none(), "{marks}");
+    }
+    for code in 0..=8 {
+        bytes[8 + 24 + 16 + 1] = 3 | code << 4;
+        let Some(LogRecord::Transition(back)) = decode(KIND_TRANSITION, &bytes) else {
+            panic!("kind {code}")
+        };
+        assert_eq!(back.transition.anomaly.code(), code);
+        assert_eq!(back.encode(), bytes);
+    }
 }
 
 #[test]

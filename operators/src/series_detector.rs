@@ -1,6 +1,6 @@
 //! The detector of one series by itself, for what is asked afterwards.
 
-use tidewatch_metrics::{Channel, EventTime, Flags, SeriesId, Severity};
+use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Flags, SeriesId, Severity};
 
 use crate::detect::{Detection, Knobs, Sample, judge};
 use crate::full::FullDetector;
@@ -64,6 +64,12 @@ impl Judgement {
     #[must_use]
     pub fn onset_severity(&self) -> Severity {
         if self.flags.is_onset() { self.severity } else { Severity::ZERO }
+    }
+
+    /// What the anomaly looks like that the row is of.
+    #[must_use]
+    pub fn kind(&self) -> AnomalyKind {
+        self.flags.kind()
     }
 
     /// The channel that fired.

@@ -12,9 +12,9 @@ const KIND_MIN_STEPS: u16 = 3 * 64;
 /// Calm samples that end a stretch: those that end an episode.
 const CALM_SAMPLES: u8 = 8;
 /// Samples on both sides before they are noise that has changed.
-const VARIED_MIN: u8 = 3;
+const VARIED_MIN: u16 = 3;
 /// What has lasted so long, in anomalies and in seconds, is more than a spike or a drop.
-pub(crate) const LASTING_SAMPLES: u8 = 8;
+pub(crate) const LASTING_SAMPLES: u16 = 8;
 pub(crate) const LASTING_SECONDS: f32 = 120.0;
 
 /// Counts the anomalies of one stretch, to say what it looks like so far.
@@ -26,22 +26,24 @@ pub(crate) const LASTING_SECONDS: f32 = 120.0;
 /// flatline         the first anomaly was one of a run of equal values that is 1.5 times as long as any before; until it moves
 /// variance_change  a >= 3 and min(u, a - u) >= a / 4
 /// lasting          a >= 8, a >= 3/4 n, and two minutes since the first one:
-///   seasonal_break   the value is usual for another hour of the day
+///   seasonal_break   at least half of the anomalies have values that are usual for another hour of the day
 ///   level_shift      any other
 /// spike, drop      by the side of the sample: everything else
 /// ```
 ///
 /// So a shift is a spike or a drop at first: nobody knows better then. Weak against shapes that are none of these, as a slow
-/// rise: it is a level shift. Counts are halved before they overflow. State: 8 bytes. Time: O(1) but for the hours of a
-/// day that a lasting one is held against.
+/// rise: it is a level shift. Counts are halved before they overflow. State: 16 bytes. Time: O(1), and of an
+/// anomaly O(24).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// The second of the first anomaly, modulo 2^32.
     begun: u32,
-    samples: u8,
+    samples: u16,
     /// Anomalies; 0 = no stretch is on.
-    anomalies: u8,
-    above: u8,
+    anomalies: u16,
+    above: u16,
+    /// Anomalies that would be usual at another hour.
+    usual: u16,
     /// Calm samples in a row, and [`STILL`].
     calm: u8,
 }
@@ -100,46 +102,51 @@ impl Shape {
         self.calm = if sight.is_still { self.calm & STILL } else { 0 };
         self.count();
         self.anomalies += 1;
-        self.above += u8::from(side == Ordering::Greater);
-        let Self { begun, samples, anomalies, above, calm } = *self;
+        self.above += u16::from(side == Ordering::Greater);
+        self.usual += u16::from(is_usual());
+        let Self { begun, samples, anomalies, above, usual, calm } = *self;
         let fewer = above.min(anomalies - above);
-        let is_dense = 4 * u16::from(anomalies) >= 3 * u16::from(samples);
+        let is_dense = 4 * u32::from(anomalies) >= 3 * u32::from(samples);
         let lasts = anomalies >= LASTING_SAMPLES
             && f64::from(now.wrapping_sub(begun)) >= f64::from(LASTING_SECONDS);
         if calm & STILL != 0 {
             AnomalyKind::Flatline
-        } else if anomalies >= VARIED_MIN && 4 * u16::from(fewer) >= u16::from(anomalies) {
+        } else if anomalies >= VARIED_MIN && 4 * u32::from(fewer) >= u32::from(anomalies) {
             AnomalyKind::VarianceChange
         } else if lasts && is_dense {
-            if is_usual() { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
+            let is_broken = 2 * u32::from(usual) >= u32::from(anomalies);
+            if is_broken { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
         } else {
             beside(side)
         }
     }
 
     fn count(&mut self) {
-        if self.samples == u8::MAX {
+        if self.samples == u16::MAX {
             self.samples = self.samples.div_ceil(2);
             self.anomalies = self.anomalies.div_ceil(2);
             self.above /= 2;
+            self.usual /= 2;
         }
         self.samples += 1;
     }
 
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
         out.u32(self.begun);
-        for count in [self.samples, self.anomalies, self.above, self.calm] {
-            out.u8(count);
+        for count in [self.samples, self.anomalies, self.above, self.usual] {
+            out.u16(count);
         }
+        out.u8(self.calm);
     }
 
     /// What [`Shape::encode`] wrote; `None` where it cannot have written it.
     pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
         let begun = fields.u32()?;
-        let (samples, anomalies, above) = (fields.u8()?, fields.u8()?, fields.u8()?);
-        let calm = fields.u8()?;
-        let fits = above <= anomalies && anomalies <= samples && calm & !STILL < CALM_SAMPLES;
-        fits.then_some(Self { begun, samples, anomalies, above, calm })
+        let (samples, anomalies, above) = (fields.u16()?, fields.u16()?, fields.u16()?);
+        let (usual, calm) = (fields.u16()?, fields.u8()?);
+        let counted = above.max(usual) <= anomalies && anomalies <= samples;
+        let fits = counted && calm & !STILL < CALM_SAMPLES;
+        fits.then_some(Self { begun, samples, anomalies, above, usual, calm })
     }
 }
 

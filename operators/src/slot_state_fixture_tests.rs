@@ -49,7 +49,7 @@ fn stored_state_of_format_3_is_read() {
     assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
     let stored = runner.encode(slot).0;
     let full = (0..6).filter(|local| runner.pipeline.detectors.full(*local).is_some());
-    assert_eq!(stored.len(), FIXTURE_3.len() + 8 * full.count(), "of each full detector a shape");
+    assert_eq!(stored.len(), FIXTURE_3.len() + 13 * full.count(), "of each full detector a shape");
     let mut again = Runner::new();
     assert_eq!(again.restore(slot, &stored, &log.catalog), Some(0));
     assert_eq!(again.pipeline.state_hash(), runner.pipeline.state_hash());
@@ -72,7 +72,7 @@ fn stored_state_of_format_4_is_read() {
     let mut runner = Runner::new();
     assert_eq!(runner.restore(slot, FIXTURE_4, &log.catalog), Some(0));
     assert_eq!(runner.encode(slot).0, FIXTURE_4);
-    assert_eq!(runner.pipeline.state_hash(), 9_419_873_637_579_521_674);
+    assert_eq!(runner.pipeline.state_hash(), 13_961_814_928_724_398_545);
     let watches = format!("{:?}", runner.pipeline.watches);
     for part in ["kind: Spike", "kind: Drop"] {
         assert!(watches.contains(part), "{part}");

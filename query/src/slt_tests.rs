@@ -27,8 +27,8 @@
 use std::path::{Path, PathBuf};
 
 use tidewatch_metrics::{
-    AlertKey, EventTime, Lsn, SeriesId, Severity, Sketch, Subject, Transition, TransitionKind,
-    TransitionTimes,
+    AlertKey, AnomalyKind, EventTime, Lsn, SeriesId, Severity, Sketch, Subject, Transition,
+    TransitionKind, TransitionTimes,
 };
 use tidewatch_segments::{AlertRow, DeliveryRow, WindowRow};
 

@@ -1,6 +1,6 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, TimestampNanosecondType, UInt16Type};
-use tidewatch_metrics::{Channel, SeriesId, Severity, Subject};
+use tidewatch_metrics::{AnomalyKind, Channel, SeriesId, Severity, Subject};
 
 use super::*;
 use crate::fixtures::{Directory, rows_of};
@@ -27,7 +27,7 @@ pub(crate) fn alert(number: u8) -> AlertRow {
         lower: f64::NAN,
         upper: f64::NAN,
         channel: Channel::Deviation,
-        anomaly: AnomalyKind::None,
+        anomaly: AnomalyKind::LevelShift,
         received: UnixNanos::new(3),
         sparkline: String::new(),
     };
@@ -61,8 +61,8 @@ fn the_columns_are_those_of_the_interface() {
     assert_eq!(
         names(alerts_schema()),
         "key, rule, rule_version, priority, series_id, metric, labels, transition, reason, \
-         historical, onset, severity, value, expected, lower, upper, channel, event, received, \
-         durable, scored, fired"
+         historical, onset, severity, value, expected, lower, upper, channel, kind, event, \
+         received, durable, scored, fired"
     );
     assert_eq!(
         names(deliveries_schema()),
@@ -100,7 +100,7 @@ fn rows_keep_their_meaning_in_a_batch() {
     assert_eq!(text("series_id"), format!("{:032x}", 7));
     assert_eq!(text("labels"), "{\"host\":\"a\"}");
     assert_eq!(text("transition"), "firing");
-    assert_eq!(text("channel"), "deviation");
+    assert_eq!((text("channel"), text("kind")), ("deviation".to_owned(), "level_shift".to_owned()));
     let number =
         |name: &str| batch.column_by_name(name).unwrap().as_primitive::<Float64Type>().clone();
     assert!(number("lower").is_null(0) && number("expected").is_valid(0));

@@ -56,6 +56,10 @@ pub(crate) enum Event {
     Outage,
     /// Next to nothing for an hour, on three days.
     Outages,
+    /// Fifteen deviations more, for three samples.
+    Spike,
+    /// The day out of step by twelve hours, for six.
+    Break,
     /// Twelve deviations more, for ever.
     Shift,
     /// Six times the noise, for six hours.
@@ -111,19 +115,27 @@ impl Life {
 }
 
 impl Event {
-    pub(crate) const SICK: [Self; 5] =
-        [Self::Outage, Self::Outages, Self::Shift, Self::Variance, Self::Flatline];
+    pub(crate) const SICK: [Self; 7] = [
+        Self::Spike,
+        Self::Outage,
+        Self::Outages,
+        Self::Shift,
+        Self::Variance,
+        Self::Flatline,
+        Self::Break,
+    ];
     /// What befalls counters.
     pub(crate) const COUNTED: [Self; 2] = [Self::Slow, Self::Stop];
 
-    /// Whether it is on, so many seconds after it began.
-    pub(crate) fn is_on(self, since: i64) -> bool {
+    /// Whether it is on, so many seconds after it began, in a series with a sample in so many.
+    pub(crate) fn is_on(self, since: i64, interval: i64) -> bool {
         since >= 0
             && match self {
                 Self::Nothing => false,
+                Self::Spike => since < 3 * interval,
                 Self::Shift => true,
                 Self::Outages => since < 3 * DAY && since % DAY < HOUR,
-                Self::Outage | Self::Variance | Self::Flatline => since < EVENT,
+                Self::Outage | Self::Variance | Self::Flatline | Self::Break => since < EVENT,
                 Self::Slow | Self::Stop => since < EVENT,
             }
     }
@@ -178,18 +190,25 @@ impl Case {
         (0..self.days * DAY / self.interval).filter_map(move |index| {
             let at = index * self.interval;
             let since = at - self.day * DAY - 9 * HOUR;
-            let healthy = self.healthy(at, self.share(since), &mut rng, &mut kept);
+            let is_broken = self.event == Event::Break && self.is_on(since);
+            let clock = if is_broken { at + 12 * HOUR } else { at };
+            let healthy = self.healthy(clock, self.share(since), &mut rng, &mut kept);
             let value = self.befall(healthy, since, &mut rng);
             let time = EventTime::new((START + at) * 1_000_000_000);
             (!self.is_missing(at)).then_some(Sample { time, value, since })
         })
     }
 
+    /// Whether the event is on, so many seconds after it began.
+    pub(crate) fn is_on(self, since: i64) -> bool {
+        self.event.is_on(since, self.interval)
+    }
+
     /// How much of what happens is counted.
     fn share(self, since: i64) -> f64 {
         match self.event {
-            Event::Slow if self.event.is_on(since) => 0.1,
-            Event::Stop if self.event.is_on(since) => 0.0,
+            Event::Slow if self.is_on(since) => 0.1,
+            Event::Stop if self.is_on(since) => 0.0,
             _ => 1.0,
         }
     }
@@ -236,11 +255,12 @@ impl Case {
     }
 
     fn befall(self, healthy: f64, since: i64, rng: &mut Rng) -> f64 {
-        if !self.event.is_on(since) {
+        if !self.is_on(since) {
             return healthy;
         }
         match self.event {
-            Event::Nothing | Event::Slow | Event::Stop => healthy,
+            Event::Nothing | Event::Slow | Event::Stop | Event::Break => healthy,
+            Event::Spike => healthy + 15.0 * NOISE,
             Event::Outage | Event::Outages => rng.normal().abs(),
             Event::Shift => healthy + 12.0 * NOISE,
             Event::Variance => healthy + 6.0 * NOISE * rng.normal(),

@@ -1,6 +1,6 @@
 //! A detector on a generated series.
 
-use tidewatch_metrics::Severity;
+use tidewatch_metrics::{AnomalyKind, Severity};
 use tidewatch_operators::{Model, SeriesDetector};
 
 use crate::life::{Case, DAY};
@@ -23,6 +23,9 @@ pub(crate) struct Outcome {
     pub(crate) alerts: u32,
     /// From the begin of the event to the last severity above 6, in seconds.
     pub(crate) last: Option<i64>,
+    /// How many of them are of each kind, by its code, and of which one the last one is.
+    pub(crate) kinds: [u32; 8],
+    pub(crate) kind: AnomalyKind,
     /// The greatest severity of the event.
     pub(crate) greatest: Severity,
     /// Onsets of at least 6 later than 24 hours after the event's begin.
@@ -44,9 +47,13 @@ pub(crate) fn run(model: Model, case: Case) -> Outcome {
             continue;
         }
         let above = judged.severity > LEVEL;
-        if case.event.is_on(since) {
+        if case.is_on(since) {
             outcome.on += 1;
             outcome.above += u32::from(above);
+            if above {
+                outcome.kind = judged.kind();
+                outcome.kinds[usize::from(outcome.kind.code())] += 1;
+            }
             outcome.greatest = outcome.greatest.max(judged.severity);
         }
         if above {

@@ -167,3 +167,18 @@ fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     });
     Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_that_a_file_does_not_have_is_null() {
+        let now = alerts_schema();
+        let kind = now.index_of("kind").unwrap();
+        let before: Vec<usize> = (0..now.fields().len()).filter(|at| *at != kind).collect();
+        let batch = alerts_batch(&[]).project(&before).unwrap();
+        let fitted = fit(&batch, &now).unwrap();
+        assert_eq!((fitted.schema(), fitted.num_columns()), (Arc::clone(&now), 23));
+    }
+}

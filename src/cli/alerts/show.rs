@@ -141,11 +141,16 @@ fn told(transitions: &[Value], deliveries: &[Value], curve: Option<&Curve>) -> S
     told
 }
 
-/// Value, expectation, severity and channel of the firing, or of the first transition.
+/// What the anomaly looks like, and value, expectation, severity and channel of the firing, or of the first transition.
+///
+/// The last transition knows best what it was.
 fn sentence(transitions: &[Value]) -> String {
     let firing = transitions.iter().find(|row| row["transition"] == "firing");
     let Some(row) = firing.or(transitions.first()) else { return String::new() };
-    let mut parts = vec![format!("value {}", number(row, "value"))];
+    let kinds = transitions.iter().rev().map(|row| text(row, "kind"));
+    let kind = kinds.filter(|kind| !kind.is_empty()).map(|kind| kind.replace('_', " ")).next();
+    let kind = kind.map(|kind| format!("{kind}: ")).unwrap_or_default();
+    let mut parts = vec![format!("{kind}value {}", number(row, "value"))];
     if row["expected"].is_number() {
         parts.push(format!("expected {}", number(row, "expected")));
     }
@@ -186,8 +191,17 @@ mod tests {
             "key": "00aa", "rule": "slow", "priority": "page", "series_id": "01", "metric": "m",
             "labels": "{\"host\":\"a\"}", "transition": kind, "reason": "why", "event": event,
             "onset": "2024-01-01T00:00:00Z", "severity": 7.5, "value": 54.0, "expected": expected,
-            "lower": 32.6, "upper": null, "channel": "level", "fired": "2024-01-01T00:02:00Z",
+            "lower": 32.6, "upper": null, "channel": "level", "kind": kind_of(kind), "fired": "2024-01-01T00:02:00Z",
         })
+    }
+
+    /// A resolution knows more than what came before.
+    fn kind_of(transition: &str) -> Value {
+        match transition {
+            "pending" => Value::Null,
+            "firing" => json!("spike"),
+            _ => json!("level_shift"),
+        }
     }
 
     #[test]
@@ -195,11 +209,12 @@ mod tests {
         let transitions = [
             transition("pending", "2024-01-01T00:00:10Z", &Value::Null),
             transition("firing", "2024-01-01T00:01:00Z", &json!(34.0)),
+            transition("resolved", "2024-01-01T00:09:00Z", &json!(34.0)),
         ];
         let curve = Curve { name: "m{host=a}".to_owned(), points: vec![(0, 1.0), (9, 2.0)] };
         let told = told(&transitions, &[], Some(&curve));
-        let begin = "firing: slow (page)\nm{host=a}\n\
-            value 54, expected 34, at least 32.6, severity 7.5, channel level; onset 2024-01-01T00:00:00Z\n";
+        let begin = "resolved: slow (page)\nm{host=a}\n\
+            level shift: value 54, expected 34, at least 32.6, severity 7.5, channel level; onset 2024-01-01T00:00:00Z\n";
         assert!(told.starts_with(begin), "{told}");
         for part in ["└──", "2024-01-01T00:00:10Z", "pending", "nobody was told"] {
             assert!(told.contains(part), "{part}: {told}");

@@ -10,7 +10,7 @@ use crate::cli::generate::family::{FAMILIES, Traits};
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum AnomalyKind {
+pub(crate) enum InjectedKind {
     /// A few samples far above.
     Spike,
     /// Some samples near zero.
@@ -26,20 +26,20 @@ pub(crate) enum AnomalyKind {
 }
 
 /// All kinds, in the order in which plans take them.
-pub(crate) const KINDS: [AnomalyKind; 6] = [
-    AnomalyKind::Spike,
-    AnomalyKind::Drop,
-    AnomalyKind::LevelShift,
-    AnomalyKind::VarianceChange,
-    AnomalyKind::SeasonalBreak,
-    AnomalyKind::Flatline,
+pub(crate) const KINDS: [InjectedKind; 6] = [
+    InjectedKind::Spike,
+    InjectedKind::Drop,
+    InjectedKind::LevelShift,
+    InjectedKind::VarianceChange,
+    InjectedKind::SeasonalBreak,
+    InjectedKind::Flatline,
 ];
 
 /// One anomaly of one series: from `onset` on, until before `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Anomaly {
     /// What goes wrong.
-    pub(crate) kind: AnomalyKind,
+    pub(crate) kind: InjectedKind,
     /// The series, by its index in the generator.
     pub(crate) series: usize,
     /// The first time at which it shows.
@@ -48,7 +48,7 @@ pub(crate) struct Anomaly {
     pub(crate) end: EventTime,
 }
 
-impl AnomalyKind {
+impl InjectedKind {
     /// The name in labels and in the demo's report.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -154,6 +154,8 @@ fn shuffle(items: &mut [usize], rng: &mut Rng) {
 
 #[cfg(test)]
 mod tests {
+    use tidewatch_metrics::AnomalyKind;
+
     use super::*;
 
     const WINDOW: Window = Window {
@@ -161,6 +163,12 @@ mod tests {
         to: EventTime::new(1_000_000 + 4_000 * 10),
         interval_nanos: 10,
     };
+
+    #[test]
+    fn kinds_have_the_names_that_alerts_have_for_them() {
+        let known = AnomalyKind::OF_SAMPLES.map(AnomalyKind::name);
+        assert!(KINDS.iter().all(|kind| known.contains(&Some(kind.name()))));
+    }
 
     #[test]
     fn plans_take_all_kinds_in_turn_and_stay_in_their_window() {

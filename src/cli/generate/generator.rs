@@ -4,7 +4,7 @@ use tidewatch_env::Rng;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 use tidewatch_metrics::{EventTime, SeriesKey};
 
-use crate::cli::generate::anomaly::{Anomaly, AnomalyKind};
+use crate::cli::generate::anomaly::{Anomaly, InjectedKind};
 use crate::cli::generate::family::{FAMILIES, Family, Memory, Moment, Traits, most_visible_shift};
 
 const SERVICES: [&str; 5] = ["checkout", "search", "cart", "login", "payments"];
@@ -129,10 +129,10 @@ impl State {
 
     fn step(&mut self, time: EventTime) -> f64 {
         let active = self.anomalies.iter().rfind(|a| a.onset <= time && time < a.end);
-        let broken = active.filter(|anomaly| anomaly.kind == AnomalyKind::SeasonalBreak);
+        let broken = active.filter(|anomaly| anomaly.kind == InjectedKind::SeasonalBreak);
         let shift = broken.map(|anomaly| most_visible_shift(&self.traits, seconds(anomaly.onset)));
         let active = active.map(|anomaly| anomaly.kind);
-        let noisy = active == Some(AnomalyKind::VarianceChange);
+        let noisy = active == Some(InjectedKind::VarianceChange);
         let moment = Moment {
             seconds: seconds(time),
             shift_seconds: shift.unwrap_or(0),
@@ -140,7 +140,7 @@ impl State {
         };
         let Self { family, traits, memory, rng, .. } = self;
         let value = family.value(traits, memory, moment, rng);
-        if active != Some(AnomalyKind::Flatline) {
+        if active != Some(InjectedKind::Flatline) {
             let value = active.map_or(value, |kind| kind.disturbed(value, traits));
             self.last = self.family.shown(value);
         }

@@ -69,7 +69,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::cli::generate::anomaly::{Anomaly, AnomalyKind};
+    use crate::cli::generate::anomaly::{Anomaly, InjectedKind};
     use crate::cli::generate::generator::GeneratorConfig;
 
     #[test]
@@ -78,7 +78,7 @@ mod tests {
         let config = GeneratorConfig { series: 2, start, interval_nanos: 1_000_000_000, seed: 1 };
         let mut generator = Generator::new(config);
         let (onset, end) = (EventTime::new(60_000_000_000), EventTime::new(90_000_000_000));
-        let kind = AnomalyKind::LevelShift;
+        let kind = InjectedKind::LevelShift;
         generator.inject(Anomaly { kind, series: 1, onset, end });
         generator.inject(Anomaly { kind, series: 2, onset, end });
         let id = generator.series()[1].key("default").id();
