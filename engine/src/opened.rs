@@ -122,12 +122,13 @@ impl Opened {
     fn restore_newest(&mut self, indexes: Vec<CheckpointIndex>) -> Result<(), EngineError> {
         for index in indexes {
             let number = index.number;
-            if index.operators != OPERATORS_VERSION {
-                warn!(number, "a checkpoint of other operators is passed over");
+            let (operators, ours) = (index.operators, OPERATORS_VERSION);
+            if operators > ours {
+                warn!(number, operators, ours, "a checkpoint of later operators is passed over");
             } else if let Some(checkpoint) = self.store.open(index)? {
                 if self.restore(&checkpoint)? {
                     let from = self.base.replay_from;
-                    info!(number, replay_from = %from, "starting from a checkpoint");
+                    info!(number, operators, replay_from = %from, "starting from a checkpoint");
                     let index = &checkpoint.index;
                     let covered = |slot: Slot| index.slots[usize::from(slot.0)].lsn;
                     let windows = index.windows.map(|windows| windows.lsn);

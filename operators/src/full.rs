@@ -316,6 +316,11 @@ impl FullDetector {
         }
     }
 
+    /// Whether state of a version is not read any more.
+    pub(crate) fn is_outdated(version: u8) -> bool {
+        version < FORMAT_MIN
+    }
+
     /// What [`FullDetector::encode`] wrote; `None` where it cannot have written it, another version included.
     #[deny(clippy::indexing_slicing)]
     pub fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {

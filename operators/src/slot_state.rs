@@ -21,7 +21,7 @@
 //!   trouble    greatest i64, refused u32, and where refused > 0:
 //!              refused_last i64, refused_since as `now`
 //!   profile    anchor f64, 24 hours f32, visited u32, first u8, days u32
-//!   full       the state of a full detector, with its own version: `full.rs`
+//!   full       since format 4: bytes u32; the state of a full detector, with its own version: `full.rs`
 //!   watch      pushed u64, the last min(pushed, 24) values f64, oldest first
 //!              severity u16, channel u8
 //!              alerts u32 count, each, in the order of the rules' names: hash of the rule u128, then
@@ -32,7 +32,7 @@
 //!              since as `now`, u8 count, gaps u32 each, oldest first
 //! ```
 //!
-//! Format 1 had no rules on rates and silence, format 2 no full detectors, format 3 no kinds, and else the same bytes. A series with a full detector
+//! Format 1 had no rules on rates and silence, format 2 no full detectors, format 3 no kinds and no lengths, and else the same bytes. A series with a full detector
 //! has the light one's state as it was when all of that was heard for the last time, with times, count, last value and runs of now.
 //! The names of the numbers are those of the structs. Series ids, seeds, and which rules and `[[detect]]` match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
@@ -43,9 +43,9 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{SeriesRef, Slot, UnixNanos};
+use tidewatch_metrics::{EventTime, SeriesRef, Slot, UnixNanos};
 
-use crate::detect::Beginning;
+use crate::detect::{Beginning, StoredDetector};
 use crate::full::FullDetector;
 use crate::hash::Digest;
 use crate::order::{Trouble, decode_time, encode_time};
@@ -60,6 +60,8 @@ pub const SLOT_STATE_FORMAT: u8 = 4;
 const FORMAT_MIN: u8 = 1;
 /// The first version with full detectors.
 const FORMAT_WITH_FULL: u8 = 3;
+/// The first version that says how long their states are.
+const FORMAT_WITH_LENGTHS: u8 = 4;
 /// The series has a profile. Only in the bytes; the state has its index.
 const PROFILED: u8 = 16;
 /// The series has a full detector. Only in the bytes.
@@ -140,7 +142,7 @@ impl Pipeline {
         entry: impl Fn(SeriesRef) -> Option<Arc<SeriesEntry>>,
     ) -> Option<Vec<(SeriesRef, u32)>> {
         let version = fields.u8()?;
-        let known = known_parts(version)?;
+        known_parts(version)?;
         if fields.u8()? != slot.0 {
             return None;
         }
@@ -157,7 +159,7 @@ impl Pipeline {
             if stored.last().is_some_and(|before| before.series >= series) {
                 return None;
             }
-            stored.push(self.decode_series(series, entry, known, fields)?);
+            stored.push(self.decode_series(series, entry, version, fields)?);
         }
         self.begin_slot(slot, now, output);
         Some(stored.into_iter().map(|stored| self.take_back(stored)).collect())
@@ -184,7 +186,9 @@ impl Pipeline {
             profile.encode(out);
         }
         if let Some(full) = full {
-            full.encode(out);
+            let mut state = FieldWriter::default();
+            full.encode(&mut state);
+            out.blob(&state.into_bytes());
         }
         self.watches.encode(local, out);
     }
@@ -193,20 +197,25 @@ impl Pipeline {
         &self,
         series: SeriesRef,
         entry: Arc<SeriesEntry>,
-        known: u8,
+        version: u8,
         fields: &mut FieldReader<'_>,
     ) -> Option<Stored> {
         let parts = fields.u8()?;
-        if parts & !known != 0 {
+        if parts & !known_parts(version)? != 0 {
             return None;
         }
         let has = |part: u8| parts & part != 0;
         let mut state = SeriesState::decode(entry.id, fields)?;
         state.marks = parts & MARKS;
         let trouble = if has(TROUBLED) { Some(Trouble::decode(fields)?) } else { None };
-        let profile = if has(PROFILED) { Some(Profile::decode(fields)?) } else { None };
-        let full = if has(FULL) { Some(FullDetector::decode(fields)?) } else { None };
-        let detector = self.detectors.restore(&entry, full)?;
+        let mut profile = if has(PROFILED) { Some(Profile::decode(fields)?) } else { None };
+        let full = if has(FULL) { decode_full(version, fields)? } else { StoredDetector::None };
+        if matches!(full, StoredDetector::Outdated) {
+            state.begin_anew();
+            profile = None;
+        }
+        let has_rows = state.last_time != EventTime::MIN;
+        let detector = self.detectors.restore(&entry, full, has_rows)?;
         let watch = self.watches.decode(&entry, has(WATCHED), fields)?;
         Some(Stored { series, entry, state, trouble, profile, detector, watch })
     }
@@ -236,6 +245,20 @@ impl Pipeline {
         }
         (series, local)
     }
+}
+
+/// The state of a full detector, as it stands in bytes of a version.
+fn decode_full(version: u8, fields: &mut FieldReader<'_>) -> Option<StoredDetector> {
+    if version < FORMAT_WITH_LENGTHS {
+        return FullDetector::decode(fields).map(|full| StoredDetector::Known(Box::new(full)));
+    }
+    let state = fields.blob()?;
+    if FullDetector::is_outdated(*state.first()?) {
+        return Some(StoredDetector::Outdated);
+    }
+    let mut fields = FieldReader::new(state);
+    let full = FullDetector::decode(&mut fields)?;
+    (fields.remaining() == 0).then(|| StoredDetector::Known(Box::new(full)))
 }
 
 /// The parts that a series may have in bytes of a version; `None` for versions that are not read.

@@ -49,7 +49,11 @@ fn stored_state_of_format_3_is_read() {
     assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
     let stored = runner.encode(slot).0;
     let full = (0..6).filter(|local| runner.pipeline.detectors.full(*local).is_some());
-    assert_eq!(stored.len(), FIXTURE_3.len() + 13 * full.count(), "of each full detector a shape");
+    assert_eq!(
+        stored.len(),
+        FIXTURE_3.len() + (4 + 13) * full.count(),
+        "of each full detector a shape and a length"
+    );
     let mut again = Runner::new();
     assert_eq!(again.restore(slot, &stored, &log.catalog), Some(0));
     assert_eq!(again.pipeline.state_hash(), runner.pipeline.state_hash());
@@ -110,4 +114,47 @@ fn stored_state_of_format_1_goes_on_with_the_known_hashes() {
         }
     );
     assert_eq!(runner.pipeline.state_hash(), 17_340_735_326_342_021_022);
+}
+
+/// As a later version would find it that reads this one's full detectors no more.
+#[test]
+fn in_place_of_a_detector_of_a_version_that_is_not_read_a_new_one_lacks_the_history() {
+    let log = log(1, 18, 1);
+    let slot = Slot(FIXTURE_4[1]);
+    let mut before = Runner::new();
+    before.restore(slot, FIXTURE_4, &log.catalog).unwrap();
+    let encoded = |runner: &Runner, local| {
+        let mut out = FieldWriter::default();
+        runner.pipeline.detectors.full(local)?.encode(&mut out);
+        Some(out.into_bytes())
+    };
+    let outdated = (0..6).find(|local| encoded(&before, *local).is_some()).unwrap();
+    let state = encoded(&before, outdated).unwrap();
+    let at = FIXTURE_4.windows(state.len()).position(|bytes| bytes == state).unwrap();
+    let mut bytes = FIXTURE_4.to_vec();
+    bytes[at] = 2;
+    let mut runner = Runner::new();
+    assert_eq!(runner.restore(slot, &bytes, &log.catalog), Some(0));
+    let (old, new) =
+        [&before, &runner].map(|r| r.pipeline.detectors.full(outdated).unwrap()).into();
+    assert_eq!(old.model(), new.model());
+    assert!(!old.lacks_history() && new.lacks_history());
+    let mut fresh = FullDetector::new(new.model()).unwrap();
+    fresh.set_lacks_history(true);
+    let mut out = FieldWriter::default();
+    fresh.encode(&mut out);
+    assert_eq!(encoded(&runner, outdated), Some(out.into_bytes()), "it begins anew");
+    let (was, is) = [&before, &runner].map(|r| &r.pipeline.states[outdated as usize]).into();
+    assert_eq!(
+        (is.samples, is.last_time),
+        (0, was.last_time),
+        "the light part too, but for the order"
+    );
+    for local in (0..6).filter(|local| *local != outdated) {
+        assert_eq!(encoded(&runner, local), encoded(&before, local), "{local} goes on");
+    }
+    // What is of a known version and not of its form is damage.
+    bytes[at] = 4;
+    bytes[at + 1] = 99;
+    assert_eq!(Runner::new().restore(slot, &bytes, &log.catalog), None);
 }

@@ -411,6 +411,9 @@ fn a_flipped_bit_is_refused_or_another_state_of_the_same_form() {
     let rows = log.records.iter().rev().filter(|record| matches!(record, Record::Rows { .. }));
     let rows: Vec<&Record> = rows.take(4).collect();
     let mut refused = 0;
+    let mut whole = Runner::new();
+    whole.restore(slot, &bytes, &log.catalog).unwrap();
+    let lacking = whole.pipeline.detectors.lacking();
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -421,7 +424,9 @@ fn a_flipped_bit_is_refused_or_another_state_of_the_same_form() {
             continue;
         };
         let (again, _) = runner.encode(slot);
-        assert_eq!(again, flipped[..flipped.len() - left], "bit {bit}");
+        // A detector that seems to be of an earlier version begins anew.
+        let is_anew = runner.pipeline.detectors.lacking() > lacking;
+        assert!(is_anew || again == flipped[..flipped.len() - left], "bit {bit}");
         for record in rows.iter().rev() {
             runner.step(&log, record, |of| of == slot);
         }

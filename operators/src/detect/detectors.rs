@@ -41,6 +41,16 @@ pub(crate) struct Beginning {
     is_turned_away: bool,
 }
 
+/// What there is of a series' full detector in stored state.
+#[derive(Debug)]
+pub(crate) enum StoredDetector {
+    /// The series had none.
+    None,
+    Known(Box<FullDetector>),
+    /// It is of a version that is not read any more.
+    Outdated,
+}
+
 /// A series that a `[[detect]]` matches.
 #[derive(Debug)]
 pub(crate) struct Tuned {
@@ -60,13 +70,25 @@ impl Detectors {
     }
 
     /// What a series has that was restored, with its full detector or without; `None` where the rules do not give it that.
+    ///
+    /// In place of an outdated one it has a new one, which lacks the history of a series that `has_rows`.
     pub(crate) fn restore(
         &self,
         entry: &SeriesEntry,
-        full: Option<FullDetector>,
+        stored: StoredDetector,
+        has_rows: bool,
     ) -> Option<Beginning> {
         let wanted = self.wanted(entry);
         let model = wanted.map_or(Model::Light, |(_, detection)| detection.model);
+        let full = match stored {
+            StoredDetector::None => None,
+            StoredDetector::Known(full) => Some(*full),
+            StoredDetector::Outdated => {
+                let mut full = FullDetector::new(model)?;
+                full.set_lacks_history(has_rows);
+                Some(full)
+            }
+        };
         let is_light = full.is_none() && (model == Model::Light || self.room.is_limited());
         let fits = is_light || full.as_ref().is_some_and(|full| full.model() == model);
         let mut beginning = Self::beginning(wanted, if is_light { Model::Light } else { model });

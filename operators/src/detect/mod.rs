@@ -8,6 +8,6 @@ mod rule;
 pub(crate) mod text;
 
 pub use detection::Detection;
-pub(crate) use detectors::{Beginning, Detectors, Sample, detect_bytes, judge};
+pub(crate) use detectors::{Beginning, Detectors, Sample, StoredDetector, detect_bytes, judge};
 pub use knobs::{DataRange, Direction, DirectionError, Knobs};
 pub use rule::DetectRule;
