@@ -10,12 +10,13 @@ use tidewatch_segments::{HeadColumns, MetricName};
 use tidewatch_wal::WalConfig;
 
 use super::*;
+use crate::checkpoint::CheckpointStore;
 use crate::deletes::DeleteRecord;
 use crate::idempotency::crash_tests::Node;
 use crate::record::KIND_DELETE;
 use crate::shard::Shard;
 use crate::testing::{SECOND, START, machine, replay};
-use crate::{EngineError, Verdict};
+use crate::{EngineError, OPERATORS_VERSION, Verdict};
 
 const METRICS: [&str; 2] = ["load", "temp"];
 const HOSTS: usize = 5;
@@ -411,4 +412,37 @@ fn a_segment_that_cannot_be_read_does_not_teach_and_the_others_do() {
     drop(node);
     damaged.write_all_at(&whole, 40).unwrap();
     replay(&disk, 2, None);
+}
+
+/// What a release with other operators finds, when the log before the last checkpoint is gone.
+#[test]
+fn state_of_earlier_operators_is_taken_over_and_of_later_ones_is_not() {
+    let (disk, clock) = past(&rows(13, 500));
+    let state = |node: &mut Node| {
+        let shards = &node.committer.dispatch_mut().shards;
+        shards.iter().map(Shard::state_hash).fold(0, u64::wrapping_add)
+    };
+    let mut node = Node::start_as(&disk, &clock, &config(2, true)).unwrap();
+    prime(&mut node, &config(2, true)).unwrap();
+    node.flush().unwrap();
+    node.checkpoint().unwrap();
+    let before = state(&mut node);
+    drop(node);
+    let wal = config(2, true).wal_dir();
+    let mut names = disk.list(&wal).unwrap();
+    names.sort_unstable();
+    println!("{names:?}");
+    let disk_of = Arc::new(disk.clone());
+    let store = CheckpointStore::new(disk_of, config(2, true).checkpoints_dir());
+    for (operators, taken) in [(OPERATORS_VERSION - 1, true), (OPERATORS_VERSION + 1, false)] {
+        for mut index in store.indexes().unwrap() {
+            index.operators = operators;
+            store.commit(&index).unwrap();
+        }
+        let started = Node::start_as(&disk, &clock, &config(7, true));
+        assert_eq!(started.is_ok(), taken, "{operators}: {:?}", started.err());
+        if let Ok(mut node) = started {
+            assert_eq!((state(&mut node), lacking(&mut node)), (before, Vec::new()));
+        }
+    }
 }
