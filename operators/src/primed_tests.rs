@@ -44,6 +44,7 @@ fn rules(turn: usize) -> Arc<RuleSet> {
             range: knobs.range.map(|DataRange { low, high }| [low, high]),
             min_samples: knobs.min_samples,
             kind: knobs.kind,
+            time_zone: knobs.time_zone,
         })
     };
     let detects = (0..HOSTS).map(|host| detect(host).unwrap()).collect();

@@ -1,9 +1,12 @@
 //! `[[detect]]`
 
 use tidewatch_operators::limits::MIN_SAMPLES_MAX;
-use tidewatch_operators::{DetectConfig, DetectRule, Direction, Model, RuleSet, SeriesKind};
+use tidewatch_operators::{
+    DetectConfig, DetectRule, Direction, Model, RuleSet, SeriesKind, TimeZone, time_zone_names,
+};
 use toml::{Table, Value};
 
+use crate::config::hint::nearest;
 use crate::config::rules::label;
 use crate::config::section::{Bounds, Findings, Section, entries};
 
@@ -13,6 +16,8 @@ const MODEL: &str = "\"light\", \"novelty\", \"deviation\", \"auto\", \"mad\", \
 const DIRECTION: &str = "\"both\", \"above\" or \"below\"";
 /// What `kind` may be.
 const KIND: &str = "\"auto\", \"gauge\" or \"counter\"";
+/// What `time_zone` may be.
+const TIME_ZONE: &str = "a name of the IANA database, such as \"Europe/Berlin\"";
 /// What `data_range` may be.
 const RANGE: &str = "two numbers, the lesser first; inf and -inf leave an end open";
 
@@ -57,6 +62,7 @@ fn read_entry(mut section: Section<'_>) -> Option<DetectRule> {
     config.min_samples = u32::try_from(min_samples).unwrap_or(u32::MAX);
     let kind = section.parsed("kind", "auto", KIND, |name| name.parse::<SeriesKind>().ok());
     config.kind = kind.unwrap_or_default();
+    config.time_zone = read_time_zone(&mut section);
     let rule = match DetectRule::new(&config) {
         Ok(rule) => Some(rule),
         Err(found) => {
@@ -68,6 +74,19 @@ fn read_entry(mut section: Section<'_>) -> Option<DetectRule> {
     };
     section.finish();
     rule
+}
+
+fn read_time_zone(section: &mut Section<'_>) -> TimeZone {
+    let name = section.parsed("time_zone", "UTC", TIME_ZONE, |name| Some(name.to_owned()));
+    let Some(name) = name else { return TimeZone::UTC };
+    name.parse().unwrap_or_else(|error| {
+        // A hint takes what stands behind the last point for the name, and what stands before for its place.
+        let known: Vec<String> = time_zone_names().map(|name| name.replace('/', ".")).collect();
+        let meant = nearest(&name.replace('/', ".").replace(' ', "_"), &known);
+        let meant = meant.map(|meant| format!("; did you mean {}?", meant.replace('.', "/")));
+        section.problem("time_zone", format!("is unknown: {error}{}", meant.unwrap_or_default()));
+        TimeZone::UTC
+    })
 }
 
 fn read_range(section: &mut Section<'_>) -> Option<[f64; 2]> {

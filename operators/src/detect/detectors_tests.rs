@@ -24,6 +24,7 @@ fn detect(hosts: &str, model: Model, knobs: Knobs) -> DetectRule {
         range: knobs.range.map(|DataRange { low, high }| [low, high]),
         min_samples: knobs.min_samples,
         kind: knobs.kind,
+        time_zone: knobs.time_zone,
     };
     DetectRule::new(&config).unwrap()
 }
@@ -90,6 +91,11 @@ fn alone(table: &Table, detections: &[Detection]) -> Vec<Option<Judgement>> {
     let mut detectors: Vec<_> = detections.iter().map(SeriesDetector::tuned).collect();
     let rows = table.series.iter().zip(&table.times).zip(&table.values);
     rows.map(|((host, time), value)| detectors[*host as usize].observe(*time, *value)).collect()
+}
+
+/// The same for all hosts.
+fn each(detection: Detection) -> Vec<Detection> {
+    vec![detection; HOSTS as usize]
 }
 
 fn detections(rules: &RuleSet) -> Vec<Detection> {
@@ -160,8 +166,8 @@ fn knobs_silence_what_they_name_and_nothing_else() {
     let table = table(2, 1_500);
     let rows = || table.series.iter().zip(&table.times).zip(&table.values);
     for model in Model::ALL {
-        let plain = alone(&table, &[Detection::by(model); HOSTS as usize]);
-        let tuned = |knobs| alone(&table, &[Detection { model, knobs }; HOSTS as usize]);
+        let plain = alone(&table, &each(Detection::by(model)));
+        let tuned = |knobs| alone(&table, &each(Detection { model, knobs }));
         let above = tuned(Knobs { direction: Direction::Above, ..Knobs::NONE });
         let below = tuned(Knobs { direction: Direction::Below, ..Knobs::NONE });
         let far = tuned(Knobs { min_deviation: 20.0, ..Knobs::NONE });
@@ -199,9 +205,9 @@ fn what_data_cannot_be_teaches_nothing_is_not_counted_and_has_the_greatest_sever
     }
     for model in Model::ALL {
         let knobs = Knobs { range: Some(range), min_samples: 100, ..Knobs::NONE };
-        let told = alone(&outside, &[Detection { model, knobs }; HOSTS as usize]);
+        let told = alone(&outside, &each(Detection { model, knobs: knobs.clone() }));
         let knobs = Knobs { range: None, ..knobs };
-        let plain = alone(&without, &[Detection { model, knobs }; HOSTS as usize]);
+        let plain = alone(&without, &each(Detection { model, knobs }));
         for (row, (told, plain)) in told.iter().zip(&plain).enumerate() {
             let (Some(told), Some(plain)) = (told, plain) else {
                 assert!(told.is_none() || gone.contains(&row), "{model}, row {row}");
