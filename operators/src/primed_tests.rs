@@ -26,6 +26,7 @@ fn knobs(host: u32) -> Knobs {
             min_samples: 300,
             range,
             min_deviation: 2.0,
+            time_zone: "Australia/Lord_Howe".parse().unwrap(),
             ..Knobs::NONE
         },
         _ => Knobs::NONE,
