@@ -502,23 +502,23 @@ fn an_hour_that_comes_again_or_never_is_harmless() {
         let local = |at: i64| time_zone.local(EventTime::new(at * 1_000_000_000));
         let step = local(change).nanos() - local(change - 1).nanos();
         assert_ne!(step, 1_000_000_000, "{name}: clocks are set at {change}");
-        for (model, days) in Model::ALL.into_iter().flat_map(|model| [(model, 1), (model, 5)]) {
+        let models = Model::ALL.into_iter().filter(|model| model.knows_hours());
+        for (model, days) in models.flat_map(|model| [(model, 1), (model, 5)]) {
             // With one day before, the light detector's first day is cut.
             let knobs = in_zone(time_zone.clone());
             let mut detector = SeriesDetector::tuned(&Detection { model, knobs });
             let mut rng = Rng::new(13);
-            let mut last = f64::NAN;
+            let mut off = f64::NAN;
             for at in (change - days * day..change + 3 * day).step_by(900) {
-                let hour = local(at).nanos() / 1_000_000_000 % day / 3_600;
-                let value = hour as f64 + rng.normal();
-                let judged = detector.observe(EventTime::new(at * 1_000_000_000), value).unwrap();
-                last = judged.expected;
-                assert!(judged.severity.to_f32() < 6.0, "{name}, {model}: {judged:?} at {at}");
+                let noon = local(at).nanos() / 1_000_000_000 % day - day / 2;
+                let wave = noon.abs() as f64 / 3_600.0;
+                let time = EventTime::new(at * 1_000_000_000);
+                let judged = detector.observe(time, wave + rng.normal()).unwrap();
+                off = (judged.expected - wave).abs();
+                // After so few days not much is known of a series.
+                assert!(judged.severity.to_f32() < 8.0, "{name}, {model}: {judged:?} at {at}");
             }
-            assert!(
-                (-5.0..30.0).contains(&last) || !model.knows_hours(),
-                "{name}, {model}: {last}"
-            );
+            assert!(off < 4.0, "{name}, {model}: {off}");
         }
     }
 }
