@@ -193,8 +193,9 @@ impl FullDetector {
         }
     }
 
-    /// Scores what was measured, with the light detector where it is heard, and with what `temper` makes of severity
-    /// and expectation in place of the severity; `time` is by the clocks of the series. While there is no expectation, the light detector's counts.
+    /// Scores what was measured at `time` by the clocks of the series, with the light detector where it is heard, and with what
+    /// `temper` makes of severity and expectation in place of the severity. While there is no expectation, the light
+    /// detector's counts.
     #[inline]
     pub(crate) fn judge_with(
         &mut self,
@@ -222,8 +223,8 @@ impl FullDetector {
         }
     }
 
-    /// What would be expected of a sample at `time`, which is `local` by the clocks of the series, whatever its value. Of a counter nothing at a time that
-    /// is not later than its last one, or behind a pause.
+    /// What would be expected of a sample at `time`, which is `local` by the clocks of the series, whatever its value. Of a
+    /// counter nothing at a time that is not later than its last one, or behind a pause.
     pub(crate) fn expect(&self, time: EventTime, local: LocalTime) -> Expectation {
         match &self.begun {
             None => Expectation::NONE,
