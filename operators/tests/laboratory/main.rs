@@ -6,7 +6,7 @@ mod life;
 mod trial;
 
 use life::{Case, Event, Life};
-use tidewatch_operators::{Detection, Knobs, Model};
+use tidewatch_operators::Model;
 use trial::{AfterClocks, Outcome, run, run_office};
 
 const FULL: [Model; 3] = [Model::Novelty, Model::Deviation, Model::Auto];
@@ -158,10 +158,8 @@ fn noisier_noise_and_what_stands_still_are_found_by_auto() {
 
 /// What is said of an office in Berlin after the clocks were set, by the hours of UTC and by Berlin's.
 fn after_clocks(model: Model, life: Life, interval: i64, seed: u64) -> [AfterClocks; 2] {
-    ["UTC", "Europe/Berlin"].map(|zone| {
-        let knobs = Knobs { time_zone: zone.parse().expect("a name of a zone"), ..Knobs::NONE };
-        run_office(&Detection { model, knobs }, healthy(life, interval, 23, seed))
-    })
+    let case = healthy(life, interval, 23, seed);
+    ["UTC", "Europe/Berlin"].map(|zone| run_office(model, zone, case))
 }
 
 #[test]

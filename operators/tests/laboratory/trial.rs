@@ -1,7 +1,7 @@
 //! A detector on a generated series.
 
 use tidewatch_metrics::Severity;
-use tidewatch_operators::{Detection, Model, SeriesDetector};
+use tidewatch_operators::{Detection, Knobs, Model, SeriesDetector};
 
 use crate::life::{CLOCKS_ARE_SET, Case, DAY};
 
@@ -70,9 +70,10 @@ pub(crate) struct AfterClocks {
     pub(crate) off: f64,
 }
 
-/// Runs a detector over an office's series.
-pub(crate) fn run_office(detection: &Detection, case: Case) -> AfterClocks {
-    let mut detector = SeriesDetector::tuned(detection);
+/// Runs a model over an office's series, by the hours of a time zone.
+pub(crate) fn run_office(model: Model, zone: &str, case: Case) -> AfterClocks {
+    let knobs = Knobs { time_zone: zone.parse().expect("a name of a zone"), ..Knobs::NONE };
+    let mut detector = SeriesDetector::tuned(&Detection { model, knobs });
     let (mut after, mut count) = (AfterClocks::default(), 0.0);
     for sample in case.samples() {
         let at = sample.since + case.day * DAY + 9 * 3_600;
