@@ -172,16 +172,17 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
         let refused = RuleSet::from_canonical_text(&lines.join("\n")).unwrap_err();
         assert_eq!(refused, RuleTextError::Syntax { line: line + 1 }, "{wrong}");
     }
-    // What a zone is, the text says, and no database.
-    for (zone, table) in [("Asia/Kolkata", "21208 -1 3600"), ("Atlantis/Poseidonis", "-3600")] {
-        let (_, behind) = alone.split_once("\ndetect ").unwrap();
-        let other = format!("zone \"Asia/Kolkata\" {table}\ndetect {behind}");
-        let other = other.replace("Asia/Kolkata", zone);
-        assert_eq!(RuleSet::from_canonical_text(&other).unwrap().canonical_text(), other);
-    }
     let refused = RuleSet::from_canonical_text(&text.replace("0 inf", "inf inf")).unwrap_err();
     let RuleTextError::Rules(errors) = refused else { panic!("{refused:?}") };
     assert_eq!((errors[0].rule.as_str(), errors[0].key.as_str()), ("1", "data_range"));
+}
+
+#[test]
+fn what_a_zone_is_the_text_says_and_no_database() {
+    for (zone, table) in [("Asia/Kolkata", "21208 -1 3600"), ("Atlantis/Poseidonis", "-3600")] {
+        let text = format!("zone \"{zone}\" {table}\ndetect \"auto\"\ntime_zone \"{zone}\"\n");
+        assert_eq!(RuleSet::from_canonical_text(&text).unwrap().canonical_text(), text);
+    }
 }
 
 #[test]
