@@ -177,7 +177,7 @@ fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
 
     let toml = "[[detect]]\nmatch = { host = \"a\" }\nmodel = \"novelty\"\n\
                 detection_direction = \"above\"\ndata_range = [-10, inf]\n\
-                [[detect]]\nmodel = \"deviation\"\nmin_samples = 500\n";
+                [[detect]]\nmodel = \"deviation\"\nmin_samples = 500\ntime_zone = \"Europe/Berlin\"\n";
     let server = start(toml);
     write(&server, &all[1_000..2_000]);
     assert_eq!(tiers(&server), ["novelty", "deviation"]);

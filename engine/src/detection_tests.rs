@@ -16,7 +16,7 @@ use crate::idempotency::crash_tests::Node;
 use crate::testing::{SECOND, START, Told, machine, note, replay};
 use crate::{EngineError, testing};
 
-const HOSTS: usize = 6;
+const HOSTS: usize = 7;
 /// Seconds of a life: more than the burn-in of every model.
 const LIFE: i64 = 130;
 /// From which severity on the rule holds.
@@ -31,11 +31,13 @@ fn detect(hosts: &str, config: &DetectConfig) -> DetectRule {
 }
 
 /// The detection of a life. Host 0 never has any, host 1 always the same, the others change model or knobs; those that keep
-/// their model keep their range, which is the knob that decides what is learnt.
+/// their model keep their range, which is a knob that decides what is learnt. Host 6 moves once, and its new zone gets another name.
 fn detects(life: usize) -> Vec<DetectRule> {
     let by = |model| DetectConfig { model, ..DetectConfig::default() };
     let range = Some([-1e3, 1e3]);
-    let mut all = vec![detect("1", &by(Model::Auto))];
+    let zone = ["Europe/Berlin", "Asia/Kolkata", "Asia/Calcutta"][life].parse().unwrap();
+    let there = DetectConfig { time_zone: zone, ..by(Model::Auto) };
+    let mut all = vec![detect("1", &by(Model::Auto)), detect("6", &there)];
     match life {
         0 => all.extend([
             detect("2", &by(Model::Novelty)),
@@ -134,8 +136,11 @@ fn oracle(rows: &[Vec<Sent>]) -> Vec<Line> {
             (0..3).map(|life| rules(life).detection(&key(host))).collect();
         let mut fires = false;
         for life in 0..3 {
-            // Since when the model is the same.
-            let same = |life: &usize| detections[*life].model == detections[life + 1].model;
+            // Since when the model is the same, and its clocks.
+            let same = |life: &usize| {
+                let moves = host == 6 && *life == 0;
+                detections[*life].model == detections[life + 1].model && !moves
+            };
             let since = life - (0..life).rev().take_while(same).count();
             let mut detector = SeriesDetector::tuned(&detections[life]);
             for row in in_order.iter().filter(|row| (since..=life).contains(&row.life)) {
@@ -206,6 +211,64 @@ fn another_detection_is_another_life() {
     }
     drop(node);
     assert_ne!(replay(&other, 1, None).state_hash, state_of(1));
+}
+
+/// Two lives by the detection of the first; in the first one Berlin's clocks are told by another database.
+fn lives_of_other_data() -> [EngineConfig; 2] {
+    let text = rules(0).canonical_text();
+    let berlin = text.lines().find(|line| line.starts_with("zone ")).unwrap();
+    let elsewhere = text.replace(berlin, "zone \"Europe/Berlin\" 36000 0 32400");
+    let of = |text: &str| {
+        let rules = Arc::new(RuleSet::from_canonical_text(text).unwrap());
+        EngineConfig { rules, ..config(2, 0) }
+    };
+    [of(&elsewhere), of(&text)]
+}
+
+#[test]
+fn a_log_is_replayed_by_the_offsets_that_it_holds() {
+    let lives = lives_of_other_data();
+    let rows = rows(4);
+    let play = |lives: &[EngineConfig]| {
+        let (disk, told) = testing::play(4, lives, LIFE, Some(20), |node, second| {
+            node.write(&body(&rows[usize::try_from(second).unwrap()])).unwrap();
+        });
+        (replay(&disk, 7, Some(1)), told)
+    };
+    let (same, _) = play(&[lives[1].clone(), lives[1].clone()]);
+    let (other, told) = play(&lives);
+    assert!(other.severities_compared > 500, "{other:?}");
+    assert_ne!(other.state_hash, same.state_hash, "hours are told by other offsets");
+    // The detector has not begun anew with the second life, in whose burn-in it would be silent.
+    let burn_in = EventTime::new((START + LIFE + 40) * SECOND);
+    let early = lines(&told).into_iter().filter(|line| line.0 == "6" && line.2 < burn_in);
+    let begin = EventTime::new((START + LIFE) * SECOND);
+    assert!(early.filter(|line| line.2 > begin).count() > 1, "{told:?}");
+}
+
+#[test]
+fn what_a_crash_leaves_is_recovered_by_the_offsets_of_the_log() {
+    let lives = lives_of_other_data();
+    let rows = rows(6);
+    let (disk, clock) = machine(6);
+    let mut node = Node::start_as(&disk, &clock, &lives[0]).unwrap();
+    for rows in &rows[..80] {
+        clock.advance(Duration::from_secs(1));
+        node.write(&body(rows)).unwrap();
+    }
+    drop(node);
+    let disk = disk.reboot(6);
+    let before = replay(&disk, 1, None).state_hash;
+    // The next program knows other offsets; it takes up what the last one has come to.
+    let mut node = Node::start_as(&disk, &clock, &lives[1]).unwrap();
+    for rows in &rows[80..100] {
+        clock.advance(Duration::from_secs(1));
+        node.write(&body(rows)).unwrap();
+    }
+    node.checkpoint().unwrap();
+    drop(node);
+    let after = replay(&disk, 7, Some(2));
+    assert!(after.states_compared > 0 && after.state_hash != before, "{after:?}");
 }
 
 /// A life with everything in it; gives up where the disk does.

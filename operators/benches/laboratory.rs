@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p tidewatch-operators --bench laboratory -- 20 auto sick` runs 20 series of each kind and that model, without
 //! the sick ones (`healthy` leaves out the others); without these words 4 series, all models, healthy and sick ones.
+//! `-- offices 4 light` runs series that follow Berlin's clocks instead, by the hours of UTC and by Berlin's.
 //! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week.
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
@@ -19,7 +20,7 @@ mod life;
 mod trial;
 
 use life::{Case, Event, Life};
-use trial::{Outcome, run};
+use trial::{Outcome, run, run_office};
 
 /// Seconds between samples.
 const INTERVALS: [i64; 3] = [1, 60, 300];
@@ -95,6 +96,20 @@ fn print_sick(model: Model, (life, event): (Life, Event), interval: i64, count: 
     );
 }
 
+/// What is said of offices since their clocks were set.
+fn print_office(model: Model, (life, zone): (Life, &str), interval: i64, count: u64) {
+    let case = Case { life, event: Event::Nothing, interval, day: 23, days: 23, seed: 0 };
+    for seed in 1..=count {
+        let told = run_office(model, zone, Case { seed, ..case });
+        println!(
+            "{model:<12} {life:<12?} {interval:>4} s {zone:<13} {:>3} {:>5.1} {:>6.2}",
+            told.onsets,
+            told.greatest.to_f32(),
+            told.off
+        );
+    }
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let count = words.iter().find_map(|word| word.parse().ok()).unwrap_or(4);
@@ -103,6 +118,16 @@ fn main() {
     if words.iter().any(|word| word == "fleet") {
         println!("onsets of at least 6 per series, in a week");
         models.iter().for_each(|model| print_fleet(*model, count));
+        return;
+    }
+    if words.iter().any(|word| word == "offices") {
+        println!(
+            "onsets of at least 6 in the two days since clocks were set, greatest, expected is off by"
+        );
+        let offices = each(&[Life::OfficeSpring, Life::OfficeAutumn], &["UTC", "Europe/Berlin"]);
+        for (model, office) in each(&models, &offices) {
+            [60, 300].into_iter().for_each(|interval| print_office(model, office, interval, count));
+        }
         return;
     }
     let is_left_out = |part: &str| words.iter().any(|word| word == part);

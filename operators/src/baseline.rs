@@ -1,10 +1,10 @@
 //! Slow mean, daily profile and hourly spread: what novelty and deviation share.
 
-use tidewatch_metrics::EventTime;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use crate::numeric::{bounded, bounded_f64, larger, narrow, smaller};
 use crate::profile::{SLOT_NANOS, SLOTS, another_has};
+use crate::time_zone::LocalTime;
 
 /// Hours of a week.
 pub(crate) const WEEK_SLOTS: usize = 168;
@@ -32,7 +32,7 @@ const SPREAD_MIN: f32 = 1e-30;
 /// Slow mean, daily profile and spread about them.
 ///
 /// Learnt once a step ([`Pace`](crate::pace::Pace)), so that a series at a second has the memory of one at a minute.
-/// With value `v` (the sample less the series' first), `t` samples before it, `b` its hour of the day in UTC,
+/// With value `v` (the sample less the series' first), `t` samples before it, `b` its hour of the day,
 /// `C[b]` how many came in this hour before, and profile `P(t)` on the line between the centres of the hours:
 ///
 /// ```text
@@ -50,7 +50,7 @@ const SPREAD_MIN: f32 = 1e-30;
 /// Source: the reference detector's steps 1 and 2. Deviations: the line between the hours, once all were
 /// seen, where the reference has steps that are novelties of their own; the spread; the mean of `S` is taken
 /// anew when the hour changes. Values are held within ±1e30 of the first one. Weak against a season that is
-/// not a day and where the day shifts against UTC. State: 264 bytes. Time: O(1), O(24) when the hour changes.
+/// not a day, and where the day follows other clocks than the hours do. State: 264 bytes. Time: O(1), O(24) when the hour changes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Baseline {
     first: f64,
@@ -104,7 +104,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     #[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of an hour")]
-    pub(crate) fn of(time: EventTime) -> Self {
+    pub(crate) fn of(time: LocalTime) -> Self {
         let hours = time.nanos().div_euclid(SLOT_NANOS);
         let within = time.nanos().rem_euclid(SLOT_NANOS) as f64 / SLOT_NANOS as f64;
         let index = |slots: i64| usize::try_from(hours.rem_euclid(slots)).expect("not negative");
@@ -149,7 +149,7 @@ impl Baseline {
     }
 
     /// Looks at a finite value.
-    pub(crate) fn look(&mut self, time: EventTime, value: f64) -> View {
+    pub(crate) fn look(&mut self, time: LocalTime, value: f64) -> View {
         let value = (value - self.first).clamp(-VALUE_MAX, VALUE_MAX);
         let moment = Moment::of(time);
         let (slot, mean) = (moment.slot, self.mean);

@@ -1,8 +1,10 @@
+use tidewatch_metrics::EventTime;
+
 use super::*;
 use crate::testing::{Rng, season, seconds};
 
 fn observe(baseline: &mut Baseline, time: EventTime, value: f64) -> View {
-    let view = baseline.look(time, value);
+    let view = baseline.look(LocalTime::utc(time), value);
     baseline.learn(&view);
     view
 }
@@ -70,11 +72,12 @@ fn calm_and_busy_hours_become_comparable() {
 
 #[test]
 fn hours_of_the_week_begin_on_thursday_and_go_on_before_the_epoch() {
-    let slot = |hour: i64| Moment::of(EventTime::new(hour * SLOT_NANOS)).week_slot;
+    let at = |nanos: i64| Moment::of(LocalTime::utc(EventTime::new(nanos)));
+    let slot = |hour: i64| at(hour * SLOT_NANOS).week_slot;
     assert_eq!((slot(0), slot(167), slot(168), slot(-1)), (0, 167, 0, 167));
-    assert_eq!(Moment::of(EventTime::new(-1)).slot, 23);
+    assert_eq!(at(-1).slot, 23);
     // A quarter past: on the line to the hour before, a quarter of the way.
-    let moment = Moment::of(EventTime::new(SLOT_NANOS / 4));
+    let moment = at(SLOT_NANOS / 4);
     assert_eq!((moment.slot, moment.neighbour), (0, 23));
     assert!((moment.weight - 0.25).abs() < 1e-6);
 }

@@ -5,6 +5,7 @@ use tidewatch_metrics::time::NANOS_PER_SECOND;
 use crate::detect::Direction;
 use crate::model::Model;
 use crate::series_kind::SeriesKind;
+use crate::time_zone::TimeZone;
 
 /// What the pipeline does beside its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct DetectConfig {
     pub min_samples: u32,
     /// What the values are; only said of novelty, deviation and auto.
     pub kind: SeriesKind,
+    /// By whose clocks the hours of the day and of the week are told.
+    pub time_zone: TimeZone,
 }
 
 /// One `[[percentiles]]` as its user wrote it, durations in nanoseconds.

@@ -45,6 +45,7 @@ use crate::series_detector::Judgement;
 use crate::series_kind::SeriesKind;
 use crate::shape::{Shape, Sight};
 use crate::tail::SEVERITY_MAX;
+use crate::time_zone::LocalTime;
 
 /// Version of the bytes.
 const FORMAT: u8 = 4;
@@ -128,6 +129,7 @@ pub(crate) struct Measure {
     pub(crate) seen: Seen,
     /// It may be a counter that was reset: the light detector, which sees its value so far, is not heard.
     pub(crate) is_doubtful: bool,
+    time: EventTime,
     beat: Beat,
 }
 
@@ -187,7 +189,8 @@ impl FullDetector {
     /// Scores a finite value that is later than the one before, and learns it; without the light detector.
     pub fn judge(&mut self, time: EventTime, value: f64) -> Judgement {
         let measure = self.measure(time, value, SeriesKind::Auto);
-        Judgement::of(self.judge_with(time, &measure, &Heard::NOTHING, |severity, _| severity))
+        let local = LocalTime::utc(time);
+        Judgement::of(self.judge_with(local, &measure, &Heard::NOTHING, |severity, _| severity))
     }
 
     /// Takes time and value of the next sample, and says what of it is looked at. Where that is something else than
@@ -198,17 +201,19 @@ impl FullDetector {
         match self.begun.get_or_insert_with(|| Begun::new(model, value)) {
             Begun::Views(views) => views.measure(time, value, kind),
             Begun::Published(_) => {
-                Measure { seen: Seen::value(value), is_doubtful: false, beat: Beat::FIRST }
+                let (seen, beat) = (Seen::value(value), Beat::FIRST);
+                Measure { seen, is_doubtful: false, time, beat }
             }
         }
     }
 
-    /// Scores what was measured, with the light detector where it is heard, and with what `temper` makes of severity
-    /// and expectation in place of the severity. While there is no expectation, the light detector's counts.
+    /// Scores what was measured at `time` by the clocks of the series, with the light detector where it is heard, and with what
+    /// `temper` makes of severity and expectation in place of the severity. While there is no expectation, the light
+    /// detector's counts.
     #[inline]
     pub(crate) fn judge_with(
         &mut self,
-        time: EventTime,
+        time: LocalTime,
         measure: &Measure,
         heard: &Heard,
         temper: impl FnOnce(Severity, &Expectation) -> Severity,
@@ -222,7 +227,8 @@ impl FullDetector {
         let severity = temper(severity, &told);
         let value = measure.seen.number.unwrap_or(f64::NAN);
         let Expectation { expected, .. } = expectation;
-        let sight = Sight { time, value, expected, is_still: heard.is_still };
+        let (time, is_still) = (measure.time, heard.is_still);
+        let sight = Sight { time, value, expected, is_still };
         let kind = self.shape(severity, &sight);
         let flags = self.emit_aged(severity, channel, ages).with_kind(kind);
         Verdict { expectation: Some(told), severity, flags }
@@ -246,13 +252,13 @@ impl FullDetector {
         }
     }
 
-    /// What would be expected of a sample at `time`, which does not depend on its value. Of a counter nothing at a time that
-    /// is not later than its last one, or behind a pause.
-    pub(crate) fn expect(&self, time: EventTime) -> Expectation {
+    /// What would be expected of a sample at `time`, which is `local` by the clocks of the series, whatever its value. Of a
+    /// counter nothing at a time that is not later than its last one, or behind a pause.
+    pub(crate) fn expect(&self, time: EventTime, local: LocalTime) -> Expectation {
         match &self.begun {
             None => Expectation::NONE,
-            Some(Begun::Views(views)) => views.clone().expect(time),
-            Some(Begun::Published(published)) => published.expect(time),
+            Some(Begun::Views(views)) => views.clone().expect(time, local),
+            Some(Begun::Published(published)) => published.expect(local),
         }
     }
 
@@ -267,7 +273,7 @@ impl FullDetector {
         onset.with_channel(channel)
     }
 
-    fn score(&mut self, time: EventTime, measure: &Measure, light: f32) -> Scored {
+    fn score(&mut self, time: LocalTime, measure: &Measure, light: f32) -> Scored {
         let begun = self.begun.as_mut().expect("it was measured");
         match (begun, measure.seen.number) {
             (Begun::Views(views), Some(number)) => {
@@ -384,7 +390,7 @@ impl Views {
     fn measure(&mut self, time: EventTime, value: f64, kind: SeriesKind) -> Measure {
         if self.counter.is_gauge() && kind != SeriesKind::Counter {
             let beat = self.pace.observe(time);
-            return Measure { seen: Seen::value(value), is_doubtful: false, beat };
+            return Measure { seen: Seen::value(value), is_doubtful: false, time, beat };
         }
         self.measure_growth(time, value, kind)
     }
@@ -398,7 +404,7 @@ impl Views {
         if let Some(number) = seen.number.filter(|_| seen.begins) {
             self.begin_anew(number);
         }
-        Measure { seen, is_doubtful: self.counter.is_doubtful(), beat }
+        Measure { seen, is_doubtful: self.counter.is_doubtful(), time, beat }
     }
 
     /// Forgets what was seen but when; `first` comes next.
@@ -416,7 +422,7 @@ impl Views {
     }
 
     /// Takes a sample that has no rate: it is neither scored nor learnt.
-    fn pass(&mut self, time: EventTime, beat: &Beat) -> Scored {
+    fn pass(&mut self, time: LocalTime, beat: &Beat) -> Scored {
         if let Some(deviation) = self.deviation.as_mut().filter(|_| beat.resumes) {
             deviation.resume(&self.baseline.look(time, self.baseline.first()));
         }
@@ -425,19 +431,19 @@ impl Views {
     }
 
     /// What is expected of a sample at `time`.
-    fn expect(mut self, time: EventTime) -> Expectation {
+    fn expect(mut self, time: EventTime, local: LocalTime) -> Expectation {
         let seconds = self.pace.since(time);
         let beat = self.pace.observe(time);
         let growth = self.counter.growth((!beat.resumes).then_some(seconds));
         if growth.is_none() && self.counter.last().is_some() {
             return Expectation::NONE;
         }
-        let expectation = self.observe(time, self.baseline.first(), &beat, 0.0).expectation;
+        let expectation = self.observe(local, self.baseline.first(), &beat, 0.0).expectation;
         growth.map_or(expectation, |growth| growth.expectation(&expectation))
     }
 
     /// Scores a sample, and learns of it what the episode lets through.
-    fn observe(&mut self, time: EventTime, value: f64, beat: &Beat, light: f32) -> Scored {
+    fn observe(&mut self, time: LocalTime, value: f64, beat: &Beat, light: f32) -> Scored {
         let view = self.baseline.look(time, value);
         if let Some(deviation) = self.deviation.as_mut().filter(|_| beat.resumes) {
             deviation.resume(&view);

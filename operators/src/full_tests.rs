@@ -381,7 +381,7 @@ fn of_a_counter_values_are_expected_and_who_asks_changes_nothing() {
         let mut last = 0.0;
         for (row, (time, value)) in samples.iter().enumerate() {
             let before = encoded(&detector);
-            let foreseen = detector.expect(*time);
+            let foreseen = detector.expect(*time, LocalTime::utc(*time));
             assert_eq!(encoded(&detector), before, "{model}, row {row}");
             let judged = detector.judge(*time, *value);
             if row >= 64 + 80 {
@@ -394,8 +394,13 @@ fn of_a_counter_values_are_expected_and_who_asks_changes_nothing() {
             last = *value;
         }
         let (time, _) = samples[samples.len() - 1];
-        assert!(detector.expect(time).expected.is_nan(), "no rate without time");
-        assert!(detector.expect(seconds(1_000_000)).expected.is_nan(), "none behind a pause");
+        assert!(
+            detector.expect(time, LocalTime::utc(time)).expected.is_nan(),
+            "no rate without time"
+        );
+        let time = seconds(1_000_000);
+        let later = detector.expect(time, LocalTime::utc(time));
+        assert!(later.expected.is_nan(), "none behind a pause");
         assert_eq!(detector.last_of_counter(), Some(last));
     }
 }

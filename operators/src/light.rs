@@ -8,6 +8,7 @@ use crate::profile::{Profile, SLOT_NANOS, SLOTS};
 use crate::shape::{KIND_MIN, LASTING_SAMPLES, LASTING_SECONDS, beside};
 use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState, WATCHED};
 use crate::tail::{SEVERITY_MAX, Tail};
+use crate::time_zone::LocalTime;
 
 /// Weight of a sample in the quick level and in the drift: the reference detector's quick forecaster.
 const QUICK_RATE: f32 = 0.3;
@@ -173,7 +174,7 @@ struct View {
 }
 
 impl Light {
-    /// Scores a finite value of a row that is `step` nanoseconds behind the one before, and learns it;
+    /// Scores a finite value of a row that is `step` nanoseconds behind the one before, and learns it, by the hours of UTC;
     /// `step` is none for the first row of a time base.
     #[inline]
     pub(crate) fn judge(
@@ -183,6 +184,7 @@ impl Light {
         value: f64,
         step: Option<i64>,
     ) -> Verdict {
+        let time = LocalTime::utc(time);
         let dt = self.advance(s, time, step);
         let expectation = s.is(WATCHED).then(|| Self::expect(s, time));
         let Said { severity, kind } = self.score(s, time, value, dt);
@@ -191,11 +193,12 @@ impl Light {
         Verdict { expectation, severity, flags }
     }
 
-    /// Goes forward to a sample's time; `step` is none for the first sample of a time base.
+    /// Goes to a sample's hour, which may be the one before where clocks are set back; `step` is none for the first
+    /// sample of a time base.
     pub(crate) fn advance(
         &mut self,
         s: &mut SeriesState,
-        time: EventTime,
+        time: LocalTime,
         step: Option<i64>,
     ) -> f32 {
         let hour = i32::try_from(time.nanos().div_euclid(SLOT_NANOS))
@@ -223,7 +226,7 @@ impl Light {
     }
 
     /// What the detector expects of a sample at `time`, to which it was advanced.
-    pub(crate) fn expect(s: &SeriesState, time: EventTime) -> Expectation {
+    pub(crate) fn expect(s: &SeriesState, time: LocalTime) -> Expectation {
         if s.samples < BURN_IN {
             return Expectation { expected: f64::NAN, lower: f64::NAN, upper: f64::NAN };
         }
@@ -234,8 +237,9 @@ impl Light {
         Expectation { expected, lower: expected - reach, upper: expected + reach }
     }
 
-    pub(crate) fn explain(s: &SeriesState) -> Explanation {
-        let Expectation { expected, lower, upper } = Self::expect(s, s.last_time);
+    /// What the detector expects of a sample at the time of the last row, which is `time` by the clocks of the series.
+    pub(crate) fn explain(s: &SeriesState, time: LocalTime) -> Explanation {
+        let Expectation { expected, lower, upper } = Self::expect(s, time);
         Explanation {
             expected,
             lower,
@@ -248,7 +252,7 @@ impl Light {
     }
 
     /// Scores a finite value at `time`, to which the series was advanced by `dt` seconds, and learns it.
-    pub(crate) fn score(&self, s: &mut SeriesState, time: EventTime, x: f64, dt: f32) -> Said {
+    pub(crate) fn score(&self, s: &mut SeriesState, time: LocalTime, x: f64, dt: f32) -> Said {
         if s.samples == 0 {
             begin(s, x);
             return Said { severity: 0.0, kind: AnomalyKind::None };
@@ -571,7 +575,7 @@ fn far_is_ready(s: &SeriesState) -> bool {
 }
 
 /// The profile at `time`, on the line between the centres of its hour and the nearer neighbour.
-fn season(s: &SeriesState, time: EventTime) -> f32 {
+fn season(s: &SeriesState, time: LocalTime) -> f32 {
     if !s.is(SEASONAL) {
         return 0.0;
     }

@@ -19,8 +19,13 @@ impl Fed {
         let s = &mut self.state;
         let last = std::mem::replace(&mut s.last_time, time);
         let step = (last != EventTime::MIN).then(|| time.nanos() - last.nanos());
+        let time = LocalTime::utc(time);
         let dt = self.light.advance(s, time, step);
         self.light.score(s, time, value, dt).severity
+    }
+
+    fn explain(&self) -> Explanation {
+        Light::explain(&self.state, LocalTime::utc(self.state.last_time))
     }
 }
 
@@ -233,10 +238,10 @@ fn nothing_is_scored_in_the_burn_in_and_nothing_is_expected() {
     let mut fed = Fed::new();
     for index in 0..i64::from(BURN_IN) {
         let value = if index % 7 == 0 { 1e6 } else { index as f64 };
-        assert!(Light::explain(&fed.state).expected.is_nan());
+        assert!(fed.explain().expected.is_nan());
         assert_eq!(fed.row(seconds(index), value).to_bits(), 0, "sample {index}");
     }
-    let explanation = Light::explain(&fed.state);
+    let explanation = fed.explain();
     assert!(explanation.lower < explanation.expected && explanation.expected < explanation.upper);
     assert_eq!(explanation.samples, BURN_IN);
 }

@@ -45,6 +45,11 @@ pub const DETECTS_MAX: usize = 1_000;
 /// `min_samples`, at most: 11 days at a second.
 pub const MIN_SAMPLES_MAX: u32 = 1_000_000;
 
+/// Bytes of a time zone's name.
+pub const TIME_ZONE_NAME_BYTES_MAX: usize = 64;
+/// Changes of a time zone's clocks: the database has at most 365 of one, to the year 2100.
+pub const TIME_ZONE_CHANGES_MAX: usize = 1_000;
+
 /// What the allocator takes for a small allocation beside its bytes, at most.
 pub(crate) const ALLOCATION_BYTES: usize = 16;
 

@@ -65,6 +65,14 @@ impl Model {
         Self::ALL.map(Self::name).join(", ")
     }
 
+    /// Whether it learns what a series does at which hour; the others see an order of values alone.
+    pub(crate) const fn knows_hours(self) -> bool {
+        match self {
+            Self::Light | Self::Novelty | Self::Deviation | Self::Auto | Self::HoltWinters => true,
+            Self::Mad | Self::HalfSpaceTrees | Self::Anomstack => false,
+        }
+    }
+
     /// The number in stored bytes.
     #[must_use]
     pub const fn code(self) -> u8 {

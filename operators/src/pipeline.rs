@@ -116,7 +116,7 @@ impl Pipeline {
 
     /// Puts rules in force from a record received at `received`.
     ///
-    /// A series that another model scores from here on begins with a new state of it.
+    /// A series that another model scores from here on, or one that tells hours by other clocks, begins with a new state of it.
     /// A rule whose canonical text is gone resolves its firing alerts with the reason
     /// `rule_changed`, in the order of series and rule name; rules with the same text keep their state.
     /// What was counted under the old rules must have been [taken](Self::take_counts).
@@ -319,10 +319,11 @@ impl Pipeline {
 /// What the detector of a series expects at the time of its last row.
 fn explain(states: &[SeriesState], detectors: &Detectors, local: usize) -> Explanation {
     let state = &states[local];
-    let explanation = Light::explain(state);
-    let full = u32::try_from(local).ok().and_then(|local| detectors.full(local));
-    let Some(full) = full else { return explanation };
-    let Expectation { expected, lower, upper } = full.expect(state.last_time);
+    let index = u32::try_from(local).expect("fewer than 2^32 series");
+    let local = detectors.time_zone(index).local(state.last_time);
+    let explanation = Light::explain(state, local);
+    let Some(full) = detectors.full(index) else { return explanation };
+    let Expectation { expected, lower, upper } = full.expect(state.last_time, local);
     let last_value = full.last_of_counter().unwrap_or(explanation.last_value);
     Explanation { expected, lower, upper, last_value, ..explanation }
 }

@@ -26,6 +26,7 @@ fn knobs(host: u32) -> Knobs {
             min_samples: 300,
             range,
             min_deviation: 2.0,
+            time_zone: "Australia/Lord_Howe".parse().unwrap(),
             ..Knobs::NONE
         },
         _ => Knobs::NONE,
@@ -44,6 +45,7 @@ fn rules(turn: usize) -> Arc<RuleSet> {
             range: knobs.range.map(|DataRange { low, high }| [low, high]),
             min_samples: knobs.min_samples,
             kind: knobs.kind,
+            time_zone: knobs.time_zone,
         })
     };
     let detects = (0..HOSTS).map(|host| detect(host).unwrap()).collect();

@@ -5,7 +5,7 @@ use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use crate::hash::Digest;
 use crate::numeric::{larger, narrow, smaller};
 
-/// Hours of the day, UTC.
+/// Hours of the day.
 pub(crate) const SLOTS: usize = 24;
 /// Nanoseconds of one slot.
 pub(crate) const SLOT_NANOS: i64 = 3_600_000_000_000;

@@ -1,6 +1,6 @@
 //! All rules in force.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidewatch_metrics::SeriesKey;
@@ -13,6 +13,7 @@ use crate::model::Model;
 use crate::percentile::{self, PercentilesRule};
 use crate::rule::Rule;
 use crate::rule_error::{RuleError, RuleProblem, RuleTextError};
+use crate::time_zone::{self, TimeZone};
 use crate::{DetectConfig, PercentilesConfig, RuleConfig, canonical};
 
 /// The last line of the text, where full detectors have a limit.
@@ -101,7 +102,9 @@ impl RuleSet {
         let rules = self.rules.iter().map(|rule| rule.text.as_str());
         let percentiles = self.percentiles.iter().map(|rule| rule.text.as_str());
         let detects = self.detects.iter().map(|rule| rule.text.as_str());
-        let mut text: String = rules.chain(percentiles).chain(detects).collect();
+        let mut text: String = rules.chain(percentiles).collect();
+        self.time_zones().values().for_each(|zone| time_zone::text::write(zone, &mut text));
+        text.extend(detects);
         if let Some(bytes) = self.detector_bytes {
             line(&mut text, "detector_bytes", &[&bytes]);
         }
@@ -115,8 +118,12 @@ impl RuleSet {
     pub fn from_canonical_text(text: &str) -> Result<Self, RuleTextError> {
         let (text, bytes) = canonical::split(text, DETECTOR_BYTES);
         let (before, detects) = canonical::split(text, detect::text::FIRST);
+        let (before, zones) = canonical::split(before, time_zone::text::FIRST);
         let (rules, percentiles) = canonical::split(before, percentile::FIRST);
-        let detects = detect::text::parse(detects, before.lines().count())?;
+        let zones_begin = before.lines().count();
+        let detects_begin = zones_begin + zones.lines().count();
+        let zones = time_zone::text::parse(zones, zones_begin)?;
+        let detects = detect::text::parse(detects, &zones, detects_begin)?;
         let percentiles = percentile::parse(percentiles, rules.lines().count())?;
         let set = Self::with_percentiles(&canonical::parse(rules)?, &percentiles)
             .map_err(RuleTextError::Rules)?;
@@ -131,6 +138,12 @@ impl RuleSet {
         Ok(set)
     }
 
+    /// The time zones but UTC that any `[[detect]]` names, by their names.
+    fn time_zones(&self) -> BTreeMap<&str, &TimeZone> {
+        let zones = self.detects.iter().map(|rule| &rule.detection.knobs.time_zone);
+        zones.filter(|zone| !zone.is_utc()).map(|zone| (zone.name(), zone)).collect()
+    }
+
     /// Bytes of full detectors in each slot, at most; none is without limit.
     pub(crate) fn detector_bytes(&self) -> Option<u64> {
         self.detector_bytes
@@ -139,7 +152,7 @@ impl RuleSet {
     /// How a series is to be scored, as long as there is room for its detector.
     #[must_use]
     pub fn detection(&self, key: &SeriesKey) -> Detection {
-        self.detect_rule(key).map_or_else(Detection::default, |(_, detection)| *detection)
+        self.detect_rule(key).map_or_else(Detection::default, |(_, detection)| detection.clone())
     }
 
     /// Whether any `[[detect]]` asks for a full detector.

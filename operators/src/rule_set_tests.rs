@@ -120,6 +120,7 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
         range: Some([-0.0, f64::INFINITY]),
         min_samples: 100,
         kind: SeriesKind::Counter,
+        time_zone: "Asia/Kolkata".parse().unwrap(),
     };
     let rest = DetectConfig { model: Model::Novelty, ..DetectConfig::default() };
     let windows = PercentilesConfig {
@@ -137,7 +138,9 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
     let text = set.canonical_text();
     assert_eq!(
         text.strip_prefix(&before).unwrap(),
-        "detect \"auto\"\n\
+        "zone \"Asia/Kolkata\" 21208 -3645237208 21200 -3155694800 19270 -2019705670 19800 \
+         -891581400 23400 -872058600 19800 -862637400 23400 -764145000 19800\n\
+         detect \"auto\"\n\
          match \"host\" \"~ a|\\\"b\\\"\"\n\
          match \"metric\" \"= latency_ms\"\n\
          direction above\n\
@@ -145,6 +148,7 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
          data_range 0 inf\n\
          min_samples 100\n\
          kind counter\n\
+         time_zone \"Asia/Kolkata\"\n\
          detect \"novelty\"\n"
     );
     let back = RuleSet::from_canonical_text(&text).unwrap();
@@ -153,12 +157,14 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
     let alone = RuleSet::default().with_detection(detects).unwrap().canonical_text();
     assert_eq!(RuleSet::from_canonical_text(&alone).unwrap().canonical_text(), alone);
     for (line, wrong) in [
-        (0, "detect \"full\""),
-        (3, "direction up"),
-        (4, "min_dev_from_expected x"),
-        (5, "data_range 0"),
-        (6, "min_samples -1"),
-        (7, "kind sum"),
+        (0, "zone \"Asia/Kolkata\" 21208 -3645237208"),
+        (1, "detect \"full\""),
+        (4, "direction up"),
+        (5, "min_dev_from_expected x"),
+        (6, "data_range 0"),
+        (7, "min_samples -1"),
+        (8, "kind sum"),
+        (9, "time_zone \"Europe/Berlin\""),
     ] {
         let mut lines: Vec<&str> = text.lines().collect();
         let line = before.lines().count() + line;
@@ -169,6 +175,14 @@ fn the_text_of_detection_stands_last_in_the_order_given_without_what_is_not_set(
     let refused = RuleSet::from_canonical_text(&text.replace("0 inf", "inf inf")).unwrap_err();
     let RuleTextError::Rules(errors) = refused else { panic!("{refused:?}") };
     assert_eq!((errors[0].rule.as_str(), errors[0].key.as_str()), ("1", "data_range"));
+}
+
+#[test]
+fn what_a_zone_is_the_text_says_and_no_database() {
+    for (zone, table) in [("Asia/Kolkata", "21208 -1 3600"), ("Atlantis/Poseidonis", "-3600")] {
+        let text = format!("zone \"{zone}\" {table}\ndetect \"auto\"\ntime_zone \"{zone}\"\n");
+        assert_eq!(RuleSet::from_canonical_text(&text).unwrap().canonical_text(), text);
+    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl SeriesDetector {
         state.marks |= WATCHED;
         let (order, light) = (Order::default(), Light::default());
         let full = FullDetector::new(detection.model);
-        Self { state, order, light, knobs: detection.knobs, full }
+        Self { state, order, light, knobs: detection.knobs.clone(), full }
     }
 
     /// Takes the next row. `None` for one that is not scored: not later than the row before, or without

@@ -233,7 +233,7 @@ fn knobs_of_a_counter_are_about_what_it_grew() {
         (Knobs { min_deviation: 4_500.0, ..Knobs::NONE }, false),
         (Knobs { kind: SeriesKind::Counter, ..Knobs::NONE }, true),
     ] {
-        let told = counted(&by(knobs), 800, &[300], Some(700));
+        let told = counted(&by(knobs.clone()), 800, &[300], Some(700));
         assert_eq!(told[700].severity.to_f32() > 6.0, is_told, "{knobs:?}");
     }
     // By its value, as a gauge, the reset is what is unusual.

@@ -64,10 +64,11 @@ static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
     };
     let by = |model| DetectConfig { model, ..DetectConfig::default() };
     let range = Some([f64::NEG_INFINITY, 88.0]);
+    let there = "Asia/Kolkata".parse().unwrap();
     let detects = vec![
         detect("17", DetectConfig { range, min_samples: 200, ..by(Model::Auto) }),
         detect("2", by(Model::Novelty)),
-        detect("3", by(Model::Deviation)),
+        detect("3", DetectConfig { time_zone: there, ..by(Model::Deviation) }),
         detect("5", DetectConfig { min_deviation: 20.0, range, ..by(Model::Light) }),
         detect("4", by(Model::Mad)),
         detect("6", by(Model::HoltWinters)),

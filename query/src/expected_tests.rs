@@ -149,9 +149,12 @@ fn what_different_models_and_knobs_said_is_told_again_where_the_series_is_named(
         min_deviation: 2.0,
         range: Some([-5.0, 60.0]),
         min_samples: 500,
+        time_zone: "Asia/Kolkata".parse().unwrap(),
         ..by(Model::Auto)
     };
-    let detects = vec![detect("a", &knobs), detect("b", &by(Model::Deviation))];
+    let there = DetectConfig { time_zone: knobs.time_zone.clone(), ..by(Model::Light) };
+    let detects =
+        vec![detect("a", &knobs), detect("b", &by(Model::Deviation)), detect("c", &there)];
     bands_and_severities_are_those_that_were_put_out(detects, "time, value, series_id");
 }
 

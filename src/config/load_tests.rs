@@ -284,7 +284,11 @@ fn detection_is_checked_with_everything_else() {
                 [[detect]]\nmodel = \"light\"\ndata_range = [1]\nmin_dev_from_expected = nan\n\
                 [[detect]]\nmodel = \"auto\"\nkind = \"sum\"\n\
                 [[detect]]\nmodel = \"mad\"\nkind = \"counter\"\n\
-                [[detect]]\nmodel = \"light\"\nkind = \"gauge\"\n";
+                [[detect]]\nmodel = \"light\"\nkind = \"gauge\"\n\
+                [[detect]]\nmodel = \"auto\"\ntime_zone = \"Europe/Berlinn\"\n\
+                [[detect]]\nmodel = \"auto\"\ntime_zone = \"New York\"\n\
+                [[detect]]\nmodel = \"auto\"\ntime_zone = \"here\"\n\
+                [[detect]]\nmodel = \"auto\"\ntime_zone = 2\n";
     let found = problems(toml, &[], &[]);
     let starts = [
         "detect[1].model is \"full\", but must be \"light\", \"novelty\", \"deviation\", \"auto\", \"mad\", \
@@ -303,6 +307,10 @@ fn detection_is_checked_with_everything_else() {
         "detect[6].kind is \"sum\", but must be \"auto\", \"gauge\" or \"counter\"",
         "detect[7].kind must be left out, or \"auto\": the model \"mad\" looks at the values as they are",
         "detect[8].kind must be left out, or \"auto\": the model \"light\" looks at the values as they are",
+        "detect[9].time_zone is unknown: there is no time zone \"Europe/Berlinn\"; did you mean Europe/Berlin?",
+        "detect[10].time_zone is unknown: there is no time zone \"New York\"; did you mean America/New_York?",
+        "detect[11].time_zone is unknown: there is no time zone \"here\"",
+        "detect[12].time_zone is 2, but must be a name of the IANA database, such as \"Europe/Berlin\"",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for start in starts {
@@ -320,12 +328,14 @@ fn good_detection_means_what_it_says_in_the_order_given() {
     let toml = "[[rule]]\nname = \"r\"\nwhen = \"severity > 6\"\n\
                 [[detect]]\nmatch = { metric = \"latency_ms\" }\nmodel = \"auto\"\n\
                 detection_direction = \"above\"\nmin_dev_from_expected = 5\ndata_range = [0, inf]\nmin_samples = 100\nkind = \"counter\"\n\
-                [[detect]]\nmodel = \"novelty\"\nmin_dev_from_expected = 0.5\n";
+                [[detect]]\nmodel = \"novelty\"\nmin_dev_from_expected = 0.5\ntime_zone = \"Africa/Abidjan\"\n\
+                [[detect]]\nmodel = \"mad\"\ntime_zone = \"Etc/UTC\"\n";
     let rules = load(toml, &[], &[]).expect("good detection").rules;
     let text = rules.canonical_text();
-    let expected = "priority \"\"\ndetect \"auto\"\nmatch \"metric\" \"= latency_ms\"\ndirection above\n\
+    let expected = "priority \"\"\nzone \"Africa/Abidjan\" -968 -1830383032 0\ndetect \"auto\"\nmatch \"metric\" \"= latency_ms\"\ndirection above\n\
                     min_dev_from_expected 5\ndata_range 0 inf\nmin_samples 100\nkind counter\n\
-                    detect \"novelty\"\nmin_dev_from_expected 0.5\n";
+                    detect \"novelty\"\nmin_dev_from_expected 0.5\n\
+                    time_zone \"Africa/Abidjan\"\ndetect \"mad\"\n";
     assert!(text.ends_with(expected), "{text}");
     assert_eq!(rules.len(), 1);
 }

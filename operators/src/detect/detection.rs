@@ -4,7 +4,7 @@ use crate::detect::Knobs;
 use crate::model::Model;
 
 /// How a series is scored: the first `[[detect]]` that matches it, or the default, the light model without knobs.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detection {
     /// The detector.
     pub model: Model,

@@ -15,6 +15,7 @@ use crate::hash::Digest;
 use crate::light::{self, Light, Verdict};
 use crate::model::Model;
 use crate::state::{NONE, SeriesState};
+use crate::time_zone::{LocalTime, TimeZone};
 
 /// How series are scored that are not scored by the light model without knobs.
 ///
@@ -144,7 +145,8 @@ impl Detectors {
         self.lacking -= 1;
     }
 
-    /// Puts rules in force; returns which series have another model now, by their dense indices. They begin anew.
+    /// Puts rules in force; returns which series have another model now, or one that tells hours by other clocks, by their
+    /// dense indices. They begin anew.
     ///
     /// Room goes to the first `[[detect]]` first; of its series to those that have their detector already, then in the
     /// order of the references.
@@ -162,10 +164,15 @@ impl Detectors {
         }
         let models = self.models(&old, entries, refs);
         let mut changed = Vec::new();
-        for (local, (entry, model)) in entries.iter().zip(models).enumerate() {
+        for ((index, entry), model) in (0_u32..).zip(entries).zip(models) {
+            let local = index as usize;
+            let wanted = self.wanted(entry);
+            let new_zone =
+                wanted.map_or(&TimeZone::UTC, |(_, detection)| &detection.knobs.time_zone);
+            let moves = model.knows_hours() && new_zone.is_elsewhere(old.time_zone(index));
             let full = old.at(local).and_then(|tuned| tuned.full.take());
-            let mut beginning = Self::beginning(self.wanted(entry), model);
-            if model != full.as_ref().map_or(Model::Light, FullDetector::model) {
+            let mut beginning = Self::beginning(wanted, model);
+            if moves || model != full.as_ref().map_or(Model::Light, FullDetector::model) {
                 changed.push(local);
             } else if let Some(tuned) = &mut beginning.tuned {
                 tuned.full = full;
@@ -215,7 +222,7 @@ impl Detectors {
             return Beginning { tuned: None, is_turned_away: false };
         };
         let is_turned_away = detection.model != model;
-        let given = Detection { model, ..*detection };
+        let given = Detection { model, knobs: detection.knobs.clone() };
         let tuned = Tuned { rule, full: FullDetector::new(model) };
         Beginning { tuned: (given != Detection::default()).then_some(tuned), is_turned_away }
     }
@@ -241,14 +248,23 @@ impl Detectors {
     ) -> Verdict {
         let place = self.places[local as usize] as usize;
         let tuned = &mut self.tuned[place];
-        let knobs = self.rules.detects()[tuned.rule as usize].detection.knobs;
-        judge(tuned.full.as_mut(), &knobs, state, light, sample)
+        let knobs = &self.rules.detects()[tuned.rule as usize].detection.knobs;
+        judge(tuned.full.as_mut(), knobs, state, light, sample)
     }
 
     /// The detector of a series that does not have the light one.
     pub(crate) fn full(&self, local: u32) -> Option<&FullDetector> {
         let place = *self.places.get(local as usize)?;
         self.tuned.get(place as usize)?.full.as_ref()
+    }
+
+    /// By whose clocks the hours of a series are told.
+    pub(crate) fn time_zone(&self, local: u32) -> &TimeZone {
+        let place = self.places.get(local as usize).copied().unwrap_or(NONE);
+        let tuned = self.tuned.get(place as usize);
+        tuned.map_or(&TimeZone::UTC, |tuned| {
+            &self.rules.detects()[tuned.rule as usize].detection.knobs.time_zone
+        })
     }
 
     /// Every bit of a detector's state, and which model it is.
@@ -292,6 +308,7 @@ pub(crate) fn judge(
     sample: &Sample,
 ) -> Verdict {
     let Sample { time, value, step } = *sample;
+    let local = knobs.time_zone.local(time);
     if let Some((severity, band)) = knobs.judge_range(value) {
         let flags = match full {
             Some(full) => full.emit(severity, Channel::Range),
@@ -302,9 +319,9 @@ pub(crate) fn judge(
     }
     let Some(full) = full else {
         let samples = state.samples;
-        let dt = light.advance(state, time, step);
-        let expectation = Light::expect(state, time);
-        let said = light.score(state, time, value, dt);
+        let dt = light.advance(state, local, step);
+        let expectation = Light::expect(state, local);
+        let said = light.score(state, local, value, dt);
         let severity = Severity::from_f32(said.severity);
         let severity = knobs.temper(severity, value, &expectation, samples);
         let flags = light::emit(state, severity, Channel::Deviation);
@@ -316,8 +333,8 @@ pub(crate) fn judge(
         light.begin_anew(state);
     }
     let samples = state.samples;
-    let heard = hear(full.hears(), state, light, sample, &measure);
-    full.judge_with(time, &measure, &heard, |severity, expectation| {
+    let heard = hear(full.hears(), state, light, (sample, local), &measure);
+    full.judge_with(local, &measure, &heard, |severity, expectation| {
         knobs.temper(severity, value, expectation, samples)
     })
 }
@@ -327,16 +344,16 @@ fn hear(
     hears: Hears,
     state: &mut SeriesState,
     light: &mut Light,
-    sample: &Sample,
+    (sample, time): (&Sample, LocalTime),
     measure: &Measure,
 ) -> Heard {
     let seen = &measure.seen;
     match (hears, seen.number) {
         (Hears::All, number) => {
-            let dt = light.advance(state, sample.time, sample.step);
+            let dt = light.advance(state, time, sample.step);
             let Some(number) = number else { return Heard::NOTHING };
-            let expectation = Light::expect(state, sample.time);
-            let severity = light.score(state, sample.time, number, dt).severity;
+            let expectation = Light::expect(state, time);
+            let severity = light.score(state, time, number, dt).severity;
             let is_chance = |growth: Growth| growth.is_chance(sample.value, expectation.expected);
             let is_silent = measure.is_doubtful || seen.growth.is_some_and(is_chance);
             let severity = if is_silent { 0.0 } else { severity };

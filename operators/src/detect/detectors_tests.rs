@@ -24,6 +24,7 @@ fn detect(hosts: &str, model: Model, knobs: Knobs) -> DetectRule {
         range: knobs.range.map(|DataRange { low, high }| [low, high]),
         min_samples: knobs.min_samples,
         kind: knobs.kind,
+        time_zone: knobs.time_zone,
     };
     DetectRule::new(&config).unwrap()
 }
@@ -90,6 +91,11 @@ fn alone(table: &Table, detections: &[Detection]) -> Vec<Option<Judgement>> {
     let mut detectors: Vec<_> = detections.iter().map(SeriesDetector::tuned).collect();
     let rows = table.series.iter().zip(&table.times).zip(&table.values);
     rows.map(|((host, time), value)| detectors[*host as usize].observe(*time, *value)).collect()
+}
+
+/// The same for all hosts.
+fn each(detection: Detection) -> Vec<Detection> {
+    vec![detection; HOSTS as usize]
 }
 
 fn detections(rules: &RuleSet) -> Vec<Detection> {
@@ -160,8 +166,8 @@ fn knobs_silence_what_they_name_and_nothing_else() {
     let table = table(2, 1_500);
     let rows = || table.series.iter().zip(&table.times).zip(&table.values);
     for model in Model::ALL {
-        let plain = alone(&table, &[Detection::by(model); HOSTS as usize]);
-        let tuned = |knobs| alone(&table, &[Detection { model, knobs }; HOSTS as usize]);
+        let plain = alone(&table, &each(Detection::by(model)));
+        let tuned = |knobs| alone(&table, &each(Detection { model, knobs }));
         let above = tuned(Knobs { direction: Direction::Above, ..Knobs::NONE });
         let below = tuned(Knobs { direction: Direction::Below, ..Knobs::NONE });
         let far = tuned(Knobs { min_deviation: 20.0, ..Knobs::NONE });
@@ -199,9 +205,9 @@ fn what_data_cannot_be_teaches_nothing_is_not_counted_and_has_the_greatest_sever
     }
     for model in Model::ALL {
         let knobs = Knobs { range: Some(range), min_samples: 100, ..Knobs::NONE };
-        let told = alone(&outside, &[Detection { model, knobs }; HOSTS as usize]);
+        let told = alone(&outside, &each(Detection { model, knobs: knobs.clone() }));
         let knobs = Knobs { range: None, ..knobs };
-        let plain = alone(&without, &[Detection { model, knobs }; HOSTS as usize]);
+        let plain = alone(&without, &each(Detection { model, knobs }));
         for (row, (told, plain)) in told.iter().zip(&plain).enumerate() {
             let (Some(told), Some(plain)) = (told, plain) else {
                 assert!(told.is_none() || gone.contains(&row), "{model}, row {row}");
@@ -407,4 +413,112 @@ fn counters_are_scored_in_a_pipeline_as_if_they_were_alone_and_their_values_are_
     let full = pipeline.detectors.full(0).expect("auto");
     assert_eq!(full.last_of_counter(), None);
     assert_eq!(pipeline.explain(0).samples, 1, "what it learnt of the rate is forgotten");
+}
+
+fn in_zone(time_zone: TimeZone) -> Knobs {
+    Knobs { time_zone, ..Knobs::NONE }
+}
+
+/// What all hosts come to where rows are `ahead` nanoseconds later.
+fn told_by(model: Model, time_zone: TimeZone, ahead: i64) -> (Pipeline, Emitted) {
+    let mut table = table(6, 700);
+    for time in &mut table.times {
+        *time = EventTime::new(time.nanos() + ahead);
+    }
+    let mut pipeline = pipeline(rules(vec![detect("0-4", model, in_zone(time_zone))]));
+    let mut out = Emitted::default();
+    table.apply(&mut pipeline, 0..table.len(), received(0), &mut out);
+    (pipeline, out)
+}
+
+#[test]
+fn hours_are_told_by_the_time_zone_and_everything_else_is_as_in_utc() {
+    // Half past five ahead of UTC since 1945.
+    let kolkata: TimeZone = "Asia/Kolkata".parse().unwrap();
+    let ahead = 19_800 * 1_000_000_000;
+    for model in Model::ALL {
+        let there = told_by(model, kolkata.clone(), 0);
+        let shifted = told_by(model, TimeZone::UTC, ahead);
+        let utc = told_by(model, TimeZone::UTC, 0);
+        assert_eq!(there.1.severities, shifted.1.severities, "{model}");
+        assert_eq!(there.1.flags, shifted.1.flags, "{model}");
+        let explain = |(pipeline, _): &(Pipeline, Emitted), host| {
+            let told = pipeline.explain(host);
+            [told.expected, told.lower, told.upper].map(f64::to_bits)
+        };
+        for host in 0..HOSTS {
+            let told = explain(&there, host);
+            assert_eq!(told, explain(&shifted, host), "{model}, host {host}");
+            assert_eq!(told != explain(&utc, host), model.knows_hours(), "{model}, host {host}");
+        }
+        let is_other = there.1.severities != utc.1.severities;
+        assert_eq!(is_other, model.knows_hours(), "{model}");
+    }
+}
+
+#[test]
+fn a_series_that_moves_to_other_clocks_begins_anew_and_one_whose_clocks_are_known_better_goes_on() {
+    let zone = |name: &str| name.parse::<TimeZone>().unwrap();
+    let other_data = TimeZone::of_table("Europe/Berlin", 3_600, &[(0, 7_200)]).unwrap();
+    let table = table(5, 200);
+    for model in Model::ALL {
+        for (from, to, moves) in [
+            (TimeZone::UTC, zone("Europe/Berlin"), true),
+            (zone("Europe/Berlin"), TimeZone::UTC, true),
+            (zone("Europe/Berlin"), zone("Asia/Kolkata"), true),
+            (zone("Asia/Kolkata"), zone("Asia/Calcutta"), false),
+            (zone("Europe/Berlin"), other_data.clone(), false),
+            (other_data.clone(), zone("Europe/Berlin"), false),
+        ] {
+            let what = format!("{model}, {from} to {to}");
+            let detects = |zone| rules(vec![detect("1", model, in_zone(zone))]);
+            let (mut pipeline, mut out) = (pipeline(detects(from)), Emitted::default());
+            table.apply(&mut pipeline, 0..table.len(), received(0), &mut out);
+            let before = [0, 1].map(|host| pipeline.explain(host).samples);
+            pipeline.set_rules(detects(to), received(0), &mut out);
+            let moves = moves && model.knows_hours();
+            let after = [0, 1].map(|host| pipeline.explain(host).samples);
+            assert_eq!(after, [before[0], if moves { 0 } else { before[1] }], "{what}");
+            let lacks = moves && model != Model::Light;
+            assert_eq!(pipeline.lacking(), u32::from(lacks), "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_hour_that_comes_again_or_never_is_harmless() {
+    // In 2024 clocks are set by an hour in Berlin, half of one on Lord Howe and two in Troll, and a day was left out in Apia in 2011.
+    let day = 86_400;
+    for (name, change) in [
+        ("Europe/Berlin", 1_711_846_800),
+        ("Europe/Berlin", 1_729_990_800),
+        ("Australia/Lord_Howe", 1_712_415_600),
+        ("Australia/Lord_Howe", 1_728_142_200),
+        ("Antarctica/Troll", 1_711_846_800),
+        ("Antarctica/Troll", 1_729_990_800),
+        ("Pacific/Apia", 1_325_239_200),
+    ] {
+        let time_zone: TimeZone = name.parse().unwrap();
+        let local = |at: i64| time_zone.local(EventTime::new(at * 1_000_000_000));
+        let step = local(change).nanos() - local(change - 1).nanos();
+        assert_ne!(step, 1_000_000_000, "{name}: clocks are set at {change}");
+        let models = Model::ALL.into_iter().filter(|model| model.knows_hours());
+        for (model, days) in models.flat_map(|model| [(model, 1), (model, 5)]) {
+            // With one day before, the light detector's first day is cut.
+            let knobs = in_zone(time_zone.clone());
+            let mut detector = SeriesDetector::tuned(&Detection { model, knobs });
+            let mut rng = Rng::new(13);
+            let mut off = f64::NAN;
+            for at in (change - days * day..change + 3 * day).step_by(900) {
+                let noon = local(at).nanos() / 1_000_000_000 % day - day / 2;
+                let wave = noon.abs() as f64 / 3_600.0;
+                let time = EventTime::new(at * 1_000_000_000);
+                let judged = detector.observe(time, wave + rng.normal()).unwrap();
+                off = (judged.expected - wave).abs();
+                // After so few days not much is known of a series.
+                assert!(judged.severity.to_f32() < 8.0, "{name}, {model}: {judged:?} at {at}");
+            }
+            assert!(off < 4.0, "{name}, {model}: {off}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use tidewatch_metrics::Severity;
 use crate::light::Expectation;
 use crate::series_kind::SeriesKind;
 use crate::tail::SEVERITY_MAX;
+use crate::time_zone::TimeZone;
 
 /// Which side of the expectation is unusual.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,8 +51,8 @@ pub struct DataRange {
 /// A value outside of the range is no sample for the model: it neither scores nor learns it, counts it, or
 /// goes on in time with it. It has the greatest severity because it was said that data has no such values; so every
 /// level is passed. The other knobs change what is put out and nothing of what is learnt, but for the kind, which says
-/// what of the values is looked at. A sample of which nothing is expected is on no side.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// what of the values is looked at, and the time zone, which says what hour it is. A sample of which nothing is expected is on no side.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Knobs {
     /// Which side is unusual.
     pub direction: Direction,
@@ -63,6 +64,8 @@ pub struct Knobs {
     pub min_samples: u32,
     /// What the values are, for novelty, deviation and auto.
     pub kind: SeriesKind,
+    /// By whose clocks the hours of the day and of the week are told, for models that know any.
+    pub time_zone: TimeZone,
 }
 
 impl Direction {
@@ -117,6 +120,7 @@ impl Knobs {
         range: None,
         min_samples: 0,
         kind: SeriesKind::Auto,
+        time_zone: TimeZone::UTC,
     };
 
     /// What is put out for a value that data cannot have, and the range as the band; none for other values.
@@ -153,7 +157,7 @@ mod tests {
 
     const FIVE: Severity = Severity::from_steps(320);
 
-    fn is_told(knobs: Knobs, value: f64, samples: u32) -> bool {
+    fn is_told(knobs: &Knobs, value: f64, samples: u32) -> bool {
         knobs.temper(FIVE, value, &EXPECTED, samples) == FIVE
     }
 
@@ -164,18 +168,18 @@ mod tests {
         let far = Knobs { min_deviation: 3.0, ..Knobs::NONE };
         let patient = Knobs { min_samples: 7, ..Knobs::NONE };
         for (knobs, value, samples, told) in [
-            (Knobs::NONE, 10.0, 0, true),
-            (above, 10.5, 0, true),
-            (above, 9.5, 0, false),
-            (above, 10.0, 0, true),
-            (below, 10.5, 0, false),
-            (below, 9.5, 0, true),
-            (far, 12.9, 0, false),
-            (far, 7.1, 0, false),
-            (far, 13.0, 0, true),
-            (far, -f64::MAX, 0, true),
-            (patient, 99.0, 6, false),
-            (patient, 99.0, 7, true),
+            (&Knobs::NONE, 10.0, 0, true),
+            (&above, 10.5, 0, true),
+            (&above, 9.5, 0, false),
+            (&above, 10.0, 0, true),
+            (&below, 10.5, 0, false),
+            (&below, 9.5, 0, true),
+            (&far, 12.9, 0, false),
+            (&far, 7.1, 0, false),
+            (&far, 13.0, 0, true),
+            (&far, -f64::MAX, 0, true),
+            (&patient, 99.0, 6, false),
+            (&patient, 99.0, 7, true),
         ] {
             let is_told = is_told(knobs, value, samples);
             assert_eq!(is_told, told, "{knobs:?}, {value}, {samples}");

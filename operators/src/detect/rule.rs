@@ -56,6 +56,7 @@ impl DetectRule {
             range,
             min_samples: config.min_samples,
             kind: config.kind,
+            time_zone: config.time_zone.clone(),
         };
         let detection = Detection { model: config.model, knobs };
         let text = text_of(&matchers, &detection);

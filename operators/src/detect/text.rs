@@ -8,10 +8,12 @@
 //! data_range 0 inf
 //! min_samples 100
 //! kind counter
+//! time_zone "Europe/Berlin"
 //! ```
 //!
 //! As that of the rules, but in the order given, because the first match counts. What is not set has no line, so that a knob
-//! of a later release changes no text of an earlier one. Numbers have the fewest digits that tell them apart.
+//! of a later release changes no text of an earlier one. Numbers have the fewest digits that tell them apart. What a time zone is
+//! stands before all `[[detect]]`, see [`time_zone::text`](crate::time_zone::text).
 
 use crate::DetectConfig;
 use crate::RuleTextError;
@@ -19,6 +21,7 @@ use crate::canonical::{Lines, line, quoted};
 use crate::detect::{DataRange, Detection, Direction};
 use crate::matcher::Matcher;
 use crate::series_kind::SeriesKind;
+use crate::time_zone::TimeZone;
 
 /// What the text of each begins with.
 pub(crate) const FIRST: &str = "detect ";
@@ -46,11 +49,20 @@ pub(super) fn text_of(matchers: &[Matcher], detection: &Detection) -> String {
     if knobs.kind != SeriesKind::Auto {
         line(&mut out, "kind", &[&knobs.kind]);
     }
+    if !knobs.time_zone.is_utc() {
+        line(&mut out, "time_zone", &[&quoted(knobs.time_zone.name())]);
+    }
     out
 }
 
-/// What a canonical text spells, before it is checked; `first` is the number of its first line, from 0.
-pub(crate) fn parse(text: &str, first: usize) -> Result<Vec<DetectConfig>, RuleTextError> {
+/// What a canonical text spells, before it is checked; `zones` are those that stand before it, and `first` is the number of its
+/// first line, from 0.
+pub(crate) fn parse(
+    text: &str,
+    zones: &[TimeZone],
+    first: usize,
+) -> Result<Vec<DetectConfig>, RuleTextError> {
+    let zone = |name: &str| zones.iter().find(|zone| quoted(zone.name()) == name).cloned();
     let mut lines = Lines::new(text, first);
     let mut all = Vec::new();
     while !lines.is_empty() {
@@ -78,6 +90,9 @@ pub(crate) fn parse(text: &str, first: usize) -> Result<Vec<DetectConfig>, RuleT
         }
         if lines.next_is("kind ") {
             config.kind = lines.parsed("kind ", |rest| rest.parse().ok())?;
+        }
+        if lines.next_is("time_zone ") {
+            config.time_zone = lines.parsed("time_zone ", zone)?;
         }
         all.push(config);
     }

@@ -2,6 +2,7 @@ use tidewatch_metrics::EventTime;
 
 use super::*;
 use crate::testing::{Rng, season, seconds};
+use crate::time_zone::LocalTime;
 
 #[test]
 fn mean_and_variance_of_the_distance_are_those_of_the_whole_history() {
@@ -26,7 +27,7 @@ fn observe(
     time: EventTime,
     value: f64,
 ) -> (f32, Expectation) {
-    let view = baseline.look(time, value);
+    let view = baseline.look(LocalTime::utc(time), value);
     let (severity, expectation, miss) = deviation.look(&view, baseline);
     deviation.learn(&view, &miss, Lesson::ALL);
     baseline.learn(&view);

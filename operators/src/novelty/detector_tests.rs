@@ -2,9 +2,10 @@ use tidewatch_metrics::EventTime;
 
 use super::*;
 use crate::testing::{Rng, seconds};
+use crate::time_zone::LocalTime;
 
 fn view(baseline: &mut Baseline, time: EventTime, value: f64) -> View {
-    let view = baseline.look(time, value);
+    let view = baseline.look(LocalTime::utc(time), value);
     baseline.learn(&view);
     view
 }

@@ -1,7 +1,7 @@
 //! One of the published models.
 
+use tidewatch_metrics::Channel;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, EventTime};
 
 use super::anomstack::Anomstack;
 use super::half_space_trees::HalfSpaceTrees;
@@ -10,6 +10,7 @@ use super::mad::Mad;
 use crate::light::Expectation;
 use crate::limits::ALLOCATION_BYTES;
 use crate::model::Model;
+use crate::time_zone::LocalTime;
 
 /// The state of a published model, from the first sample of a series on.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ impl Published {
     }
 
     /// The severity of a finite value, which is learnt, its channel, and what was expected of it.
-    pub(crate) fn score(&mut self, time: EventTime, value: f64) -> (f32, Channel, Expectation) {
+    pub(crate) fn score(&mut self, time: LocalTime, value: f64) -> (f32, Channel, Expectation) {
         let (severity, expectation) = match self {
             Self::Mad(mad) => mad.observe(value),
             Self::HoltWinters(smoothed) => smoothed.observe(time, value),
@@ -46,7 +47,7 @@ impl Published {
     }
 
     /// What would be expected of a sample at `time`.
-    pub(crate) fn expect(&self, time: EventTime) -> Expectation {
+    pub(crate) fn expect(&self, time: LocalTime) -> Expectation {
         match self {
             Self::Mad(mad) => mad.expect(),
             Self::HoltWinters(smoothed) => smoothed.expect(time),

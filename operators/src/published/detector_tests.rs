@@ -38,7 +38,7 @@ fn whatever_comes_severity_band_and_state_stay_within_bounds() {
                 let samples = &samples[..count(model, kind)];
                 let mut detector = detector(model);
                 for (row, (time, value)) in samples.iter().enumerate() {
-                    let told = detector.expect(*time);
+                    let told = detector.expect(*time, LocalTime::utc(*time));
                     let judged = detector.judge(*time, *value);
                     let what = || format!("{kind:?}, {model}, seed {seed}, row {row}: {judged:?}");
                     assert!(judged.severity.to_f32() <= 100.0, "{}", what());

@@ -1,6 +1,5 @@
 //! Level, trend and season, smoothed exponentially.
 
-use tidewatch_metrics::EventTime;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use crate::baseline::Moment;
@@ -8,6 +7,7 @@ use crate::extremes::Extremes;
 use crate::light::Expectation;
 use crate::numeric::{bounded, bounded_f64, larger, narrow, smaller};
 use crate::profile::SLOTS;
+use crate::time_zone::LocalTime;
 
 /// Values are held within this distance of the series' first one.
 const VALUE_MAX: f64 = 1e30;
@@ -105,7 +105,7 @@ impl HoltWinters {
     }
 
     /// The severity of a finite value, which is learnt, and what was expected of it.
-    pub(crate) fn observe(&mut self, time: EventTime, value: f64) -> (f32, Expectation) {
+    pub(crate) fn observe(&mut self, time: LocalTime, value: f64) -> (f32, Expectation) {
         let moment = Moment::of(time);
         let x = (value - self.first).clamp(-VALUE_MAX, VALUE_MAX);
         if usize::from(self.hour) != moment.slot {
@@ -128,7 +128,7 @@ impl HoltWinters {
     }
 
     /// What would be expected of a sample at `time`.
-    pub(crate) fn expect(&self, time: EventTime) -> Expectation {
+    pub(crate) fn expect(&self, time: LocalTime) -> Expectation {
         let moment = Moment::of(time);
         let mut now = self.clone();
         if usize::from(self.hour) != moment.slot {

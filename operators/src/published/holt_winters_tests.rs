@@ -1,3 +1,5 @@
+use tidewatch_metrics::EventTime;
+
 use super::*;
 use crate::full::tests::{KINDS, samples};
 use crate::full_oracle;
@@ -97,7 +99,7 @@ fn severities_and_forecasts_are_bit_by_bit_those_of_the_whole_history() {
         let mut smoothed = HoltWinters::new(first);
         let mut naive = Naive::default();
         for (row, (time, value)) in samples.iter().enumerate() {
-            let (severity, expectation) = smoothed.observe(*time, *value);
+            let (severity, expectation) = smoothed.observe(LocalTime::utc(*time), *value);
             let x = (value - first).clamp(-1e30, 1e30);
             let (told, forecast) = naive.observe(*time, x);
             assert_eq!(severity.to_bits(), told.to_bits(), "{kind:?}, row {row}");
@@ -116,7 +118,7 @@ fn follow(mut value: impl FnMut(i64) -> f64) -> (f64, f64) {
     let (mut within, mut off, mut count) = (0.0, 0.0, 0.0);
     for index in 1..288 * 30 {
         let x = value(index);
-        let (_, expectation) = smoothed.observe(seconds(index * 300), x);
+        let (_, expectation) = smoothed.observe(LocalTime::utc(seconds(index * 300)), x);
         if index >= 288 * 21 {
             within += f64::from(expectation.lower <= x && x <= expectation.upper);
             off += (expectation.expected - x).abs();
@@ -146,7 +148,7 @@ fn one_outlier_hardly_moves_the_level_and_a_new_level_is_taken_after_twelve_samp
     let mut time = 0;
     let mut next = |smoothed: &mut HoltWinters, value: f64| {
         time += 60;
-        smoothed.observe(seconds(time), value)
+        smoothed.observe(LocalTime::utc(seconds(time)), value)
     };
     for _ in 0..1_000 {
         next(&mut smoothed, rng.normal());
@@ -176,7 +178,7 @@ fn the_season_stays_where_it_is_over_a_gap_and_when_the_interval_changes() {
         for step in steps {
             at += step;
             let x = season(seconds(at));
-            let (_, expectation) = smoothed.observe(seconds(at), x);
+            let (_, expectation) = smoothed.observe(LocalTime::utc(seconds(at)), x);
             off += (expectation.expected - x).abs();
             count += 1.0;
         }

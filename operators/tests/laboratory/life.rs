@@ -4,6 +4,11 @@ use tidewatch_metrics::EventTime;
 
 /// 2024-01-01T00:00:00Z, a Monday, in seconds.
 const START: i64 = 1_704_067_200;
+/// Mondays as well, 20 days before Berlin sets its clocks forward and back: 2024-03-11 and 2024-10-07.
+const START_SPRING: i64 = 1_710_115_200;
+const START_AUTUMN: i64 = 1_728_259_200;
+/// When it does, in seconds since that Monday: at 01:00 UTC.
+pub(crate) const CLOCKS_ARE_SET: i64 = 20 * DAY + HOUR;
 const HOUR: i64 = 3_600;
 pub(crate) const DAY: i64 = 24 * HOUR;
 /// For how long an event that ends goes on.
@@ -46,6 +51,10 @@ pub(crate) enum Life {
     Gap,
     /// As daily; on every 4th day the source stops for ten minutes, and says less for two.
     Restart,
+    /// Busy from eight to six, with noise, by the clocks of Berlin, which are set forward on day 20.
+    OfficeSpring,
+    /// The same; the clocks are set back on day 20.
+    OfficeAutumn,
 }
 
 /// What happens to it, at 09:00 of a day.
@@ -94,6 +103,7 @@ pub(crate) struct Sample {
 }
 
 impl Life {
+    /// Those by the clock of UTC.
     pub(crate) const ALL: [Self; 16] = [
         Self::Normal,
         Self::Laplace,
@@ -177,6 +187,12 @@ fn daily(at: i64) -> f64 {
     libm::sin(std::f64::consts::TAU * (at.rem_euclid(DAY) as f64 / DAY as f64 - 0.25))
 }
 
+/// Between 0 and 1: up from half past seven to half past eight, down from half past five to half past six.
+fn office(at: i64) -> f64 {
+    let hour = at.rem_euclid(DAY) as f64 / HOUR as f64;
+    (9.0 - (hour - 13.0).abs() - 3.5).clamp(0.0, 1.0)
+}
+
 /// Seconds since ten o'clock of the last day that a source stopped on; the first one is the second day.
 fn since_stop(at: i64) -> i64 {
     (at - DAY).rem_euclid(4 * DAY) - 10 * HOUR
@@ -194,7 +210,7 @@ impl Case {
             let clock = if is_broken { at + 12 * HOUR } else { at };
             let healthy = self.healthy(clock, self.share(since), &mut rng, &mut kept);
             let value = self.befall(healthy, since, &mut rng);
-            let time = EventTime::new((START + at) * 1_000_000_000);
+            let time = EventTime::new((self.start() + at) * 1_000_000_000);
             (!self.is_missing(at)).then_some(Sample { time, value, since })
         })
     }
@@ -202,6 +218,20 @@ impl Case {
     /// Whether the event is on, so many seconds after it began.
     pub(crate) fn is_on(self, since: i64) -> bool {
         self.event.is_on(since, self.interval)
+    }
+
+    fn start(self) -> i64 {
+        match self.life {
+            Life::OfficeSpring => START_SPRING,
+            Life::OfficeAutumn => START_AUTUMN,
+            _ => START,
+        }
+    }
+
+    /// What an office's series is without its noise.
+    pub(crate) fn office(self, at: i64) -> f64 {
+        let is_summer = (at >= CLOCKS_ARE_SET) == (self.life == Life::OfficeSpring);
+        100.0 + 100.0 * office(at + if is_summer { 2 * HOUR } else { HOUR })
     }
 
     /// How much of what happens is counted.
@@ -240,6 +270,7 @@ impl Case {
                 *kept = if at % (5 * DAY) == 7 * HOUR { 0.0 } else { *kept + rate.floor() };
                 *kept
             }
+            Life::OfficeSpring | Life::OfficeAutumn => self.office(at) + noise,
             Life::SavingTime if at >= 20 * DAY => 100.0 + 40.0 * daily(at + HOUR) + noise,
             Life::Restart if (660..780).contains(&since_stop(at)) => 20.0 + noise,
             _ => day + noise,

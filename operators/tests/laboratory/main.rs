@@ -8,7 +8,7 @@ mod trial;
 use life::{Case, Event, Life};
 use tidewatch_metrics::AnomalyKind;
 use tidewatch_operators::Model;
-use trial::{Outcome, run};
+use trial::{AfterClocks, Outcome, run, run_office};
 
 const FULL: [Model; 3] = [Model::Novelty, Model::Deviation, Model::Auto];
 
@@ -188,5 +188,32 @@ fn auto_says_what_an_anomaly_looks_like() {
             let others = told.above - told.kinds[usize::from(kind.code())];
             assert!(!is_shown || others <= 12, "{what}");
         }
+    }
+}
+
+/// What is said of an office in Berlin after the clocks were set, by the hours of UTC and by Berlin's.
+fn after_clocks(model: Model, life: Life, interval: i64, seed: u64) -> [AfterClocks; 2] {
+    let case = healthy(life, interval, 23, seed);
+    ["UTC", "Europe/Berlin"].map(|zone| run_office(model, zone, case))
+}
+
+#[test]
+fn when_clocks_are_set_an_office_is_healthy_by_its_own_time_zone() {
+    let offices = [Life::OfficeSpring, Life::OfficeAutumn];
+    for (life, seed) in offices.into_iter().flat_map(|life| (1..=3).map(move |seed| (life, seed))) {
+        for interval in [60, 300] {
+            let [utc, berlin] = after_clocks(Model::Light, life, interval, seed);
+            let what = format!("{life:?}, {interval} s, SEED={seed}: {utc:?}, {berlin:?}");
+            assert_eq!(berlin.onsets, 0, "{what}");
+            assert!(utc.onsets > 5 && utc.greatest.to_f32() > 10.0, "{what}");
+        }
+        for model in [Model::Novelty, Model::Deviation, Model::Auto, Model::HoltWinters] {
+            let [utc, berlin] = after_clocks(model, life, 300, seed);
+            let what = format!("{model}, {life:?}, SEED={seed}: {utc:?}, {berlin:?}");
+            assert_eq!(berlin.onsets, 0, "{what}");
+            assert!(utc.off > 1.3 * berlin.off && berlin.off < 2.5, "{what}");
+        }
+        let [_, berlin] = after_clocks(Model::Auto, life, 60, seed);
+        assert_eq!(berlin.onsets, 0, "{life:?}, SEED={seed}");
     }
 }

@@ -1,9 +1,9 @@
 //! A detector on a generated series.
 
 use tidewatch_metrics::{AnomalyKind, Severity};
-use tidewatch_operators::{Model, SeriesDetector};
+use tidewatch_operators::{Detection, Knobs, Model, SeriesDetector};
 
-use crate::life::{Case, DAY};
+use crate::life::{CLOCKS_ARE_SET, Case, DAY};
 
 /// The fleets' level.
 pub(crate) const LEVEL: Severity = Severity::from_steps(6 * 64);
@@ -65,4 +65,34 @@ pub(crate) fn run(model: Model, case: Case) -> Outcome {
         outcome.after += if since >= DAY { onset } else { 0 };
     }
     outcome
+}
+
+/// What a detector said of an office in the two days since the clocks were set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AfterClocks {
+    /// Onsets of at least 6.
+    pub(crate) onsets: u32,
+    pub(crate) greatest: Severity,
+    /// From what was expected to what the office does, without the noise; the mean.
+    pub(crate) off: f64,
+}
+
+/// Runs a model over an office's series, by the hours of a time zone.
+pub(crate) fn run_office(model: Model, zone: &str, case: Case) -> AfterClocks {
+    let knobs = Knobs { time_zone: zone.parse().expect("a name of a zone"), ..Knobs::NONE };
+    let mut detector = SeriesDetector::tuned(&Detection { model, knobs });
+    let (mut after, mut count) = (AfterClocks::default(), 0.0);
+    for sample in case.samples() {
+        let at = sample.since + case.day * DAY + 9 * 3_600;
+        let Some(judged) = detector.observe(sample.time, sample.value) else { continue };
+        if !(CLOCKS_ARE_SET..CLOCKS_ARE_SET + 2 * DAY).contains(&at) {
+            continue;
+        }
+        after.onsets += u32::from(judged.onset_severity() >= LEVEL);
+        after.greatest = after.greatest.max(judged.severity);
+        after.off += (judged.expected - case.office(at)).abs();
+        count += 1.0;
+    }
+    after.off /= count;
+    after
 }

@@ -35,7 +35,7 @@ impl Detections {
 
     /// How all series are scored whose rows are read; none where they are scored differently.
     pub(crate) fn of_all(&self) -> Option<Detection> {
-        *self.of_all.get_or_init(|| {
+        let of_all = self.of_all.get_or_init(|| {
             let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
             let mut entries = read
                 .iter()
@@ -44,7 +44,8 @@ impl Detections {
             let Some(first) = entries.next() else { return Some(Detection::default()) };
             let first = self.of(&first);
             entries.all(|entry| self.of(&entry) == first).then_some(first)
-        })
+        });
+        of_all.clone()
     }
 
     /// How the series with this identity is scored; none where there is no such series.
