@@ -434,7 +434,6 @@ fn state_of_earlier_operators_is_taken_over_and_of_later_ones_is_not() {
     let wal = config(2, true).wal_dir();
     let mut names = disk.list(&wal).unwrap();
     names.sort_unstable();
-    println!("{names:?}");
     disk.remove(&wal.join(&names[0])).unwrap();
     let disk_of = Arc::new(disk.clone());
     let store = CheckpointStore::new(disk_of, config(2, true).checkpoints_dir());
