@@ -1,11 +1,13 @@
 //! One rule on one series.
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, EventTime, Severity, TransitionKind, UnixNanos};
+use tidewatch_metrics::{Channel, EventTime, Severity, Slot, TransitionKind, UnixNanos};
 
 use crate::absence::Absence;
 use crate::alert::{Alert, Change, Observation};
+use crate::budget::Level;
 use crate::condition::Subject;
+use crate::fleet::{FLEET_BYTES, Fleets, Standing};
 use crate::hash::Digest;
 use crate::light::Expectation;
 use crate::limits::ALLOCATION_BYTES;
@@ -29,6 +31,19 @@ enum Memory {
     Nothing,
     Rate(Box<Rate>),
     Absence(Box<Absence>),
+    /// Of a rule with a budget.
+    Standing(Standing),
+}
+
+/// What a rule's budget says of a sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Leave {
+    /// There is none, or no alert that would begin.
+    Unasked,
+    /// An alert may begin, because the sample passes this level.
+    Given(Level),
+    /// No alert begins.
+    Refused,
 }
 
 /// What the rule has to tell.
@@ -41,8 +56,9 @@ pub(crate) struct Told {
 }
 
 impl Memory {
-    fn new(when: &When) -> Self {
-        match when {
+    fn new(rule: &Rule) -> Self {
+        match &rule.when {
+            When::Number(_) if rule.budget.is_some() => Self::Standing(Standing::NEW),
             When::Number(condition) if condition.subject == Subject::Rate => {
                 Self::Rate(Box::new(Rate::NEW))
             }
@@ -56,7 +72,7 @@ impl Memory {
 impl Watched {
     /// Rule number `index` on a series of which it knows nothing.
     pub(crate) fn new(index: usize, rule: &Rule) -> Self {
-        Self { rule: index, alert: Alert::default(), memory: Memory::new(&rule.when) }
+        Self { rule: index, alert: Alert::default(), memory: Memory::new(rule) }
     }
 
     /// Goes on with what the same rule knew, maybe under another number.
@@ -64,25 +80,67 @@ impl Watched {
         (self.alert, self.memory) = (old.alert, old.memory);
     }
 
+    /// The series, whose last sample had this severity, takes its place in the rule's fleet, if that has a budget.
+    pub(crate) fn enter(
+        &mut self,
+        (rule, slot): (&Rule, Slot),
+        severity: Severity,
+        fleets: &mut Fleets,
+    ) {
+        if let (Memory::Standing(standing), Some(budget)) = (&mut self.memory, &rule.budget) {
+            fleets.enter((self.rule, slot), standing, budget.heat(severity));
+        }
+    }
+
+    /// The series had a sample at `time` before the rule was there.
+    pub(crate) fn join(&mut self, time: EventTime) {
+        if let Memory::Standing(standing) = &mut self.memory {
+            standing.join(time);
+        }
+    }
+
+    /// Counts a scored sample in the rule's fleet, and asks the budget where it would begin an alert; the sample before had the
+    /// severity `before`.
+    #[inline]
+    pub(crate) fn ask(
+        &mut self,
+        rule: &Rule,
+        (before, seen): (Severity, &Observation),
+        fleets: &mut Fleets,
+    ) -> Leave {
+        let (Memory::Standing(standing), Some(budget)) = (&mut self.memory, &rule.budget) else {
+            return Leave::Unasked;
+        };
+        let heat = budget.heat(seen.severity);
+        fleets.turn(standing, (budget.heat(before), heat), seen.time);
+        let Some(heat) = heat.filter(|_| self.alert == Alert::Inactive) else {
+            return Leave::Unasked;
+        };
+        let company = fleets.company(standing, heat);
+        budget.passed(seen.severity, &company).map_or(Leave::Refused, Leave::Given)
+    }
+
     /// Shows the rule a scored sample; `historical` says whether it is too old to be told of.
     pub(crate) fn observe(
         &mut self,
         rule: &Rule,
         seen: &Observation,
+        leave: &Leave,
         historical: bool,
     ) -> Option<Told> {
         let When::Number(condition) = &rule.when else { return self.hear(rule, seen, historical) };
         let rate = match &mut self.memory {
             Memory::Rate(rate) => rate.observe(seen.time, seen.value),
-            Memory::Nothing | Memory::Absence(_) => f64::NAN,
+            Memory::Nothing | Memory::Absence(_) | Memory::Standing(_) => f64::NAN,
         };
         let found = condition.subject.of(seen.value, seen.severity, rate);
         if found.is_nan() {
             // Neither holds nor does not.
             return None;
         }
-        let change = self.alert.observe(rule, (seen.time, condition.holds(found)), historical)?;
-        let reason = reason((rule, condition), change.kind, found, seen);
+        let holds = condition.holds(found) && !matches!(leave, Leave::Refused);
+        let change = self.alert.observe(rule, (seen.time, holds), historical)?;
+        let reason = reason((rule, condition), change.kind, (found, leave), seen);
         Some(Told { change, seen: self.looked_at(seen), reason })
     }
 
@@ -122,7 +180,7 @@ impl Watched {
             Memory::Rate(rate) => {
                 Observation { value: rate.last(), expectation: Expectation::NONE, ..*seen }
             }
-            Memory::Nothing | Memory::Absence(_) => *seen,
+            Memory::Nothing | Memory::Absence(_) | Memory::Standing(_) => *seen,
         }
     }
 
@@ -130,7 +188,16 @@ impl Watched {
     pub(crate) fn absence(&mut self) -> Option<&mut Absence> {
         match &mut self.memory {
             Memory::Absence(absence) => Some(absence),
-            Memory::Nothing | Memory::Rate(_) => None,
+            Memory::Nothing | Memory::Rate(_) | Memory::Standing(_) => None,
+        }
+    }
+
+    /// Where the series stands in the rule's fleet, if that has a budget.
+    #[cfg(test)]
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        match self.memory {
+            Memory::Standing(standing) => Some(standing),
+            Memory::Nothing | Memory::Rate(_) | Memory::Absence(_) => None,
         }
     }
 
@@ -140,6 +207,7 @@ impl Watched {
             Memory::Nothing => {}
             Memory::Rate(rate) => rate.digest(out),
             Memory::Absence(absence) => absence.digest(out),
+            Memory::Standing(standing) => out.i64(standing.round().into()),
         }
     }
 
@@ -149,6 +217,7 @@ impl Watched {
             Memory::Nothing => {}
             Memory::Rate(rate) => rate.encode(out),
             Memory::Absence(absence) => absence.encode(out),
+            Memory::Standing(standing) => out.i32(standing.round()),
         }
     }
 
@@ -162,6 +231,10 @@ impl Watched {
                 Some(())
             }
             Memory::Absence(absence) => absence.restore(fields),
+            Memory::Standing(standing) => {
+                *standing = Standing::of_round(fields.i32()?);
+                Some(())
+            }
         }
     }
 
@@ -171,6 +244,7 @@ impl Watched {
             When::Number(condition) if condition.subject == Subject::Rate => {
                 size_of::<Rate>() + ALLOCATION_BYTES
             }
+            When::Number(_) if rule.budget.is_some() => FLEET_BYTES,
             When::Number(_) | When::Quantile(_) => 0,
             When::Absent(patience) => Absence::bytes(*patience),
         }
