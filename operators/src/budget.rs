@@ -119,8 +119,7 @@ impl Budget {
     pub(crate) fn passed(&self, severity: Severity, company: &Company) -> Option<Level> {
         let heat = self.heat(severity)?;
         let series = u64::from(company.series) * SLOTS as u64;
-        let alone =
-            libm::log10(series as f64 * STRETCHES_PER_WEEK) - libm::log10(self.per_week);
+        let alone = libm::log10(series as f64 * STRETCHES_PER_WEEK) - libm::log10(self.per_week);
         if f64::from(severity.steps()) / STEPS >= alone {
             return Some(Level { severity: alone, series, at_once: 1 });
         }

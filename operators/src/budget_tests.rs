@@ -134,9 +134,8 @@ fn an_outage_of_many_is_told_of_nearly_all_within_two_rounds() {
         let sick: Vec<usize> = (0..series).step_by(share).collect();
         let mut told = 0;
         let mut tell = |stretch: i64| {
-            let begins = sick.iter().filter(|at| {
-                crowd.observe(**at, Severity::from_f32(level), stretch)
-            });
+            let begins =
+                sick.iter().filter(|at| crowd.observe(**at, Severity::from_f32(level), stretch));
             told += begins.count();
             told as f64 / sick.len() as f64
         };
@@ -183,7 +182,8 @@ fn the_level_of_one_alone_is_that_of_its_slots_times_256() {
     }
     assert!((level(budget("severity > 7", 2.0), 1) - 7.0).abs() < 0.02, "the rule's own bound");
     assert!((level(budget("severity > 1", 200.0), 391) - 6.01).abs() < 0.02);
-    let passed = two.passed(Severity::from_f32(9.0), &Company { series: 391, ..Company::default() });
+    let passed =
+        two.passed(Severity::from_f32(9.0), &Company { series: 391, ..Company::default() });
     assert_eq!(passed.unwrap().series, 100_096);
 }
 

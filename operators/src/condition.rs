@@ -210,9 +210,8 @@ mod tests {
             "score > 1",
         ] {
             let condition = Condition::parse(when).unwrap();
-            let number = |steps: u16| {
-                condition.subject.of(f64::NAN, Severity::from_steps(steps), f64::NAN)
-            };
+            let number =
+                |steps: u16| condition.subject.of(f64::NAN, Severity::from_steps(steps), f64::NAN);
             let first = (0..=u16::MAX).position(|steps| condition.holds(number(steps)));
             let first = u32::try_from(first.unwrap_or(1 << 16)).unwrap();
             assert_eq!(condition.least_severity(), Some(first), "{when}");

@@ -153,7 +153,10 @@ impl Fleets {
             assert!(hot.is_sorted_by(|a, b| (a.round, a.heat) < (b.round, b.heat)), "{hot:?}");
             (*series, hot.iter().map(|hot| ((hot.round, hot.heat), hot.series)).collect())
         };
-        self.places.iter().map(|((rule, slot), place)| ((*rule as usize, *slot), of(*place))).collect()
+        self.places
+            .iter()
+            .map(|((rule, slot), place)| ((*rule as usize, *slot), of(*place)))
+            .collect()
     }
 
     fn fleet_mut(&mut self, standing: &Standing) -> &mut Fleet {

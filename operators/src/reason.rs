@@ -289,7 +289,8 @@ mod tests {
     #[test]
     fn the_reason_of_a_beginning_says_what_the_budget_asked_for() {
         let level = Level { severity: 6.962, series: 99_584, at_once: 1 };
-        let said = |level, when, hold, kind| said_with(&Leave::Given(level), (when, hold), kind, 41.0);
+        let said =
+            |level, when, hold, kind| said_with(&Leave::Given(level), (when, hold), kind, 41.0);
         assert_eq!(
             said(level, "severity > 6", 0, TransitionKind::Firing),
             "severity 7.2 > 6 (7.0 with a budget of 2 a week over about 100,000 series), value 93.1 \

@@ -47,7 +47,8 @@ fn a_budget_is_a_line_of_the_text_and_other_rules_keep_theirs() {
         set.canonical_text()
     };
     let without = text(None);
-    for (budget, line) in [(2.0, "budget 2\n"), (0.25, "budget 0.25\n"), (1e6, "budget 1000000\n")] {
+    for (budget, line) in [(2.0, "budget 2\n"), (0.25, "budget 0.25\n"), (1e6, "budget 1000000\n")]
+    {
         let behind = "keep_firing 120000000000\n";
         assert_eq!(text(Some(budget)), without.replace(behind, &format!("{behind}{line}")));
     }
@@ -83,7 +84,8 @@ fn a_budget_that_cannot_be_kept_is_refused() {
     ] {
         assert_eq!(refused(when, 2.0), Some(RuleProblem::BudgetWithoutSeverity), "{when}");
     }
-    let quantile = RuleConfig { budget: Some(2.0), ..config("r", "percentile(\"p\", 0.5) > 6", &[]) };
+    let quantile =
+        RuleConfig { budget: Some(2.0), ..config("r", "percentile(\"p\", 0.5) > 6", &[]) };
     let errors = RuleSet::with_percentiles(&[quantile], &[percentiles("p")]).unwrap_err();
     assert_eq!(errors[0].problem, RuleProblem::BudgetWithoutSeverity);
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{Channel, EventTime, SeriesKey, Severity, Slot, Subject, Transition, UnixNanos};
+use tidewatch_metrics::{
+    Channel, EventTime, SeriesKey, Severity, Slot, Subject, Transition, UnixNanos,
+};
 
 use crate::absence::Absence;
 use crate::alert::{Change, Observation};
