@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p tidewatch-operators --bench laboratory -- 20 auto sick` runs 20 series of each kind and that model, without
 //! the sick ones (`healthy` leaves out the others); without these words 4 series, all models, healthy and sick ones.
-//! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week.
+//! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week;
+//! with the word `budget` behind it the alerts of rules with budgets over all of them.
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 
@@ -13,6 +14,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tidewatch_operators::Model;
 
+#[path = "budgets.rs"]
+mod budgets;
 #[path = "../tests/laboratory/life.rs"]
 mod life;
 #[path = "../tests/laboratory/trial.rs"]
@@ -101,6 +104,11 @@ fn main() {
     let named: Vec<Model> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let models = if named.is_empty() { Model::ALL.to_vec() } else { named };
     if words.iter().any(|word| word == "fleet") {
+        if words.iter().any(|word| word == "budget") {
+            println!("alerts of a rule over all series, in a week");
+            models.iter().for_each(|model| budgets::print(*model, count));
+            return;
+        }
         println!("onsets of at least 6 per series, in a week");
         models.iter().for_each(|model| print_fleet(*model, count));
         return;
