@@ -18,7 +18,11 @@ use crate::life::{Case, Event, Life};
 /// False alerts a week that are accepted; none is a rule without a budget.
 const BUDGETS: [Option<f64>; 4] = [None, Some(10.0), Some(2.0), Some(1.0)];
 const INTERVAL: i64 = 300;
-const DAYS: i64 = 7;
+const DAYS: i64 = 28;
+const WEEK_NANOS: i64 = 7 * 86_400 * 1_000_000_000;
+
+/// Alerts by rule and kind of series, in each week.
+type Alerts = BTreeMap<(String, String), [u64; 4]>;
 
 /// A rule at the fleets' level for each budget, on series of which all are scored by a model.
 fn rules(model: Model) -> Arc<RuleSet> {
@@ -51,8 +55,8 @@ fn cases(count: u64) -> Vec<(Slot, Vec<(SeriesKey, Case)>)> {
     slots.into_iter().collect()
 }
 
-/// A week of the series of one slot; alerts by the rules' names.
-fn week(rules: &Arc<RuleSet>, series: &[(SeriesKey, Case)]) -> BTreeMap<String, u64> {
+/// Four weeks of the series of one slot.
+fn weeks(rules: &Arc<RuleSet>, series: &[(SeriesKey, Case)]) -> Alerts {
     let mut pipeline = Pipeline::new(PipelineConfig::default());
     let mut out = Emitted::default();
     pipeline.set_rules(Arc::clone(rules), UnixNanos::new(0), &mut out);
@@ -62,7 +66,7 @@ fn week(rules: &Arc<RuleSet>, series: &[(SeriesKey, Case)]) -> BTreeMap<String, 
         let (reference, entry) = catalog.register(key).expect("there is room");
         lives.push((pipeline.add_series(reference, entry), case.samples().peekable()));
     }
-    let mut alerts = BTreeMap::new();
+    let (mut alerts, mut begin) = (Alerts::new(), None);
     let (mut locals, mut times, mut values) = (Vec::new(), Vec::<EventTime>::new(), Vec::new());
     while let Some(now) = lives.iter_mut().filter_map(|(_, life)| Some(life.peek()?.time)).min() {
         for (local, life) in &mut lives {
@@ -73,11 +77,14 @@ fn week(rules: &Arc<RuleSet>, series: &[(SeriesKey, Case)]) -> BTreeMap<String, 
             }
         }
         let received = UnixNanos::new(now.nanos());
+        let since = received.nanos() - begin.get_or_insert(received).nanos();
+        let week = usize::try_from(since / WEEK_NANOS).expect("time goes on");
         let run = Run { end: locals.len(), lsn: Lsn::new(1), received };
         let rows = Rows { series: &locals, times: &times, values: &values, runs: &[run] };
         pipeline.apply(&rows, &mut out);
         for told in out.transitions.iter().filter(|told| told.kind == TransitionKind::Firing) {
-            *alerts.entry(told.rule.clone()).or_default() += 1;
+            let life = told.labels[0].1.split('-').next().unwrap_or_default();
+            alerts.entry((told.rule.clone(), life.to_owned())).or_default()[week] += 1;
         }
         out.clear();
         locals.clear();
@@ -87,19 +94,20 @@ fn week(rules: &Arc<RuleSet>, series: &[(SeriesKey, Case)]) -> BTreeMap<String, 
     alerts
 }
 
-/// Prints what each rule tells of a healthy fleet in its first week, on all cores.
+/// Prints what each rule tells of a healthy fleet in each of four weeks, on all cores.
 pub(crate) fn print(model: Model, count: u64) {
     let (rules, slots) = (rules(model), cases(count));
     let next = AtomicUsize::new(0);
-    let all: Mutex<BTreeMap<String, u64>> = Mutex::default();
+    let all: Mutex<Alerts> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some((_, series)) = slots.get(next.fetch_add(1, Relaxed)) {
-                    let of_slot = week(&rules, series);
+                    let of_slot = weeks(&rules, series);
                     let mut all = all.lock().expect("nobody panics");
-                    of_slot.into_iter().for_each(|(rule, alerts)| {
-                        *all.entry(rule).or_default() += alerts;
+                    of_slot.into_iter().for_each(|(of, alerts)| {
+                        let sums = all.entry(of).or_default();
+                        sums.iter_mut().zip(alerts).for_each(|(sum, alerts)| *sum += alerts);
                     });
                 }
             });
@@ -107,8 +115,11 @@ pub(crate) fn print(model: Model, count: u64) {
     });
     let all = all.into_inner().expect("nobody panics");
     let series = slots.iter().map(|(_, series)| series.len()).sum::<usize>();
+    println!("{model}, {series} series, severity > 6: alerts in each of four weeks");
     for rule in BUDGETS.map(name) {
-        let alerts = all.get(&rule).copied().unwrap_or(0);
-        println!("{model:<10} {series} series, severity > 6, {rule:<10} {alerts:>6} alerts");
+        let of_rule = || all.iter().filter(|((of, _), _)| *of == rule);
+        let sums = [0, 1, 2, 3].map(|week| of_rule().map(|(_, alerts)| alerts[week]).sum::<u64>());
+        println!("{rule:<10} {sums:?}");
+        of_rule().for_each(|((_, life), alerts)| println!("    {life:<13} {alerts:?}"));
     }
 }

@@ -3,7 +3,7 @@
 //! `cargo bench -p tidewatch-operators --bench laboratory -- 20 auto sick` runs 20 series of each kind and that model, without
 //! the sick ones (`healthy` leaves out the others); without these words 4 series, all models, healthy and sick ones.
 //! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week;
-//! with the word `budget` behind it the alerts of rules with budgets over all of them.
+//! with the word `budget` the alerts of rules with budgets over all of them, for four weeks.
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 
@@ -105,7 +105,6 @@ fn main() {
     let models = if named.is_empty() { Model::ALL.to_vec() } else { named };
     if words.iter().any(|word| word == "fleet") {
         if words.iter().any(|word| word == "budget") {
-            println!("alerts of a rule over all series, in a week");
             models.iter().for_each(|model| budgets::print(*model, count));
             return;
         }

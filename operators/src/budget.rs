@@ -147,7 +147,8 @@ fn is_outage(series: u32, others: u32, (alone, level): (f64, f64)) -> bool {
     }
     let (least, others) = (libm::exp10(alone - level), f64::from(others));
     // From k = 1 + 256 (c - margin) >= least: that many above the margin.
-    let above = ((least - 1.0) / SLOTS as f64).ceil().max(1.0);
+    let above = ((least - 1.0) / SLOTS as f64).ceil();
+    let above = if above > 1.0 { above } else { 1.0 };
     // What is left of them must be beyond the margin, that is, at least one more than it.
     let count = others - above + 1.0;
     let mean = 2.0 * f64::from(series) * libm::exp10(-level);

@@ -30,6 +30,10 @@ pub(crate) struct Fleets {
     places: BTreeMap<(u32, Slot), u32>,
 }
 
+/// Of each rule and slot the series, and those that are hot by round and heat.
+#[cfg(test)]
+pub(crate) type Content = BTreeMap<(usize, Slot), (u32, BTreeMap<(i32, u8), u32>)>;
+
 /// The series of a slot that a rule watches.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fleet {
@@ -145,9 +149,9 @@ impl Fleets {
         company
     }
 
-    /// Of each rule and slot the series, and those that are hot by round and heat.
+    /// Everything that is counted.
     #[cfg(test)]
-    pub(crate) fn content(&self) -> BTreeMap<(usize, Slot), (u32, BTreeMap<(i32, u8), u32>)> {
+    pub(crate) fn content(&self) -> Content {
         let of = |place: u32| {
             let Fleet { series, hot } = &self.fleets[place as usize];
             assert!(hot.is_sorted_by(|a, b| (a.round, a.heat) < (b.round, b.heat)), "{hot:?}");
