@@ -18,9 +18,9 @@ const STEP: u64 = 10;
 const OUTAGE: std::ops::Range<u64> = 110..113;
 const CONFIG: &str = "[[detect]]\nmodel = \"light\"\n\
                       [[rule]]\nname = \"plain\"\nwhen = \"severity > 4\"\n\
-                      [[rule]]\nname = \"frugal\"\nwhen = \"severity > 4\"\nbudget = 0.01\n";
-/// log10(256 * 2016 / 0.01): that of a series without another one in its slot.
-const LEVEL_MIN: f64 = 7.71;
+                      [[rule]]\nname = \"frugal\"\nwhen = \"severity > 4\"\nbudget = 0.1\n";
+/// log10(256 * 2016 / 0.1): that of a series without another one in its slot.
+const LEVEL_MIN: f64 = 6.71;
 
 /// A batch for each sample of all series.
 fn batches() -> Vec<String> {
@@ -31,7 +31,7 @@ fn batches() -> Vec<String> {
             let noise = rng.unit_f64() + rng.unit_f64() + rng.unit_f64();
             let is_alone = (60..100).contains(&sample) && series == 13 * (sample - 60);
             let is_out = OUTAGE.contains(&sample) && series % 2 == 0;
-            let height = if is_alone || is_out { 3.0 + 4.0 * rng.unit_f64() } else { 0.0 };
+            let height = if is_alone || is_out { 2.5 + 2.5 * rng.unit_f64() } else { 0.0 };
             let (value, time) = (noise + height, START + sample * STEP);
             writeln!(body, "load,host=h{series} value={value} {time}").unwrap();
         }
@@ -80,7 +80,7 @@ fn a_budget_tells_of_outages_and_of_few_alone_alike_on_any_shards_through_kills(
         assert_eq!(server.stop(), 0);
         for more in [&["--shards", "2"][..], &["--shards", "5", "--rechunk", "7"]] {
             let report = home.replay(more);
-            assert!(report["alerts_compared"].as_u64().unwrap() > 600, "{report}");
+            assert!(report["alerts_compared"].as_u64().unwrap() > 400, "{report}");
         }
     }
     assert_eq!(told[0], told[1]);
@@ -96,10 +96,10 @@ fn a_budget_tells_of_outages_and_of_few_alone_alike_on_any_shards_through_kills(
     assert!(plain.len() > 20 && few, "{} of {}", frugal.len(), plain.len());
     assert!(frugal.iter().all(|told| told["severity"].as_f64().unwrap() >= LEVEL_MIN));
     let (plain, frugal) = (of("plain", true).len(), of("frugal", true));
-    assert!(plain > 200 && frugal.len() * 2 > plain, "{} of {plain}", frugal.len());
+    assert!(plain > 200 && frugal.len() * 5 > plain, "{} of {plain}", frugal.len());
     let is_less = |told: &&Value| told["severity"].as_f64().unwrap() < LEVEL_MIN;
     let less: Vec<_> = frugal.iter().filter(is_less).collect();
     let says = |told: &&&Value| told["reason"].as_str().unwrap().contains(" of them at once), ");
-    assert!(less.len() > 50, "{less:#?}");
+    assert!(less.len() > 10, "{}", less.len());
     assert_eq!(less.iter().filter(says).count(), less.len());
 }
