@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
 mod broker;
+mod budgets;
 mod clients;
 mod commands;
 mod dead_letters;

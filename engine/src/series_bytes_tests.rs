@@ -115,7 +115,9 @@ fn the_count_is_not_below_what_series_take_and_not_far_above() {
     };
     let five = ["a", "b", "c", "d", "e"].map(|name| rule(name, "value > 100"));
     let remembering = [rule("a", "rate > 1"), rule("b", "absent > 60"), rule("c", "absent")];
-    let sets = [vec![], five.to_vec(), remembering.to_vec()];
+    // Every sample is hot, and each slot has fleets.
+    let frugal = RuleConfig { budget: Some(2.0), ..rule("a", "severity >= 0") };
+    let sets = [vec![], five.to_vec(), remembering.to_vec(), vec![frugal]];
     let all = sets.map(|rules| RuleSet::new(rules).unwrap());
     let knobs = DetectConfig { min_deviation: 1.0, ..DetectConfig::default() };
     let tuned = all[0].clone().with_detection(vec![DetectRule::new(&knobs).unwrap()]).unwrap();

@@ -3,7 +3,8 @@
 //! `cargo bench -p tidewatch-operators --bench laboratory -- 20 auto sick` runs 20 series of each kind and that model, without
 //! the sick ones (`healthy` leaves out the others); without these words 4 series, all models, healthy and sick ones.
 //! `-- offices 4 light` runs series that follow Berlin's clocks instead, by the hours of UTC and by Berlin's.
-//! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week.
+//! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week;
+//! with the word `budget` the alerts of rules with budgets over all of them, for four weeks.
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 
@@ -14,6 +15,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tidewatch_operators::Model;
 
+#[path = "budgets.rs"]
+mod budgets;
 #[path = "../tests/laboratory/life.rs"]
 mod life;
 #[path = "../tests/laboratory/trial.rs"]
@@ -116,6 +119,10 @@ fn main() {
     let named: Vec<Model> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let models = if named.is_empty() { Model::ALL.to_vec() } else { named };
     if words.iter().any(|word| word == "fleet") {
+        if words.iter().any(|word| word == "budget") {
+            models.iter().for_each(|model| budgets::print(*model, count));
+            return;
+        }
         println!("onsets of at least 6 per series, in a week");
         models.iter().for_each(|model| print_fleet(*model, count));
         return;

@@ -1,10 +1,14 @@
-//! Samples per second through order, detector and output hash, on one core.
+//! Samples per second through order, detector, rules and output hash, on one core.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
+};
 use tidewatch_metrics::{EventTime, Lsn, SeriesCatalog, SeriesKey, UnixNanos};
-use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, Run};
+use tidewatch_operators::{Emitted, Pipeline, PipelineConfig, Rows, RuleConfig, RuleSet, Run};
 
 const STEP_NANOS: i64 = 10_000_000_000;
 /// Rows of one measured call.
@@ -74,40 +78,79 @@ impl Stream {
     }
 }
 
+/// A pipeline of `count` series under rules, each a condition and maybe a budget.
+fn pipeline(count: usize, rules: &[(&str, Option<f64>)]) -> Pipeline {
+    let rule = |(index, (when, budget)): (usize, &(&str, Option<f64>))| RuleConfig {
+        name: index.to_string(),
+        when: (*when).to_owned(),
+        budget: *budget,
+        ..RuleConfig::default()
+    };
+    let rules = RuleSet::new(rules.iter().enumerate().map(rule).collect()).expect("good rules");
+    let catalog = SeriesCatalog::new(count);
+    let mut pipeline = Pipeline::new(PipelineConfig::default());
+    pipeline.set_rules(Arc::new(rules), UnixNanos::new(0), &mut Emitted::default());
+    for index in 0..count {
+        let key = SeriesKey::new("db", "cpu", "value", vec![("i".into(), index.to_string())]);
+        let (series, entry) = catalog.register(&key.expect("valid")).expect("within the limit");
+        pipeline.add_series(series, entry);
+    }
+    pipeline
+}
+
+fn measure(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    mut pipeline: Pipeline,
+    (count, shuffled): (usize, bool),
+) {
+    let mut stream = Stream::new(count, shuffled);
+    let mut out = Emitted::default();
+    for _ in 0..WARM * count / ROWS + 1 {
+        stream.advance();
+        stream.apply(&mut pipeline, &mut out);
+    }
+    let stream = std::cell::RefCell::new(stream);
+    group.bench_function(name, |b| {
+        b.iter_batched(
+            || stream.borrow_mut().advance(),
+            |()| {
+                stream.borrow().apply(&mut pipeline, &mut out);
+                black_box(&out);
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    let rows = u64::try_from(stream.borrow().calls * ROWS).expect("few rows");
+    assert_eq!(pipeline.output_hash().samples, rows, "every row went through");
+}
+
 fn light(c: &mut Criterion) {
     let mut group = c.benchmark_group("light");
     group.throughput(Throughput::Elements(ROWS as u64)).sample_size(20);
     for (count, shuffled) in [(1_000, false), (1_000, true), (ROWS, false), (ROWS, true)] {
-        let catalog = SeriesCatalog::new(count);
-        let mut pipeline = Pipeline::new(PipelineConfig::default());
-        for index in 0..count {
-            let key = SeriesKey::new("db", "cpu", "value", vec![("i".into(), index.to_string())]);
-            let (series, entry) = catalog.register(&key.expect("valid")).expect("within the limit");
-            pipeline.add_series(series, entry);
-        }
-        let mut stream = Stream::new(count, shuffled);
-        let mut out = Emitted::default();
-        for _ in 0..WARM * count / ROWS + 1 {
-            stream.advance();
-            stream.apply(&mut pipeline, &mut out);
-        }
-        let stream = std::cell::RefCell::new(stream);
         let order = if shuffled { "random" } else { "scrape" };
-        group.bench_function(format!("{count} series, {order}"), |b| {
-            b.iter_batched(
-                || stream.borrow_mut().advance(),
-                |()| {
-                    stream.borrow().apply(&mut pipeline, &mut out);
-                    black_box(&out);
-                },
-                BatchSize::PerIteration,
-            );
-        });
-        let rows = u64::try_from(stream.borrow().calls * ROWS).expect("few rows");
-        assert_eq!(pipeline.output_hash().samples, rows, "every row went through");
+        let name = format!("{count} series, {order}");
+        measure(&mut group, &name, pipeline(count, &[]), (count, shuffled));
     }
     group.finish();
 }
 
-criterion_group!(benches, light);
+/// What rules cost, on series that are healthy: of which many samples have a severity of 0.5 and more, and none of 6.
+fn rules(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rules");
+    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(20);
+    for (name, when, budget) in [
+        ("severity > 6", "severity > 6", None),
+        ("severity > 6, with a budget", "severity > 6", Some(2.0)),
+        ("severity >= 0.5", "severity >= 0.5", None),
+        ("severity >= 0.5, with a budget", "severity >= 0.5", Some(2.0)),
+    ] {
+        let pipeline = pipeline(10_000, &[(when, budget)]);
+        measure(&mut group, name, pipeline, (10_000, false));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, light, rules);
 criterion_main!(benches);

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Rules stand in the order of their names, matchers in that of label, operator and text without
-//! repetitions; durations are nanoseconds. Between quotes, `\\`, `\"` and `\n` stand for a backslash,
+//! repetitions; durations are nanoseconds. A rule with a budget has the line `budget 2` behind `keep_firing`. Between quotes, `\\`, `\"` and `\n` stand for a backslash,
 //! a quote and the end of a line. Each line ends with a line feed, and there is no other white space.
 
 use std::fmt::Write;
@@ -29,6 +29,9 @@ pub(crate) fn text_of(rule: &Rule) -> String {
     line(&mut out, "when", &[&rule.when]);
     line(&mut out, "for", &[&rule.for_nanos]);
     line(&mut out, "keep_firing", &[&rule.keep_firing_nanos]);
+    if let Some(budget) = &rule.budget {
+        line(&mut out, "budget", &[&budget.per_week()]);
+    }
     line(&mut out, "priority", &[&quoted(&rule.priority)]);
     out
 }
@@ -45,6 +48,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<RuleConfig>, RuleTextError> {
         lines.rest("when ")?.clone_into(&mut rule.when);
         rule.for_nanos = lines.number("for ")?;
         rule.keep_firing_nanos = lines.number("keep_firing ")?;
+        if lines.next_is("budget ") {
+            rule.budget = Some(lines.parsed("budget ", |rest| rest.parse().ok())?);
+        }
         rule.priority = lines.quoted("priority ")?;
         rules.push(rule);
     }

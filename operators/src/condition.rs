@@ -55,6 +55,28 @@ impl Condition {
     pub(crate) fn holds(&self, number: f64) -> bool {
         self.bound.holds(number)
     }
+
+    /// The least severity from which on it holds, in steps; 2^16 where it holds for none. Nothing where it is about
+    /// something else, or holds for lesser severities and not for greater ones.
+    pub(crate) fn least_severity(&self) -> Option<u32> {
+        let is_of_severity = matches!(self.subject, Subject::Severity | Subject::Score);
+        let is_upward =
+            matches!(self.bound.comparison, Comparison::Greater | Comparison::GreaterOrEqual);
+        if !(is_of_severity && is_upward) {
+            return None;
+        }
+        let (mut least, mut end) = (0, u32::from(u16::MAX) + 1);
+        while least < end {
+            let middle = least.midpoint(end);
+            let steps = u16::try_from(middle).expect("below 2^16");
+            if self.holds(self.subject.of(f64::NAN, Severity::from_steps(steps), f64::NAN)) {
+                end = middle;
+            } else {
+                least = middle + 1;
+            }
+        }
+        Some(least)
+    }
 }
 
 impl Bound {
@@ -171,6 +193,32 @@ mod tests {
         assert!(!holds("severity > 6", 0.0, 384) && holds("severity > 6", 0.0, 385));
         assert!(holds("score == 0.5", 0.0, 256) && !holds("score>0.5", 0.0, 256));
         assert!(holds("rate == 3", 1.5, 0) && !holds("rate > 3", 1.5, 0));
+    }
+
+    #[test]
+    fn the_least_severity_is_the_first_of_all_that_hold() {
+        for when in [
+            "severity > 6",
+            "severity >= 6",
+            "severity >= 6.005",
+            "severity > -1",
+            "severity > 1023.98",
+            "severity >= 1e9",
+            "score > 0.6",
+            "score >= 0.5",
+            "score >= 0",
+            "score > 1",
+        ] {
+            let condition = Condition::parse(when).unwrap();
+            let number =
+                |steps: u16| condition.subject.of(f64::NAN, Severity::from_steps(steps), f64::NAN);
+            let first = (0..=u16::MAX).position(|steps| condition.holds(number(steps)));
+            let first = u32::try_from(first.unwrap_or(1 << 16)).unwrap();
+            assert_eq!(condition.least_severity(), Some(first), "{when}");
+        }
+        for when in ["severity < 6", "severity == 6", "score != 0.5", "value > 6", "rate >= 6"] {
+            assert_eq!(Condition::parse(when).unwrap().least_severity(), None, "{when}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Default for PipelineConfig {
 }
 
 /// One `[[rule]]` as its user wrote it, durations in nanoseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleConfig {
     /// The name, unique within the set.
     pub name: String,
@@ -37,6 +37,9 @@ pub struct RuleConfig {
     pub for_nanos: i64,
     /// How long the condition must not hold before a firing alert resolves.
     pub keep_firing_nanos: i64,
+    /// False alerts a week that are accepted of the rule, over all series that it matches; above 0, finite, and only where
+    /// `when` is about `severity` or `score` with `>` or `>=`.
+    pub budget: Option<f64>,
     /// Free text, stored and delivered.
     pub priority: String,
 }

@@ -10,6 +10,7 @@
 mod absence;
 mod alert;
 mod baseline;
+mod budget;
 mod cadence;
 mod calibration;
 mod canonical;
@@ -21,6 +22,7 @@ pub mod detect;
 mod deviation;
 mod episode;
 mod extremes;
+mod fleet;
 pub mod full;
 #[cfg(test)]
 mod full_oracle;

@@ -16,6 +16,8 @@ pub const MATCHER_BYTES_MAX: usize = 1_024;
 pub const REGEX_PROGRAM_BYTES_MAX: usize = 256 * 1_024;
 /// `for` and `keep_firing`: 30 days in nanoseconds.
 pub const RULE_DURATION_NANOS_MAX: i64 = 30 * 86_400 * NANOS_PER_SECOND;
+/// `budget`, at most: more alerts a week than anybody reads.
+pub const BUDGET_MAX: f64 = 1e6;
 /// The number of `absent > SECONDS`, at most: 30 days.
 pub const ABSENCE_SECONDS_MAX: i64 = RULE_DURATION_NANOS_MAX / NANOS_PER_SECOND;
 /// Silences of one slot that a tick looks at; the next tick goes on. So a tick puts out at most 16,384 transitions,

@@ -125,6 +125,9 @@ impl Pipeline {
         self.tally.set_rules(&rules, &self.entries);
         let ended = self.watches.set_rules(Arc::clone(&rules), &self.entries, &explain, received);
         self.watches.listen_anew(self.heard(received), &self.entries);
+        let last_time = |local: usize| Some(self.states[local].last_time);
+        let known = |local| last_time(local).filter(|time| *time != EventTime::MIN);
+        self.watches.count_anew(&self.entries, &known);
         self.set_detection(rules);
         let mark = |is: bool, mark: u8| if is { mark } else { 0 };
         let tuned = self.detectors.all_tuned().chain(std::iter::repeat(false));

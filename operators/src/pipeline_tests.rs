@@ -14,6 +14,7 @@ fn rules(all: &[(&str, &str, i64, i64)]) -> Arc<RuleSet> {
         for_nanos: hold * NANOS_PER_SECOND,
         keep_firing_nanos: keep * NANOS_PER_SECOND,
         priority: "page".to_owned(),
+        ..RuleConfig::default()
     };
     Arc::new(RuleSet::new(all.iter().map(config).collect()).unwrap())
 }

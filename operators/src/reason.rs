@@ -8,20 +8,25 @@ use tidewatch_metrics::{AnomalyKind, TransitionKind};
 
 use crate::absence::Absence;
 use crate::alert::Observation;
+use crate::budget::{Budget, Level};
 use crate::condition::{Bound, Condition, Subject};
 use crate::gist::Gist;
 use crate::light::Expectation;
 use crate::percentile::ClosedWindow;
 use crate::quantile::QuantileCondition;
 use crate::rule::Rule;
+use crate::watched::Leave;
 
 /// The reason of a transition that a sample caused, by the number `found` that the rule looks at.
 ///
 /// `spike: severity 7.2 > 6 for 5m, value 93.1 expected 41.0 (38.2 to 43.9)`
+///
+/// Where the alert begins and the rule's budget asks for more than its bound, `leave` has the level:
+/// `spike: severity 8.3 > 6 (8.0 with a budget of 2 a week over about 100,000 series), value 93.1`
 pub(crate) fn reason(
     (rule, condition): (&Rule, &Condition),
     kind: TransitionKind,
-    (found, gist): (f64, Gist),
+    (found, gist, leave): (f64, Gist, &Leave),
     seen: &Observation,
 ) -> String {
     let subject = match condition.subject {
@@ -32,6 +37,11 @@ pub(crate) fn reason(
     let name = condition.subject.name();
     let mut out = looks(kind, gist, seen);
     out.push_str(&compared(rule, kind, &format!("{name} {subject}"), condition.bound));
+    if let (Leave::Given(level), Some(budget)) = (leave, &rule.budget)
+        && !budget.is_above(level)
+    {
+        append_level(&mut out, condition.subject, budget, level);
+    }
     if condition.subject != Subject::Value {
         append(&mut out, format_args!(", value {}", number(seen.value)));
     }
@@ -173,6 +183,31 @@ pub(crate) fn absence_reason(
     out
 }
 
+/// What the budget asks for, and why.
+fn append_level(out: &mut String, subject: Subject, budget: &Budget, level: &Level) {
+    let name = if subject == Subject::Score { "severity " } else { "" };
+    let Level { severity, series, at_once } = *level;
+    let (series, week) = (about(series), budget.per_week());
+    append(out, format_args!(" ({name}{severity:.1} with a budget of {week} a week over about"));
+    append(out, format_args!(" {series} series"));
+    if at_once > 1 {
+        append(out, format_args!(", some {} of them at once", about(at_once)));
+    }
+    out.push(')');
+}
+
+/// A count for people: two digits, and commas between thousands.
+fn about(count: u64) -> String {
+    let mut digits = count.to_string();
+    let size = 10_u64.pow(u32::try_from(digits.len()).expect("20 digits").saturating_sub(2));
+    digits = ((count + size / 2) / size * size).to_string();
+    let length = digits.len();
+    for place in (1..length).rev().filter(|place| (length - place).is_multiple_of(3)) {
+        digits.insert(place, ',');
+    }
+    digits
+}
+
 fn append(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to memory does not fail");
 }
@@ -222,16 +257,18 @@ mod tests {
     use crate::when::When;
 
     fn said(when: &str, for_nanos: i64, kind: TransitionKind, expected: f64) -> String {
-        said_of(when, for_nanos, (kind, Gist::NONE), expected)
+        said_of((Gist::NONE, &Leave::Unasked), (when, for_nanos), kind, expected)
     }
 
     fn said_of(
-        when: &str,
-        for_nanos: i64,
-        (kind, gist): (TransitionKind, Gist),
+        (gist, leave): (Gist, &Leave),
+        (when, for_nanos): (&str, i64),
+        kind: TransitionKind,
         expected: f64,
     ) -> String {
+        let budget = (!matches!(leave, Leave::Unasked)).then_some(2.0);
         let config = RuleConfig {
+            budget,
             when: when.to_owned(),
             for_nanos,
             keep_firing_nanos: for_nanos,
@@ -243,7 +280,7 @@ mod tests {
         let seen = Observation { value: 93.1, severity, kind: gist.kind, expectation, ..calm() };
         let When::Number(condition) = &rule.when else { panic!("{when} is about a number") };
         let found = condition.subject.of(93.1, severity, 12.345);
-        reason((&rule, condition), kind, (found, gist), &seen)
+        reason((&rule, condition), kind, (found, gist, leave), &seen)
     }
 
     #[test]
@@ -277,7 +314,8 @@ mod tests {
     #[test]
     fn a_reason_begins_with_what_the_anomaly_looks_like() {
         let of = |kind, transition, usual| {
-            said_of("severity > 6", 0, (transition, Gist { kind, usual }), 41.0)
+            let gist = Gist { kind, usual };
+            said_of((gist, &Leave::Unasked), ("severity > 6", 0), transition, 41.0)
         };
         let firing = TransitionKind::Firing;
         for (kind, begin) in [
@@ -309,7 +347,12 @@ mod tests {
         let config = RuleConfig { when: "severity > 6".to_owned(), ..named() };
         let rule = Rule::compile(&config, &mut Vec::new()).unwrap();
         let When::Number(condition) = &rule.when else { panic!("it is about a number") };
-        let said = reason((&rule, condition), TransitionKind::Resolved, (0.0, gist), &calm());
+        let said = reason(
+            (&rule, condition),
+            TransitionKind::Resolved,
+            (0.0, gist, &Leave::Unasked),
+            &calm(),
+        );
         let expected = "level shift: severity 0.0, no longer > 6, value 42.0 expected 41.0 (38.2 to 43.9): \
                         normal from here on, 12.3 before";
         assert_eq!(said, expected);
@@ -330,6 +373,36 @@ mod tests {
             received: UnixNanos::new(0),
             heard: UnixNanos::new(0),
         }
+    }
+
+    #[test]
+    fn the_reason_of_a_beginning_says_what_the_budget_asked_for() {
+        let level = Level { severity: 6.962, series: 99_584, at_once: 1 };
+        let said = |level, when, hold, kind| {
+            said_of((Gist::NONE, &Leave::Given(level)), (when, hold), kind, 41.0)
+        };
+        assert_eq!(
+            said(level, "severity > 6", 0, TransitionKind::Firing),
+            "severity 7.2 > 6 (7.0 with a budget of 2 a week over about 100,000 series), value 93.1 \
+             expected 41.0 (38.2 to 43.9)"
+        );
+        let many = Level { severity: 6.0, series: 1_234_567, at_once: 12_801 };
+        assert_eq!(
+            said(many, "score >= 0.5", 60 * NANOS_PER_SECOND, TransitionKind::Pending),
+            "score 0.64 >= 0.5, fires after 1m (severity 6.0 with a budget of 2 a week over about \
+             1,200,000 series, some 13,000 of them at once), value 93.1 expected 41.0 (38.2 to 43.9)"
+        );
+        assert_eq!(
+            said(level, "severity > 6.96", 0, TransitionKind::Firing),
+            "severity 7.2 > 6.96, value 93.1 expected 41.0 (38.2 to 43.9)",
+            "the rule's own bound is higher"
+        );
+    }
+
+    #[test]
+    fn counts_have_two_digits() {
+        let told = [1, 99, 256, 999, 12_499, 999_999].map(about);
+        assert_eq!(told, ["1", "99", "260", "1,000", "12,000", "1,000,000"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use tidewatch_metrics::SeriesKey;
 use twox_hash::XxHash3_128;
 
 use crate::RuleConfig;
+use crate::budget::Budget;
 use crate::canonical;
 use crate::limits::{
     MATCHERS_MAX, PRIORITY_BYTES_MAX, RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX,
@@ -22,6 +23,7 @@ pub(crate) struct Rule {
     pub(crate) when: When,
     pub(crate) for_nanos: i64,
     pub(crate) keep_firing_nanos: i64,
+    pub(crate) budget: Option<Budget>,
     pub(crate) priority: String,
     /// The canonical text and its xxh3-128.
     pub(crate) text: String,
@@ -56,6 +58,11 @@ impl Rule {
         if when.quantile().is_some_and(|condition| !condition.is_good()) {
             refuse("when".to_owned(), RuleProblem::Quantile { text: config.when.clone() });
         }
+        let budget = config.budget.map(|budget| Budget::new(budget, when.number()));
+        let budget = budget.transpose().unwrap_or_else(|problem| {
+            refuse("budget".to_owned(), problem);
+            None
+        });
         if errors.len() > before {
             return None;
         }
@@ -65,6 +72,7 @@ impl Rule {
             when,
             for_nanos: config.for_nanos,
             keep_firing_nanos: config.keep_firing_nanos,
+            budget,
             priority: config.priority.clone(),
             text: String::new(),
             hash: 0,

@@ -3,8 +3,8 @@
 use tidewatch_metrics::time::NANOS_PER_SECOND;
 
 use crate::limits::{
-    ABSENCE_SECONDS_MAX, BY_MAX, DETECTS_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX, MIN_SAMPLES_MAX,
-    PERCENTILES_MAX, PRIORITY_BYTES_MAX, QUANTILES_MAX, REGEX_PROGRAM_BYTES_MAX,
+    ABSENCE_SECONDS_MAX, BUDGET_MAX, BY_MAX, DETECTS_MAX, MATCHER_BYTES_MAX, MATCHERS_MAX,
+    MIN_SAMPLES_MAX, PERCENTILES_MAX, PRIORITY_BYTES_MAX, QUANTILES_MAX, REGEX_PROGRAM_BYTES_MAX,
     RULE_DURATION_NANOS_MAX, RULE_NAME_BYTES_MAX, RULES_MAX, SLIDES_MAX, WINDOW_NANOS_MAX,
     WINDOW_NANOS_MIN, WINDOW_RULES_MAX,
 };
@@ -124,6 +124,15 @@ pub enum RuleProblem {
         /// The duration as given.
         nanos: i64,
     },
+    /// A budget out of bounds.
+    #[error("must be a number above 0, at most {BUDGET_MAX}")]
+    Budget,
+    /// A budget of a rule that has no chance of a false alert to count with.
+    #[error(
+        "is only taken where \"when\" is \"severity\" or \"score\" with > or >=, as in \"severity > 6\": a \
+         severity is a chance, and only of chances it is known how many of them are false"
+    )]
+    BudgetWithoutSeverity,
     /// More percentiles than a set takes.
     #[error("makes {count} percentiles, at most {PERCENTILES_MAX} are taken")]
     TooManyPercentiles {

@@ -15,6 +15,7 @@ fn config(name: &str, when: &str, matchers: &[(&str, &str)]) -> RuleConfig {
         for_nanos: 300_000_000_000,
         keep_firing_nanos: 120_000_000_000,
         priority: "page".to_owned(),
+        ..RuleConfig::default()
     }
 }
 
@@ -33,6 +34,60 @@ fn the_canonical_text_is_pinned_because_versions_and_alert_keys_hang_on_it() {
          priority \"page\"\n"
     );
     assert_eq!(set.rules()[0].version, "b561988e99c03fcb");
+}
+
+#[test]
+fn a_budget_is_a_line_of_the_text_and_other_rules_keep_theirs() {
+    let plain = config("r", "severity > 6", &[]);
+    let text = |budget| {
+        let set = RuleSet::new(vec![RuleConfig { budget, ..plain.clone() }]).unwrap();
+        let again = RuleSet::from_canonical_text(&set.canonical_text()).unwrap();
+        assert_eq!(again.rules()[0].budget, set.rules()[0].budget);
+        assert_eq!(again.rules()[0].hash, set.rules()[0].hash);
+        set.canonical_text()
+    };
+    let without = text(None);
+    for (budget, line) in [(2.0, "budget 2\n"), (0.25, "budget 0.25\n"), (1e6, "budget 1000000\n")]
+    {
+        let behind = "keep_firing 120000000000\n";
+        assert_eq!(text(Some(budget)), without.replace(behind, &format!("{behind}{line}")));
+    }
+    let twice = text(Some(2.0)).replace("budget 2\n", "budget 2\nbudget 2\n");
+    let refused = RuleSet::from_canonical_text(&twice).unwrap_err();
+    assert_eq!(refused, RuleTextError::Syntax { line: 6 });
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_refused() {
+    let refused = |when: &str, budget: f64| {
+        let rule = RuleConfig { budget: Some(budget), ..config("r", when, &[]) };
+        RuleSet::new(vec![rule]).err().map(|errors| {
+            assert_eq!((errors.len(), errors[0].key.as_str()), (1, "budget"), "{when}");
+            errors[0].problem.clone()
+        })
+    };
+    for good in [1e-300, 0.1, 2.0, 1e6] {
+        assert_eq!(refused("severity >= 6", good), None);
+        assert_eq!(refused("score > 0.6", good), None);
+    }
+    for bad in [0.0, -1.0, -0.0, 1e6 + 1.0, f64::INFINITY, f64::NAN] {
+        assert_eq!(refused("severity > 6", bad), Some(RuleProblem::Budget), "{bad}");
+    }
+    for when in [
+        "value > 6",
+        "rate > 6",
+        "severity < 6",
+        "severity == 6",
+        "score != 0.5",
+        "absent",
+        "absent > 60",
+    ] {
+        assert_eq!(refused(when, 2.0), Some(RuleProblem::BudgetWithoutSeverity), "{when}");
+    }
+    let quantile =
+        RuleConfig { budget: Some(2.0), ..config("r", "percentile(\"p\", 0.5) > 6", &[]) };
+    let errors = RuleSet::with_percentiles(&[quantile], &[percentiles("p")]).unwrap_err();
+    assert_eq!(errors[0].problem, RuleProblem::BudgetWithoutSeverity);
 }
 
 #[test]
@@ -228,14 +283,15 @@ proptest! {
         rules in proptest::collection::btree_map(
             "[ -~é]{1,12}",
             (proptest::collection::vec(("[ -~\n]{1,6}", "[ -~\n]{0,6}"), 0..4), -1e9..1e9_f64,
-             0..RULE_DURATION_NANOS_MAX, "[ -~]{0,8}"),
+             0..RULE_DURATION_NANOS_MAX, proptest::option::of(1e-300..1e6_f64), "[ -~]{0,8}"),
             0..5,
         ),
     ) {
-        let configs: Vec<RuleConfig> = rules.into_iter().map(|(name, (matchers, bound, nanos, priority))| {
+        let configs: Vec<RuleConfig> = rules.into_iter().map(|(name, (matchers, bound, nanos, budget, priority))| {
             let matchers = matchers.into_iter().map(|(k, v)| (k, format!("!= {v}"))).collect();
-            let when = format!("value >= {bound}");
-            RuleConfig { name, matchers, when, for_nanos: nanos, keep_firing_nanos: nanos, priority }
+            let subject = if budget.is_some() { "severity" } else { "value" };
+            let when = format!("{subject} >= {bound}");
+            RuleConfig { name, matchers, when, for_nanos: nanos, keep_firing_nanos: nanos, budget, priority }
         }).collect();
         let reversed = configs.iter().rev().cloned().collect();
         let text = RuleSet::new(configs).unwrap().canonical_text();

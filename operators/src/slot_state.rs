@@ -28,6 +28,7 @@
 //!              u8: 0 inactive; 1 pending: onset i64; 2 firing, 3 firing and historical: onset, held i64
 //!              since format 4 each of these codes and 4: behind it, the kind of the anomaly u8 and what was usual f64
 //!              where the rule looks at a rate: time i64, value f64 and rate f64 of the last sample
+//!              where it has a budget: round i32 of the last sample for which it held, or of the first one
 //!              where it waits for silence: due as `now`, onset i64, missing u8, and where patience is learnt:
 //!              since as `now`, u8 count, gaps u32 each, oldest first
 //! ```

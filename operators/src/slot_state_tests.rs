@@ -104,6 +104,7 @@ fn rule(name: &str, (hosts, when): (&str, &str), hold: i64, keep: i64) -> RuleCo
         for_nanos: hold * NANOS_PER_SECOND,
         keep_firing_nanos: keep * NANOS_PER_SECOND,
         priority: "page".to_owned(),
+        ..RuleConfig::default()
     }
 }
 

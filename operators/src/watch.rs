@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{
-    AnomalyKind, Channel, SeriesKey, Severity, Slot, Subject, Transition, UnixNanos,
+    AnomalyKind, Channel, EventTime, SeriesKey, Severity, Slot, Subject, Transition, UnixNanos,
 };
 
 use crate::absence::Absence;
 use crate::alert::{Change, Observation};
 use crate::deadlines::{Deadline, Deadlines};
+use crate::fleet::Fleets;
 use crate::hash::{Digest, alert_key};
 use crate::light::{Expectation, Explanation};
 use crate::limits::ABSENCES_PER_TICK;
@@ -32,6 +33,8 @@ pub(crate) struct Watches {
     places: Vec<u32>,
     watches: Vec<Watch>,
     deadlines: Deadlines,
+    /// Of the rules with a budget.
+    fleets: Fleets,
 }
 
 /// A watched series.
@@ -52,6 +55,7 @@ impl Watches {
             places: Vec::new(),
             watches: Vec::new(),
             deadlines: Deadlines::default(),
+            fleets: Fleets::default(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Watches {
         let local = u32::try_from(self.places.len()).expect("fewer than 2^32 series");
         if let Some(watch) = &mut watch {
             watch.await_silences(entry, local, &mut self.deadlines);
+            watch.enter(entry, &self.rules, &mut self.fleets);
         }
         let place = place_watch(&mut self.watches, watch);
         self.places.push(place);
@@ -98,7 +103,7 @@ impl Watches {
 
     /// Puts rules in force; returns the ends of what fires by rules that are gone.
     ///
-    /// [`Watches::listen_anew`] must follow.
+    /// [`Watches::listen_anew`] and [`Watches::count_anew`] must follow.
     pub(crate) fn set_rules(
         &mut self,
         rules: Arc<RuleSet>,
@@ -154,6 +159,23 @@ impl Watches {
                 }
             }
             watch.await_silences(entry, local, deadlines);
+        }
+    }
+
+    /// Counts the fleets of the rules that have a budget; `known` says when a series had a sample, if it did.
+    pub(crate) fn count_anew(
+        &mut self,
+        entries: &[Arc<SeriesEntry>],
+        known: &dyn Fn(usize) -> Option<EventTime>,
+    ) {
+        let Self { rules, places, watches, fleets, .. } = self;
+        fleets.clear();
+        for (local, (entry, place)) in entries.iter().zip(places).enumerate() {
+            let Some(watch) = watches.get_mut(*place as usize) else { continue };
+            if let Some(time) = known(local) {
+                watch.alerts.iter_mut().for_each(|watched| watched.join(time));
+            }
+            watch.enter(entry, rules, fleets);
         }
     }
 
@@ -220,13 +242,14 @@ impl Watches {
         let place = self.places[local as usize] as usize;
         let watch = self.watches.get_mut(place).expect("a watched series has its watch");
         watch.sparkline.push(seen.value);
-        watch.severity = seen.severity;
+        let before = std::mem::replace(&mut watch.severity, seen.severity);
         watch.channel = seen.channel;
         let age = seen.received.nanos().saturating_sub(seen.time.nanos());
         let historical = age > self.config.alerts_max_age_nanos;
         for (place, watched) in watch.alerts.iter_mut().enumerate() {
             let rule = &self.rules.rules()[watched.rule];
-            let told = watched.observe(rule, seen, historical);
+            let leave = watched.ask(rule, (before, seen), &mut self.fleets);
+            let told = watched.observe(rule, seen, &leave, historical);
             if let Some(absence) = watched.absence() {
                 await_silence(&mut self.deadlines, entry, (place, local), absence);
             }
@@ -314,6 +337,14 @@ impl Watch {
         }
     }
 
+    /// Takes its places in the fleets.
+    fn enter(&mut self, entry: &SeriesEntry, rules: &RuleSet, fleets: &mut Fleets) {
+        for watched in &mut self.alerts {
+            let rule = &rules.rules()[watched.rule];
+            watched.enter((rule, entry.id.slot()), self.severity, fleets);
+        }
+    }
+
     /// Makes deadlines for the silences of a series that has none.
     fn await_silences(&mut self, entry: &SeriesEntry, local: u32, deadlines: &mut Deadlines) {
         for (place, watched) in self.alerts.iter_mut().enumerate() {
@@ -396,3 +427,7 @@ fn await_silence(
     deadlines.add(slot, deadline(due));
     absence.queued = Some(due);
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -1,11 +1,15 @@
 //! One rule on one series.
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
-use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Severity, TransitionKind, UnixNanos};
+use tidewatch_metrics::{
+    AnomalyKind, Channel, EventTime, Severity, Slot, TransitionKind, UnixNanos,
+};
 
 use crate::absence::Absence;
 use crate::alert::{Alert, Change, Observation};
+use crate::budget::Level;
 use crate::condition::Subject;
+use crate::fleet::{FLEET_BYTES, Fleets, Standing};
 use crate::gist::Gist;
 use crate::hash::Digest;
 use crate::light::Expectation;
@@ -32,6 +36,19 @@ enum Memory {
     Nothing,
     Rate(Box<Rate>),
     Absence(Box<Absence>),
+    /// Of a rule with a budget.
+    Standing(Standing),
+}
+
+/// What a rule's budget says of a sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Leave {
+    /// There is none, or no alert that would begin.
+    Unasked,
+    /// An alert may begin, because the sample passes this level.
+    Given(Level),
+    /// No alert begins.
+    Refused,
 }
 
 /// What the rule has to tell.
@@ -45,8 +62,9 @@ pub(crate) struct Told {
 }
 
 impl Memory {
-    fn new(when: &When) -> Self {
-        match when {
+    fn new(rule: &Rule) -> Self {
+        match &rule.when {
+            When::Number(_) if rule.budget.is_some() => Self::Standing(Standing::NEW),
             When::Number(condition) if condition.subject == Subject::Rate => {
                 Self::Rate(Box::new(Rate::NEW))
             }
@@ -60,7 +78,7 @@ impl Memory {
 impl Watched {
     /// Rule number `index` on a series of which it knows nothing.
     pub(crate) fn new(index: usize, rule: &Rule) -> Self {
-        let (alert, memory) = (Alert::default(), Memory::new(&rule.when));
+        let (alert, memory) = (Alert::default(), Memory::new(rule));
         Self { rule: index, alert, gist: Gist::NONE, memory }
     }
 
@@ -69,17 +87,58 @@ impl Watched {
         (self.alert, self.gist, self.memory) = (old.alert, old.gist, old.memory);
     }
 
+    /// The series, whose last sample had this severity, takes its place in the rule's fleet, if that has a budget.
+    pub(crate) fn enter(
+        &mut self,
+        (rule, slot): (&Rule, Slot),
+        severity: Severity,
+        fleets: &mut Fleets,
+    ) {
+        if let (Memory::Standing(standing), Some(budget)) = (&mut self.memory, &rule.budget) {
+            fleets.enter((self.rule, slot), standing, budget.heat(severity));
+        }
+    }
+
+    /// The series had a sample at `time` before the rule was there.
+    pub(crate) fn join(&mut self, time: EventTime) {
+        if let Memory::Standing(standing) = &mut self.memory {
+            standing.join(time);
+        }
+    }
+
+    /// Counts a scored sample in the rule's fleet, and asks the budget where it would begin an alert; the sample before had the
+    /// severity `before`.
+    #[inline]
+    pub(crate) fn ask(
+        &mut self,
+        rule: &Rule,
+        (before, seen): (Severity, &Observation),
+        fleets: &mut Fleets,
+    ) -> Leave {
+        let (Memory::Standing(standing), Some(budget)) = (&mut self.memory, &rule.budget) else {
+            return Leave::Unasked;
+        };
+        let heat = budget.heat(seen.severity);
+        fleets.turn(standing, (budget.heat(before), heat), seen.time);
+        let Some(heat) = heat.filter(|_| self.alert == Alert::Inactive) else {
+            return Leave::Unasked;
+        };
+        let company = fleets.company(standing, heat);
+        budget.passed(seen.severity, &company).map_or(Leave::Refused, Leave::Given)
+    }
+
     /// Shows the rule a scored sample; `historical` says whether it is too old to be told of.
     pub(crate) fn observe(
         &mut self,
         rule: &Rule,
         seen: &Observation,
+        leave: &Leave,
         historical: bool,
     ) -> Option<Told> {
         let When::Number(condition) = &rule.when else { return self.hear(rule, seen, historical) };
         let rate = match &mut self.memory {
             Memory::Rate(rate) => rate.observe(seen.time, seen.value),
-            Memory::Nothing | Memory::Absence(_) => f64::NAN,
+            Memory::Nothing | Memory::Absence(_) | Memory::Standing(_) => f64::NAN,
         };
         let found = condition.subject.of(seen.value, seen.severity, rate);
         if found.is_nan() {
@@ -87,11 +146,12 @@ impl Watched {
             return None;
         }
         let was_on = self.alert != Alert::Inactive;
-        let change = self.alert.observe(rule, (seen.time, condition.holds(found)), historical);
+        let holds = condition.holds(found) && !matches!(leave, Leave::Refused);
+        let change = self.alert.observe(rule, (seen.time, holds), historical);
         let looked_at = self.looked_at(seen);
         let gist = self.gist(was_on, &looked_at);
         let change = change?;
-        let reason = reason((rule, condition), change.kind, (found, gist), seen);
+        let reason = reason((rule, condition), change.kind, (found, gist, leave), seen);
         Some(Told { change, seen: looked_at, kind: gist.kind, reason })
     }
 
@@ -148,7 +208,7 @@ impl Watched {
             Memory::Rate(rate) => {
                 Observation { value: rate.last(), expectation: Expectation::NONE, ..*seen }
             }
-            Memory::Nothing | Memory::Absence(_) => *seen,
+            Memory::Nothing | Memory::Absence(_) | Memory::Standing(_) => *seen,
         }
     }
 
@@ -156,7 +216,7 @@ impl Watched {
     pub(crate) fn told_kind(&self) -> AnomalyKind {
         match &self.memory {
             Memory::Absence(_) => AnomalyKind::StoppedReporting,
-            Memory::Nothing | Memory::Rate(_) => self.gist.kind,
+            Memory::Nothing | Memory::Rate(_) | Memory::Standing(_) => self.gist.kind,
         }
     }
 
@@ -164,7 +224,16 @@ impl Watched {
     pub(crate) fn absence(&mut self) -> Option<&mut Absence> {
         match &mut self.memory {
             Memory::Absence(absence) => Some(absence),
-            Memory::Nothing | Memory::Rate(_) => None,
+            Memory::Nothing | Memory::Rate(_) | Memory::Standing(_) => None,
+        }
+    }
+
+    /// Where the series stands in the rule's fleet, if that has a budget.
+    #[cfg(test)]
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        match self.memory {
+            Memory::Standing(standing) => Some(standing),
+            Memory::Nothing | Memory::Rate(_) | Memory::Absence(_) => None,
         }
     }
 
@@ -177,6 +246,7 @@ impl Watched {
             Memory::Nothing => {}
             Memory::Rate(rate) => rate.digest(out),
             Memory::Absence(absence) => absence.digest(out),
+            Memory::Standing(standing) => out.i64(standing.round().into()),
         }
     }
 
@@ -186,6 +256,7 @@ impl Watched {
             Memory::Nothing => {}
             Memory::Rate(rate) => rate.encode(out),
             Memory::Absence(absence) => absence.encode(out),
+            Memory::Standing(standing) => out.i32(standing.round()),
         }
     }
 
@@ -199,6 +270,10 @@ impl Watched {
                 Some(())
             }
             Memory::Absence(absence) => absence.restore(fields),
+            Memory::Standing(standing) => {
+                *standing = Standing::of_round(fields.i32()?);
+                Some(())
+            }
         }
     }
 
@@ -208,6 +283,7 @@ impl Watched {
             When::Number(condition) if condition.subject == Subject::Rate => {
                 size_of::<Rate>() + ALLOCATION_BYTES
             }
+            When::Number(_) if rule.budget.is_some() => FLEET_BYTES,
             When::Number(_) | When::Quantile(_) => 0,
             When::Absent(patience) => Absence::bytes(*patience),
         }

@@ -25,6 +25,14 @@ impl When {
         Condition::parse(text).map(Self::Number).or_else(absent).or_else(quantile)
     }
 
+    /// The condition on samples, if it is one.
+    pub(crate) fn number(&self) -> Option<&Condition> {
+        match self {
+            Self::Number(condition) => Some(condition),
+            Self::Absent(_) | Self::Quantile(_) => None,
+        }
+    }
+
     /// The condition on windows, if it is one.
     pub(crate) fn quantile(&self) -> Option<&QuantileCondition> {
         match self {

@@ -172,10 +172,38 @@ fn good_rules_mean_what_they_say() {
         when: "severity > 6".to_owned(),
         for_nanos: 5 * minute,
         keep_firing_nanos: 2 * minute,
+        budget: None,
         priority: "page".to_owned(),
     };
     let expected = tidewatch_operators::RuleSet::new(vec![config]).unwrap();
     assert_eq!(rules.canonical_text(), expected.canonical_text());
+}
+
+#[test]
+fn a_budget_is_a_number_for_a_rule_on_severities() {
+    let rule = |when: &str, budget: &str| {
+        format!("[[rule]]\nname = \"odd\"\nwhen = \"{when}\"\nbudget = {budget}\n")
+    };
+    for (budget, line) in [("2", "budget 2"), ("0.5", "budget 0.5"), ("1e6", "budget 1000000")] {
+        for when in ["severity > 6", "score >= 0.6"] {
+            let rules = load(&rule(when, budget), &[], &[]).expect("a good budget").rules;
+            assert!(rules.canonical_text().contains(&format!("\n{line}\npriority")), "{budget}");
+        }
+    }
+    for budget in ["0", "-1", "1000001", "nan", "inf", "\"2\"", "true"] {
+        let found = problems(&rule("severity > 6", budget), &[], &[]);
+        let end = "but must be a number above 0, at most 1000000";
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].starts_with("rule.\"odd\".budget is ") && found[0].ends_with(end),
+            "{found:#?}"
+        );
+    }
+    for when in ["value > 6", "severity < 6", "absent > 60"] {
+        let found = problems(&rule(when, "2"), &[], &[]);
+        let start = "rule.\"odd\".budget is only taken where \"when\" is \"severity\" or \"score\" with > or >=";
+        assert!(found.len() == 1 && found[0].starts_with(start), "{found:#?}");
+    }
 }
 
 #[test]

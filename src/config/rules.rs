@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidewatch_operators::limits::RULE_DURATION_NANOS_MAX;
+use tidewatch_operators::limits::{BUDGET_MAX, RULE_DURATION_NANOS_MAX};
 use tidewatch_operators::{RuleConfig, RuleError, RuleProblem, RuleSet};
 use toml::{Table, Value};
 
@@ -54,6 +54,7 @@ fn read_rule(mut section: Section<'_>) -> Option<RuleConfig> {
     let (mut hold, mut keep_firing) = (Duration::ZERO, Duration::ZERO);
     section.duration("for", &mut hold, &bounds);
     section.duration("keep_firing", &mut keep_firing, &bounds);
+    let budget = section.positive("budget", BUDGET_MAX);
     let priority = section.parsed("priority", "", "a text", |text| Some(text.to_owned()));
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).expect("the bound fits 63 bits");
     let good = section.problem_count() == problems;
@@ -64,6 +65,7 @@ fn read_rule(mut section: Section<'_>) -> Option<RuleConfig> {
         when: when.unwrap_or_default(),
         for_nanos: nanos(hold),
         keep_firing_nanos: nanos(keep_firing),
+        budget,
         priority: priority.unwrap_or_default(),
     })
 }

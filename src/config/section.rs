@@ -218,6 +218,23 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number above 0, at most `max`, that may be there.
+    pub(crate) fn positive(&mut self, key: &str, max: f64) -> Option<f64> {
+        let limits = format!("a number above 0, at most {max}");
+        self.know(key, String::new(), limits.clone());
+        let value = self.table.remove(key)?;
+        let number = match &value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(number) => i32::try_from(*number).ok().map(f64::from),
+            _ => None,
+        };
+        let number = number.filter(|number| *number > 0.0 && *number <= max);
+        if number.is_none() {
+            self.problem(key, format!("is {}, but must be {limits}", shown(&value)));
+        }
+        number
+    }
+
     /// A text that `parse` understands; `limits` says what that is.
     pub(crate) fn parsed<T>(
         &mut self,

@@ -38,6 +38,7 @@ fn rule() -> RuleConfig {
         when: "severity > 6".to_owned(),
         for_nanos: 10 * NANOS_PER_SECOND,
         keep_firing_nanos: 120 * NANOS_PER_SECOND,
+        budget: None,
         priority: "page".to_owned(),
     }
 }

@@ -23,6 +23,7 @@ pub(in crate::lab) fn config(life: Life) -> EngineConfig {
         rule("high", high, 0),
         rule("held", "value > 100", 1_000_000_000),
         rule("odd", "severity >= 2", 0),
+        RuleConfig { budget: Some(10_000.0), ..rule("odder", "severity >= 1", 0) },
         rule("climbing", "rate > 80", 0),
         rule("silent", "absent > 1", 500_000_000),
     ];
