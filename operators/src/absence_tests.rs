@@ -168,20 +168,20 @@ fn who_loads_history_is_not_awaited_and_who_goes_on_live_is() {
 }
 
 #[test]
-fn a_learnt_patience_is_three_gaps_and_half_a_minute() {
+fn a_learnt_patience_is_two_gaps_and_half_a_minute() {
     let mut listener = Listener::one("absent", 0, 0);
     listener.samples((0..8).map(|i| i * 20));
     listener.tick(9_000);
     assert_eq!(listener.told(), [], "seven gaps do not teach");
     listener.samples([9_020, 9_040]);
-    listener.tick(9_130);
+    listener.tick(9_110);
     assert_eq!(listener.told(), []);
-    listener.tick(9_131);
+    listener.tick(9_111);
     assert_eq!(
         listener.out.transitions[0].reason,
-        "stopped reporting: no sample for 1m30s, one in 20s before, last value 7.5"
+        "stopped reporting: no sample for 1m10s, one in 20s before, last value 7.5"
     );
-    assert_eq!(listener.story(), [(Firing, 9_130, 9_130)]);
+    assert_eq!(listener.story(), [(Firing, 9_110, 9_110)]);
 }
 
 #[test]
@@ -191,8 +191,8 @@ fn a_patience_that_shrinks_is_met_at_its_time() {
     let first = listener.pipeline.next_deadline();
     listener.samples((1..=9).map(|i| 4_800 + i * 10));
     assert!(listener.pipeline.next_deadline() < first, "the deadline of the longer one is gone");
-    listener.tick(4_951);
-    assert_eq!(listener.story(), [(Firing, 4_950, 4_950)]);
+    listener.tick(4_941);
+    assert_eq!(listener.story(), [(Firing, 4_940, 4_940)]);
 }
 
 #[test]

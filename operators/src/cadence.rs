@@ -13,9 +13,9 @@ const GAPS_MAX: usize = 16;
 const GAPS_MIN: usize = 8;
 /// Samples that come within this time of a report belong to it: many senders write several at a time.
 const REPORT_NANOS: i64 = NANOS_PER_SECOND / 2;
-/// A series is absent after so many gaps, and this time: for the log's ticks, which are a second apart, and for
-/// senders that are late or try again.
-const PATIENCE_GAPS: i64 = 3;
+/// A series is absent after so many gaps, and the greater of this time and half a gap: for the log's ticks, which are a second
+/// apart, and for senders that are late or try again.
+const PATIENCE_GAPS: i64 = 2;
 const PATIENCE_NANOS: i64 = 30 * NANOS_PER_SECOND;
 
 /// The last gaps between the reports of a series.
@@ -23,9 +23,10 @@ const PATIENCE_NANOS: i64 = 30 * NANOS_PER_SECOND;
 /// With the median `m` of the last 16 gaps, in whole seconds rounded up:
 ///
 /// ```text
-/// patience = 3 m + 30 s
+/// patience = 2 m + max(30 s, m / 2)
 /// ```
 ///
+/// So one report may be missing; who reports every half minute or more seldom is absent within three gaps.
 /// The median, because an outage or two must not teach that they are normal: up to 7 of 16 gaps may be of any
 /// length. Of an even number of gaps it is the greater one of the two in the middle. No patience until there are 8.
 /// A slower cadence is learnt after 8 gaps of it, a quicker one after 9. State: 88 bytes. Time: O(1) per sample.
@@ -74,8 +75,9 @@ impl Cadence {
 
     /// For how long the series may be silent, in nanoseconds.
     pub(crate) fn patience(&self) -> Option<i64> {
-        let gaps = (PATIENCE_GAPS * NANOS_PER_SECOND).saturating_mul(i64::from(self.median()?));
-        Some(gaps.saturating_add(PATIENCE_NANOS).min(RULE_DURATION_NANOS_MAX))
+        let gap = i64::from(self.median()?).saturating_mul(NANOS_PER_SECOND);
+        let slack = PATIENCE_NANOS.max(gap / 2);
+        Some(gap.saturating_mul(PATIENCE_GAPS).saturating_add(slack).min(RULE_DURATION_NANOS_MAX))
     }
 
     pub(crate) fn digest(&self, out: &mut Digest) {
@@ -124,8 +126,8 @@ mod tests {
     #[test]
     fn eight_gaps_teach_and_seven_do_not() {
         assert_eq!(learnt((0..8).map(|i| i * 10_000)), None);
-        assert_eq!(learnt((0..9).map(|i| i * 10_000)), Some(60));
-        assert_eq!(learnt((0..9).map(|i| i * 10_001)), Some(63), "gaps are rounded up");
+        assert_eq!(learnt((0..9).map(|i| i * 10_000)), Some(50));
+        assert_eq!(learnt((0..9).map(|i| i * 10_001)), Some(52), "gaps are rounded up");
     }
 
     #[test]
@@ -151,16 +153,16 @@ mod tests {
     #[test]
     fn samples_that_come_together_are_one_report() {
         let bursts = (0..9).flat_map(|minute| (0..20).map(move |i| minute * 60_000 + i * 20));
-        assert_eq!(learnt(bursts), Some(3 * 60 + 30));
+        assert_eq!(learnt(bursts), Some(2 * 60 + 30));
     }
 
     #[test]
     fn outages_do_not_teach_patience_and_a_changed_cadence_does() {
         let mut times: Vec<i64> = (0..20).map(|i| i * 10_000).collect();
         times.extend((0..7).map(|i| 10_000_000 + i * 3_600_000));
-        assert_eq!(learnt(times.iter().copied()), Some(60));
+        assert_eq!(learnt(times.iter().copied()), Some(2 * 10 + 30));
         times.push(10_000_000 + 7 * 3_600_000);
-        assert_eq!(learnt(times), Some(3 * 3_600 + 30));
+        assert_eq!(learnt(times), Some(2 * 3_600 + 1_800));
     }
 
     #[test]

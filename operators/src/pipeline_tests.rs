@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use tidewatch_metrics::time::NANOS_PER_SECOND;
-use tidewatch_metrics::{Lsn, Transition, TransitionKind};
+use tidewatch_metrics::{AnomalyKind, Lsn, Transition, TransitionKind};
 
 use super::*;
 use crate::testing::{Rng, START_SECONDS, Table, entry, season, seconds};
@@ -145,6 +145,38 @@ fn a_rule_on_a_rate_that_is_gone_tells_the_last_rate_and_a_kept_one_goes_on() {
 }
 
 #[test]
+fn an_alert_on_a_new_level_says_what_it_is_from_what_it_came_and_that_it_is_normal() {
+    let mut rng = Rng::new(7);
+    let rule = RuleConfig {
+        name: "odd".to_owned(),
+        when: "severity > 6".to_owned(),
+        ..RuleConfig::default()
+    };
+    let rules = RuleSet::new(vec![rule]).unwrap().with_model_for_others(crate::Model::Auto);
+    let mut pipeline = pipeline(1, Arc::new(rules));
+    let (mut out, mut table) = (Emitted::default(), Table::default());
+    let (minute, day) = (60, 86_400);
+    for index in 0..6 * day / minute {
+        let level = if index * minute < 5 * day { 41.0 } else { 93.0 };
+        table.push(0, seconds(index * minute), level + rng.normal());
+    }
+    for index in 0..table.len() {
+        let second = i64::try_from(index).unwrap() * minute;
+        table.apply(&mut pipeline, index..index + 1, received(second), &mut out);
+    }
+    let [firing, resolved] = &out.transitions[..] else { panic!("{:?}", out.transitions) };
+    let kinds = [firing, resolved].map(|t| (t.kind, t.anomaly));
+    assert_eq!(kinds, [(Firing, AnomalyKind::Spike), (Resolved, AnomalyKind::LevelShift)]);
+    assert!(firing.reason.starts_with("spike: severity "), "{}", firing.reason);
+    let [(_, onset, begin), (_, _, end)] = story(&out.transitions)[..] else { unreachable!() };
+    assert_eq!((onset, begin), (5 * day, 5 * day));
+    assert!((8 * 3_600..9 * 3_600).contains(&(end - begin)), "normal after eight hours: {end}");
+    let said = &resolved.reason;
+    assert!(said.starts_with("level shift: severity 0.0, no longer > 6, value 9"), "{said}");
+    assert!(said.contains("): normal from here on, 4") && said.ends_with(" before"), "{said}");
+}
+
+#[test]
 fn an_alert_says_what_was_expected_before_the_sample() {
     let mut rng = Rng::new(5);
     let mut samples: Vec<(i64, f64)> = (0..200).map(|i| (i * 10, 41.0 + rng.normal())).collect();
@@ -155,7 +187,7 @@ fn an_alert_says_what_was_expected_before_the_sample() {
     assert!((alert.expected - 41.0).abs() < 2.0, "{alert:?}");
     assert!(alert.lower > 35.0 && alert.upper < 47.0 && alert.severity.to_f32() > 6.0);
     assert_eq!(alert.channel, tidewatch_metrics::Channel::Deviation);
-    assert_eq!(alert.anomaly, tidewatch_metrics::AnomalyKind::Spike);
+    assert_eq!(alert.anomaly, AnomalyKind::Spike);
     let (start, numbers) = alert.reason.split_once(", ").unwrap();
     assert!(start.starts_with("spike: severity ") && start.ends_with(" > 6"), "{start}");
     assert!(numbers.starts_with("value 93.1 expected 4"), "{numbers}");

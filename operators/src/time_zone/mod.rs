@@ -1,6 +1,6 @@
 //! The clocks that people live by: which hour of which day it is somewhere.
 //!
-//! [`TimeZone`] is a table of offsets from UTC. [`data`] makes it of the database that is compiled in, [`text`] writes it into the
+//! [`TimeZone`] is a table of offsets from UTC. `data` makes it of the database that is compiled in, `text` writes it into the
 //! log and reads it there: what a log says of a zone is not asked of the database again.
 
 mod data;
