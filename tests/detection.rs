@@ -131,6 +131,9 @@ fn what_eval_says_of_rows_is_stored_through_kills_and_starts_with_other_shards()
             let of = format!("SELECT count(*) FROM tidewatch.samples WHERE channel = '{channel}'");
             assert!(server.number(&of) > 10, "{channel}");
         }
+        let kinds = "SELECT count(kind) AS told, count(*) AS n FROM tidewatch.anomalies";
+        let kinds = &server.sql(kinds)[0];
+        assert!(kinds["n"] == kinds["told"] && kinds["n"].as_u64() > Some(5), "{kinds}");
         let again = &server.sql(AGAIN)[0];
         assert_eq!(again["wrong"], 0, "{again}");
         assert!(again["n"].as_u64().unwrap() > 8_000, "{again}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::Format;
-use crate::fixtures::{Arrival, Asked, SECOND, World, request};
+use crate::fixtures::{Arrival, Asked, SECOND, World, kind_at, request};
 
 const NEW_YEAR: i64 = 1_704_067_200;
 const METRICS: [&str; 3] = ["m0", "m1", "m2"];
@@ -89,7 +89,7 @@ type IsAsked<'a> = &'a dyn Fn(Times) -> bool;
 
 /// The definition: maximal runs of the whole history, those that are asked for.
 fn naive(scored: &BTreeMap<usize, Vec<(i64, f32)>>, is_asked: impl Fn(Times) -> bool) -> String {
-    let mut out = "metric,started,ended,peak_time,peak_severity\n".to_owned();
+    let mut out = "metric,started,ended,peak_time,peak_severity,kind\n".to_owned();
     for (metric, samples) in scored {
         let is_high = |sample: &(i64, f32)| sample.1 >= 4.0;
         for run in samples.chunk_by(|one, other| is_high(one) == is_high(other)) {
@@ -103,7 +103,9 @@ fn naive(scored: &BTreeMap<usize, Vec<(i64, f32)>>, is_asked: impl Fn(Times) -> 
             let ended = ended.map_or(String::new(), |ended| (ended * SECOND).to_string());
             let (started, peak_time) = (times.started * SECOND, times.peak * SECOND);
             let metric = METRICS[*metric];
-            writeln!(out, "{metric},{started},{ended},{peak_time},{:?}", peak.1).unwrap();
+            let kinds = run.iter().rev().map(|sample| kind_at(sample.0 * SECOND).name());
+            let kind = kinds.flatten().next().unwrap_or_default();
+            writeln!(out, "{metric},{started},{ended},{peak_time},{:?},{kind}", peak.1).unwrap();
         }
     }
     out
@@ -112,7 +114,7 @@ fn naive(scored: &BTreeMap<usize, Vec<(i64, f32)>>, is_asked: impl Fn(Times) -> 
 fn asked(asked: &Asked, condition: &str) -> String {
     let sql = format!(
         "SELECT metric, CAST(started AS BIGINT) AS started, CAST(ended AS BIGINT) AS ended, \
-         CAST(peak_time AS BIGINT) AS peak_time, peak_severity FROM tidewatch.anomalies \
+         CAST(peak_time AS BIGINT) AS peak_time, peak_severity, kind FROM tidewatch.anomalies \
          {condition} ORDER BY metric, started"
     );
     asked.csv(&sql).unwrap()

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use tidewatch_env::{Disk, RealDisk};
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::{
-    Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity, UnixNanos,
+    AnomalyKind, Channel, EventTime, Flags, Lsn, SeriesCatalog, SeriesKey, SeriesRef, Severity,
+    UnixNanos,
 };
 use tidewatch_operators::RuleSet;
 use tidewatch_segments::{
@@ -130,7 +131,8 @@ impl World {
             let severity = if late { 0.0 } else { row.severity };
             let mut flags = if late { Flags::LATE } else { Flags::NONE };
             if severity > 0.0 {
-                flags = flags.with(Flags::ONSET).with_channel(Channel::Deviation);
+                let kind = kind_at(row.time);
+                flags = flags.with(Flags::ONSET).with_channel(Channel::Deviation).with_kind(kind);
             }
             let shard = row.series.index() % state.heads.len();
             state.heads[shard].append(&RowColumns {
@@ -429,4 +431,9 @@ pub(crate) fn request(sql: &str, format: Format) -> QueryRequest {
 
 pub(crate) fn at_second(second: i64) -> UnixNanos {
     UnixNanos::new(second * SECOND)
+}
+
+/// What the anomaly looks like that an unusual sample at `time` is of; nothing is said of one in eight.
+pub(crate) fn kind_at(time: i64) -> AnomalyKind {
+    AnomalyKind::from_code(u8::try_from((time / SECOND).rem_euclid(8)).unwrap())
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! # a comment
 //! write                       rows of one record: metric,label=value,… seconds value [severity]
-//! cpu,host=a 10 1.5 6.25      (seconds since 2024-01-01; db/metric for another database)
+//! cpu,host=a 10 1.5 6.25      (seconds since 2024-01-01; db/metric for another database; kinds by the second)
 //!
 //! window                      name label=value start end revision value…: a window closes (seconds)
 //! latency service=a 0 60 1 5 6 7
