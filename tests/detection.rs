@@ -294,6 +294,8 @@ fn a_new_detector_learns_from_what_is_stored_and_finds_a_peak_at_once() {
         server.kill9();
     }
     let server = Start::on(&home.data()).up();
+    // An answer waits for all shards to have come to the start that brought the detectors.
+    assert_eq!(server.number("SELECT count(*) FROM tidewatch.series"), SERIES);
     let learnt = (0..1_200).any(|_| {
         pause(50);
         server.counter("tidewatch_engine_series_to_prime") == 0
