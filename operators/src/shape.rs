@@ -11,8 +11,8 @@ pub(crate) const KIND_MIN: f32 = 3.0;
 const KIND_MIN_STEPS: u16 = 3 * 64;
 /// Calm samples that end a stretch: those that end an episode.
 const CALM_SAMPLES: u8 = 8;
-/// Samples on both sides before they are noise that has changed.
-const VARIED_MIN: u16 = 3;
+/// Changes of the side before it is noise that has changed: what was far and is back is beside what was learnt meanwhile, once.
+const CHANGES_MIN: u16 = 2;
 /// What has lasted so long, in anomalies and in seconds, is more than a spike or a drop.
 pub(crate) const LASTING_SAMPLES: u16 = 8;
 pub(crate) const LASTING_SECONDS: f32 = 120.0;
@@ -20,15 +20,15 @@ pub(crate) const LASTING_SECONDS: f32 = 120.0;
 /// Counts the anomalies of one stretch, to say what it looks like so far.
 ///
 /// A stretch begins with a sample whose severity is at least 3 and ends with 8 that are below, in a row. With `n` samples, `a`
-/// anomalies, of which `u` above what was expected:
+/// anomalies, of which `c` are on another side of what was expected than the one before:
 ///
 /// ```text
 /// flatline         the first anomaly was one of a run of equal values that is 1.5 times as long as any before; until it moves
-/// variance_change  a >= 3 and min(u, a - u) >= a / 4
+/// variance_change  c >= 2 and c >= a / 4
 /// lasting          a >= 8, a >= 3/4 n, and two minutes since the first one:
 ///   seasonal_break   at least half of the anomalies have values that are usual for another hour of the day
 ///   level_shift      any other
-/// spike, drop      by the side of the sample: everything else
+/// spike, drop      by the side of the first anomaly: everything else
 /// ```
 ///
 /// So a shift is a spike or a drop at first: nobody knows better then. Weak against shapes that are none of these, as a slow
@@ -41,15 +41,22 @@ pub(crate) struct Shape {
     samples: u16,
     /// Anomalies; 0 = no stretch is on.
     anomalies: u16,
-    above: u16,
+    changes: u16,
     /// Anomalies that would be usual at another hour.
     usual: u16,
-    /// Calm samples in a row, and [`STILL`].
+    /// Calm samples in a row.
     calm: u8,
+    /// [`STILL`] and the others.
+    marks: u8,
 }
 
 /// The stretch began in a run of equal values, which goes on.
-const STILL: u8 = 128;
+const STILL: u8 = 1;
+/// The first anomaly is below what was expected.
+const BEGAN_BELOW: u8 = 2;
+/// The last one is.
+const BELOW: u8 = 4;
+const MARKS: u8 = STILL | BEGAN_BELOW | BELOW;
 
 /// What of a sample its shape depends on.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +90,7 @@ impl Shape {
     /// A calm sample of a stretch.
     fn pass(&mut self) {
         self.calm += 1;
-        if self.calm & !STILL >= CALM_SAMPLES {
+        if self.calm >= CALM_SAMPLES {
             *self = Self::default();
         } else {
             self.count();
@@ -95,29 +102,33 @@ impl Shape {
         let side = sight.value.partial_cmp(&sight.expected);
         let Some(side) = side else { return AnomalyKind::None };
         let now = second(sight.time);
+        let below = if side == Ordering::Less { BELOW } else { 0 };
         if self.anomalies == 0 {
             self.begun = now;
-            self.calm = STILL;
+            self.marks = STILL | below | if below == 0 { 0 } else { BEGAN_BELOW };
         }
-        self.calm = if sight.is_still { self.calm & STILL } else { 0 };
+        self.calm = 0;
         self.count();
         self.anomalies += 1;
-        self.above += u16::from(side == Ordering::Greater);
+        self.changes += u16::from(self.marks & BELOW != below);
         self.usual += u16::from(is_usual());
-        let Self { begun, samples, anomalies, above, usual, calm } = *self;
-        let fewer = above.min(anomalies - above);
+        let kept = self.marks & if sight.is_still { STILL | BEGAN_BELOW } else { BEGAN_BELOW };
+        self.marks = kept | below;
+        let Self { begun, samples, anomalies, changes, usual, marks, .. } = *self;
         let is_dense = 4 * u32::from(anomalies) >= 3 * u32::from(samples);
         let lasts = anomalies >= LASTING_SAMPLES
             && f64::from(now.wrapping_sub(begun)) >= f64::from(LASTING_SECONDS);
-        if calm & STILL != 0 {
+        if marks & STILL != 0 {
             AnomalyKind::Flatline
-        } else if anomalies >= VARIED_MIN && 4 * u32::from(fewer) >= u32::from(anomalies) {
+        } else if changes >= CHANGES_MIN && 4 * u32::from(changes) >= u32::from(anomalies) {
             AnomalyKind::VarianceChange
         } else if lasts && is_dense {
             let is_broken = 2 * u32::from(usual) >= u32::from(anomalies);
             if is_broken { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
+        } else if marks & BEGAN_BELOW != 0 {
+            AnomalyKind::Drop
         } else {
-            beside(side)
+            AnomalyKind::Spike
         }
     }
 
@@ -125,7 +136,7 @@ impl Shape {
         if self.samples == u16::MAX {
             self.samples = self.samples.div_ceil(2);
             self.anomalies = self.anomalies.div_ceil(2);
-            self.above /= 2;
+            self.changes /= 2;
             self.usual /= 2;
         }
         self.samples += 1;
@@ -133,20 +144,21 @@ impl Shape {
 
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
         out.u32(self.begun);
-        for count in [self.samples, self.anomalies, self.above, self.usual] {
+        for count in [self.samples, self.anomalies, self.changes, self.usual] {
             out.u16(count);
         }
         out.u8(self.calm);
+        out.u8(self.marks);
     }
 
     /// What [`Shape::encode`] wrote; `None` where it cannot have written it.
     pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
         let begun = fields.u32()?;
-        let (samples, anomalies, above) = (fields.u16()?, fields.u16()?, fields.u16()?);
-        let (usual, calm) = (fields.u16()?, fields.u8()?);
-        let counted = above.max(usual) <= anomalies && anomalies <= samples;
-        let fits = counted && calm & !STILL < CALM_SAMPLES;
-        fits.then_some(Self { begun, samples, anomalies, above, usual, calm })
+        let (samples, anomalies, changes) = (fields.u16()?, fields.u16()?, fields.u16()?);
+        let (usual, calm, marks) = (fields.u16()?, fields.u8()?, fields.u8()?);
+        let counted = changes.max(usual) <= anomalies && anomalies <= samples;
+        let fits = counted && calm < CALM_SAMPLES && marks & !MARKS == 0;
+        fits.then_some(Self { begun, samples, anomalies, changes, usual, calm, marks })
     }
 }
 

@@ -24,16 +24,18 @@ fn naive(history: &[Seen]) -> AnomalyKind {
     let stretch = &history[first..];
     let anomalies: Vec<&Seen> = stretch.iter().filter(|seen| is_anomaly(seen)).collect();
     let count = anomalies.len();
-    let above = anomalies.iter().filter(|seen| seen.2 > 0.0).count();
+    let changes = anomalies.windows(2).filter(|pair| pair[0].2 * pair[1].2 < 0.0).count();
     let usual = anomalies.iter().filter(|seen| seen.4).count();
     let seconds = (last.0.nanos() - stretch[0].0.nanos()) / NANOS_PER_SECOND;
     match () {
         () if anomalies.iter().all(|seen| seen.3) => AnomalyKind::Flatline,
-        () if count >= 3 && 4 * above.min(count - above) >= count => AnomalyKind::VarianceChange,
-        () if count < 8 || 4 * count < 3 * stretch.len() || seconds < 120 => match last.2 < 0.0 {
-            true => AnomalyKind::Drop,
-            false => AnomalyKind::Spike,
-        },
+        () if changes >= 2 && 4 * changes >= count => AnomalyKind::VarianceChange,
+        () if count < 8 || 4 * count < 3 * stretch.len() || seconds < 120 => {
+            match stretch[0].2 < 0.0 {
+                true => AnomalyKind::Drop,
+                false => AnomalyKind::Spike,
+            }
+        }
         () if 2 * usual >= count => AnomalyKind::SeasonalBreak,
         () => AnomalyKind::LevelShift,
     }
