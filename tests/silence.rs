@@ -49,7 +49,7 @@ fn a_series_that_falls_silent_is_told_by_an_idle_server_and_resolved_after_a_kil
     write(&server, 1);
     let firing = told(&server, "silent", 1);
     assert_eq!(firing[0]["transition"], "firing");
-    assert_eq!(firing[0]["reason"], "no sample for 2s, last value 1.0");
+    assert_eq!(firing[0]["reason"], "stopped reporting: no sample for 2s, last value 1.0");
     assert_eq!(firing[0]["historical"], false);
     server.kill9();
 
