@@ -1,35 +1,22 @@
-//! Peers that want the whole series at once, and say where it changed.
+//! The peer that wants the whole series at once, and says where it changed.
 
-use augurs::changepoint::{DefaultArgpcpDetector, Detector as _, NormalGammaDetector};
+use augurs::changepoint::{Detector as _, NormalGammaDetector};
 
-/// Which of the detectors of `augurs`, each as its `default` has it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Changepoints {
-    /// Bayesian online changepoints of normal values, Adams and MacKay (2007).
-    NormalGamma,
-    /// The same with an autoregressive Gaussian process.
-    GaussianProcess,
-}
-
-impl Changepoints {
-    /// 1 for the values where something changes and 0 for the others.
-    ///
-    /// The priors are about mean 0 and deviation 1: values are standardized, by all of them.
-    pub(crate) fn scores(self, values: &[f64]) -> Vec<f64> {
-        let values = standardized(values);
-        let mut scores = vec![0.0; values.len()];
-        let found = match self {
-            Self::NormalGamma => NormalGammaDetector::default().detect_changepoints(&values),
-            Self::GaussianProcess => DefaultArgpcpDetector::default().detect_changepoints(&values),
-        };
-        // The first sample begins a run, and is no change.
-        for row in found.into_iter().filter(|row| *row > 0) {
-            if let Some(score) = scores.get_mut(row) {
-                *score = 1.0;
-            }
+/// 1 for the values where something changes and 0 for the others: Bayesian online changepoints of normal values,
+/// Adams and MacKay (2007), as the `default` of the peer has them.
+///
+/// The prior is about mean 0 and deviation 1: values are standardized, by all of them.
+pub(crate) fn scores(values: &[f64]) -> Vec<f64> {
+    let values = standardized(values);
+    let mut scores = vec![0.0; values.len()];
+    let found = NormalGammaDetector::default().detect_changepoints(&values);
+    // The first sample begins a run, and is no change.
+    for row in found.into_iter().filter(|row| *row > 0) {
+        if let Some(score) = scores.get_mut(row) {
+            *score = 1.0;
         }
-        scores
     }
+    scores
 }
 
 /// The values less their mean, by their standard deviation; zeros of what is constant.
@@ -50,7 +37,7 @@ mod tests {
         let wave = |row: i32| f64::from(row * 7 % 11) / 11.0;
         let values: Vec<f64> =
             (0..200).map(|row| wave(row) + if row < 100 { 0.0 } else { 50.0 }).collect();
-        let scores = Changepoints::NormalGamma.scores(&values);
+        let scores = scores(&values);
         assert_eq!(scores.len(), 200);
         let found: Vec<usize> = (0..200).filter(|row| scores[*row] > 0.0).collect();
         assert!(found.iter().any(|row| row.abs_diff(100) <= 2), "{found:?}");

@@ -15,7 +15,7 @@ use crate::onset::Onset;
 use crate::peer::Peer;
 use crate::severity_map::Map;
 use crate::table::{Row, of_corpus};
-use crate::{HEAP, is_wanted};
+use crate::{HEAP, changepoints, is_wanted};
 
 /// Ours that are compared.
 pub(crate) const MODELS: [Model; 4] = [Model::Light, Model::Novelty, Model::Deviation, Model::Auto];
@@ -60,9 +60,9 @@ impl PeerRun {
     fn new(kind: CorpusKind, peer: Peer) -> Self {
         let maps = match peer {
             Peer::CutForest { .. } => &[Map::Fixed, Map::Tail][..],
-            // The isolation forest begins with many scores of 1, its greatest, which nothing exceeds afterwards; a change
-            // is one or is none.
-            Peer::IsolationForest | Peer::Changepoints(_) => &[Map::Fixed][..],
+            // The isolation forest begins with scores of 1, which nothing comes near once its window is full; a change is one
+            // or is none.
+            Peer::IsolationForest | Peer::Changepoints => &[Map::Fixed][..],
         };
         let judges = maps.iter().map(|map| (*map, Judge::new(kind))).collect();
         Self { peer, judges, samples: 0, time: Duration::ZERO, series: 0, bytes: 0 }
@@ -92,8 +92,8 @@ impl PeerRun {
         HEAP.reset_peak_usage();
         let begin = thread_cpu_time()?;
         let bytes = match self.peer {
-            Peer::Changepoints(changepoints) => {
-                scores = changepoints.scores(values);
+            Peer::Changepoints => {
+                scores = changepoints::scores(values);
                 HEAP.peak_usage().saturating_sub(held_before)
             }
             Peer::CutForest { .. } | Peer::IsolationForest => {

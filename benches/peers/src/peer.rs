@@ -4,7 +4,6 @@ use std::error::Error;
 
 use rcf3::{Forest, OnlineIForest};
 
-use crate::changepoints::Changepoints;
 use crate::online::Online;
 
 /// What draws random numbers draws the same ones every time.
@@ -18,19 +17,18 @@ pub(crate) enum Peer {
     /// `rcf3`: online isolation forest.
     IsolationForest,
     /// `augurs`: changepoints, found with the whole series in view.
-    Changepoints(Changepoints),
+    Changepoints,
 }
 
 impl Peer {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::CutForest { shingle: 1, trees: 50 },
         Self::CutForest { shingle: 1, trees: 100 },
         Self::CutForest { shingle: 8, trees: 50 },
         Self::CutForest { shingle: 8, trees: 100 },
         Self::IsolationForest,
-        Self::Changepoints(Changepoints::NormalGamma),
-        Self::Changepoints(Changepoints::GaussianProcess),
+        Self::Changepoints,
     ];
 
     /// The crate, and what of it.
@@ -40,12 +38,7 @@ impl Peer {
                 format!("rcf3 Forest, shingle {shingle}, {trees} trees")
             }
             Self::IsolationForest => "rcf3 OnlineIForest".to_owned(),
-            Self::Changepoints(Changepoints::NormalGamma) => {
-                "augurs NormalGammaDetector".to_owned()
-            }
-            Self::Changepoints(Changepoints::GaussianProcess) => {
-                "augurs DefaultArgpcpDetector".to_owned()
-            }
+            Self::Changepoints => "augurs NormalGammaDetector".to_owned(),
         }
     }
 
@@ -59,7 +52,7 @@ impl Peer {
             Self::IsolationForest => {
                 Online::of_isolation_forest(OnlineIForest::builder(1).seed(SEED).build()?)
             }
-            Self::Changepoints(_) => return Ok(None),
+            Self::Changepoints => return Ok(None),
         };
         Ok(Some(online))
     }

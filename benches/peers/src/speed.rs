@@ -8,12 +8,12 @@ use tidewatch_env::{Rng, thread_cpu_time};
 use tidewatch_metrics::EventTime;
 use tidewatch_operators::{Model, SeriesDetector};
 
-use crate::changepoints::Changepoints;
 use crate::corpus_run::MODELS;
-use crate::is_wanted;
+
 use crate::online::Online;
 use crate::peer::Peer;
 use crate::table::{markdown, rate};
+use crate::{changepoints, is_wanted};
 
 const SERIES: usize = 1_000;
 const STEP_NANOS: i64 = 60_000_000_000;
@@ -36,7 +36,7 @@ pub(crate) fn table(only: &[&str]) -> Result<String, Box<dyn Error>> {
     }
     for peer in Peer::ALL.into_iter().filter(|peer| is_wanted(&peer.name(), only)) {
         let speed = match peer {
-            Peer::Changepoints(changepoints) => of_changepoints(changepoints)?,
+            Peer::Changepoints => of_changepoints()?,
             Peer::CutForest { .. } | Peer::IsolationForest => of_online(peer)?,
         };
         rows.push(vec![peer.name(), rate(speed)]);
@@ -95,14 +95,14 @@ fn rounds(
     Ok(samples / spent.as_secs_f64())
 }
 
-/// Whole series, one after the other, as there is no other way.
-fn of_changepoints(changepoints: Changepoints) -> Result<f64, Box<dyn Error>> {
+/// Whole series, one after the other: there is no other way.
+fn of_changepoints() -> Result<f64, Box<dyn Error>> {
     let mut rng = Rng::from_seed(1);
     let (mut samples, mut spent) = (0.0, Duration::ZERO);
     while spent < LOOK_MIN {
         let values: Vec<f64> = (0..WHOLE).map(|scrape| value(scrape, &mut rng)).collect();
         let begin = thread_cpu_time()?;
-        black_box(changepoints.scores(&values));
+        black_box(changepoints::scores(&values));
         spent += thread_cpu_time()?.saturating_sub(begin);
         samples += values.len() as f64;
     }
