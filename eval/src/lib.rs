@@ -2,7 +2,8 @@
 //!
 //! Series go through the very operators of the shards, [`tidewatch_operators::SeriesDetector`]. A [`Corpus`] has
 //! series with the windows in which something is wrong; an [`Evaluation`] judges one model on all of them, as
-//! the benchmark that the corpus comes from does it, and [`Report`] has the figures. A [`Picture`] shows one series.
+//! the benchmark that the corpus comes from does it, and [`Report`] has the figures. A [`Judge`] does so with whatever else
+//! says something of these series. A [`Picture`] shows one series.
 //!
 //! Nothing here writes a file or knows a clock: the time that a detector takes is asked of whoever calls.
 
@@ -12,6 +13,7 @@ mod effort;
 pub mod error;
 mod evaluation;
 mod input;
+mod judge;
 mod kpi;
 mod kpi_corpus;
 pub mod limits;
@@ -25,8 +27,9 @@ mod splits;
 
 pub use corpus::{Corpus, CorpusFile, CorpusKind, LabelledSeries};
 pub use error::EvalError;
-pub use evaluation::{Evaluation, Question};
+pub use evaluation::Evaluation;
 pub use input::read_csv;
+pub use judge::{Judge, Question};
 pub use picture::Picture;
 pub use report::{Report, Spread};
 pub use scored::score_series;
