@@ -12,7 +12,7 @@ use crate::corpus_run::MODELS;
 
 use crate::online::Online;
 use crate::peer::Peer;
-use crate::table::{markdown, rate};
+use crate::table::{markdown, scaled};
 use crate::{changepoints, is_wanted};
 
 const SERIES: usize = 1_000;
@@ -32,14 +32,14 @@ const WHOLE: i64 = 7 * 1_440;
 pub(crate) fn table(only: &[&str]) -> Result<String, Box<dyn Error>> {
     let mut rows = Vec::new();
     for model in MODELS.into_iter().filter(|model| is_wanted(model.name(), only)) {
-        rows.push(vec![format!("`{model}`"), rate(of_model(model)?)]);
+        rows.push(vec![format!("`{model}`"), scaled(of_model(model)?)]);
     }
     for peer in Peer::ALL.into_iter().filter(|peer| is_wanted(&peer.name(), only)) {
         let speed = match peer {
             Peer::Changepoints => of_changepoints()?,
             Peer::CutForest { .. } | Peer::IsolationForest => of_online(peer)?,
         };
-        rows.push(vec![peer.name(), rate(speed)]);
+        rows.push(vec![peer.name(), scaled(speed)]);
     }
     Ok(markdown(&["model", "samples/s"], &rows))
 }

@@ -22,22 +22,25 @@ pub(crate) fn of_corpus(kind: CorpusKind, rows: &[Row]) -> String {
             CorpusKind::Kpi => [figure(report.event_f1, 3), figure(report.delay7_f1, 3)],
         };
         let [first, second] = figures;
-        let speed = report.samples_per_second_per_core.map_or_else(String::new, rate);
-        [name.clone(), first, second, speed, figure(report.bytes_per_series, 0)]
+        let speed = report.samples_per_second_per_core.map_or_else(String::new, scaled);
+        let bytes = report.bytes_per_series.map_or_else(String::new, scaled);
+        [name.clone(), first, second, speed, bytes]
     };
     let head = if kind == CorpusKind::Nab { NAB } else { KPI };
     markdown(&head, &rows.iter().map(|row| cells(row).to_vec()).collect::<Vec<_>>())
 }
 
-/// Samples a second, in thousands or millions.
-pub(crate) fn rate(samples_per_second: f64) -> String {
-    let (scaled, unit) = if samples_per_second < 1e6 {
-        (samples_per_second / 1e3, "k")
+/// Two digits or more, in thousands or millions where it is large.
+pub(crate) fn scaled(figure: f64) -> String {
+    let (scaled, unit) = if figure < 1e3 {
+        (figure, "")
+    } else if figure < 1e6 {
+        (figure / 1e3, " k")
     } else {
-        (samples_per_second / 1e6, "M")
+        (figure / 1e6, " M")
     };
     let digits = usize::from(scaled < 10.0);
-    format!("{scaled:.digits$} {unit}")
+    format!("{scaled:.digits$}{unit}")
 }
 
 /// A table in Markdown.
@@ -70,6 +73,6 @@ mod tests {
         let table = of_corpus(CorpusKind::Nab, &[row(false), row(true)]);
         assert!(table.contains("| one | 51.7 |  | 12 k |  |\n"), "{table}");
         assert!(table.contains("| one | 51.7 | 12.0 | 12 k |  |\n"), "{table}");
-        assert_eq!([rate(5.6e6), rate(9_900.0)], ["5.6 M", "9.9 k"]);
+        assert_eq!([5.6e6, 9_900.0, 248.0].map(scaled), ["5.6 M", "9.9 k", "248"]);
     }
 }
