@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
 use tidewatch_env::Rng;
 
-use crate::server::{Home, Start, json_of, run};
+use crate::server::{Home, Server, Start, json_of, run};
 
 /// 2024-01-01 00:00:00.
 const START: i64 = 1_704_067_200;
@@ -151,6 +152,17 @@ fn what_eval_says_of_rows_is_stored_through_kills_and_starts_with_other_shards()
     assert_eq!(again[0]["wrong"], 0, "the rules in force are those of the log: {again}");
 }
 
+/// Waits until all new detectors have learnt from what is stored.
+fn await_learning(server: &Server) {
+    // An answer waits for all shards to have come to the start that brought the detectors.
+    assert!(server.number("SELECT count(*) FROM tidewatch.series") > 0);
+    let learnt = (0..1_200).any(|_| {
+        std::thread::park_timeout(Duration::from_millis(50));
+        server.counter("tidewatch_engine_series_to_prime") == 0
+    });
+    assert!(learnt, "detectors learn in vain");
+}
+
 #[test]
 fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
     let home = Home::new();
@@ -160,7 +172,7 @@ fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
         Start::on(&home.data()).config(&file).up()
     };
     let all = rows("busy");
-    let write = |server: &crate::server::Server, rows: &[Row]| {
+    let write = |server: &Server, rows: &[Row]| {
         let mut body = String::new();
         for (time, value, _) in rows {
             writeln!(body, "busy,host=a value={value} {time}\nbusy,host=b value={value} {time}")
@@ -169,7 +181,7 @@ fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
         assert_eq!(server.post("/write?precision=s", body).status, 204);
     };
     let tiers = "SELECT tier FROM tidewatch.series ORDER BY labels";
-    let tiers = |server: &crate::server::Server| {
+    let tiers = |server: &Server| {
         let rows = server.sql(tiers);
         rows.iter().map(|row| row["tier"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -180,8 +192,10 @@ fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
 
     let toml = "[[detect]]\nmatch = { host = \"a\" }\nmodel = \"novelty\"\n\
                 detection_direction = \"above\"\ndata_range = [-10, inf]\n\
-                [[detect]]\nmodel = \"deviation\"\nmin_samples = 500\ntime_zone = \"Europe/Berlin\"\n";
+                [[detect]]\nmodel = \"deviation\"\nmin_samples = 1500\ntime_zone = \"Europe/Berlin\"\n";
     let server = start(toml);
+    // What is stored counts.
+    await_learning(&server);
     write(&server, &all[1_000..2_000]);
     assert_eq!(tiers(&server), ["novelty", "deviation"]);
     let count = |condition: &str| {
@@ -197,7 +211,7 @@ fn a_changed_detection_takes_effect_with_its_start_and_knobs_hold() {
     assert_eq!(count(range), u64::try_from(impossible).unwrap());
     assert_eq!(count("channel = 'range'"), u64::try_from(impossible).unwrap());
     assert!(count("channel = 'novelty' AND severity > 3 AND tier = 'novelty'") > 3);
-    // Nothing before the five hundredth sample of the new model, although the series is older.
+    // Nothing before the fifteen hundredth sample, of which the new model has learnt a thousand from what was stored.
     let end = all[1_480].0;
     let early = format!("severity > 0 AND tier = 'deviation' AND extract(epoch FROM time) < {end}");
     assert_eq!(count(&early), 0);
@@ -219,7 +233,7 @@ fn series_beyond_the_memory_have_the_light_detector_whatever_becomes_of_the_proc
         start.set("checkpoint.rows_max=10000").up()
     };
     let mut time = START;
-    let mut write = |server: &crate::server::Server, rows: i64| {
+    let mut write = |server: &Server, rows: i64| {
         for _ in 0..rows {
             let mut body = String::new();
             for host in 0..SERIES {
@@ -229,7 +243,7 @@ fn series_beyond_the_memory_have_the_light_detector_whatever_becomes_of_the_proc
             time += 10;
         }
     };
-    let tiers = |server: &crate::server::Server| {
+    let tiers = |server: &Server| {
         let rows = server.sql("SELECT labels, tier FROM tidewatch.series ORDER BY labels");
         assert_eq!(rows.len(), usize::try_from(SERIES).unwrap());
         let light = rows.iter().filter(|row| row["tier"] == "light").count();
@@ -285,22 +299,15 @@ fn a_new_detector_learns_from_what_is_stored_and_finds_a_peak_at_once() {
     server.kill9();
 
     // Killed while they learn, each time somewhat later: they go on with the next start.
-    let pause = |millis| std::thread::park_timeout(std::time::Duration::from_millis(millis));
     let mut before = 0;
     for millis in [0, 10, 40, 100] {
         let server = Start::on(&home.data()).up();
-        pause(millis);
+        std::thread::park_timeout(Duration::from_millis(millis));
         before += server.counter("tidewatch_engine_series_primed_total");
         server.kill9();
     }
     let server = Start::on(&home.data()).up();
-    // An answer waits for all shards to have come to the start that brought the detectors.
-    assert_eq!(server.number("SELECT count(*) FROM tidewatch.series"), SERIES);
-    let learnt = (0..1_200).any(|_| {
-        pause(50);
-        server.counter("tidewatch_engine_series_to_prime") == 0
-    });
-    assert!(learnt, "detectors learn in vain");
+    await_learning(&server);
     let told = before + server.counter("tidewatch_engine_series_primed_total");
     assert!(told <= SERIES, "what has learnt learns once: {told}");
     assert_eq!(server.post("/write?precision=s", body(ROWS..ROWS + 1, 0.0)).status, 204);

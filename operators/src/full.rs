@@ -4,7 +4,7 @@
 //! version    u8 = 4
 //! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees, 7 anomstack
 //! onset      hold u16 in steps of severity, age u8
-//! shape      since version 4: begun u32; samples, anomalies, changes, usual u16; calm, marks u8
+//! shape      since version 4: begun u32; samples, anomalies, changes, usual, peak u16; calm, marks u8
 //! lacks      u8: 1 = the series had rows before that it has not learnt, `primed.rs`; 0
 //! begun      u8: 0 no sample yet, and nothing follows; 1
 //! published  where the model is 4 or more, and nothing follows: the file of the model in `published`

@@ -11,7 +11,7 @@ pub(crate) const KIND_MIN: f32 = 3.0;
 const KIND_MIN_STEPS: u16 = 3 * 64;
 /// Calm samples that end a stretch: those that end an episode.
 const CALM_SAMPLES: u8 = 8;
-/// Changes of the side before it is noise that has changed: what was far and is back is beside what was learnt meanwhile, once.
+/// Changes of the side before it is noise that has changed.
 const CHANGES_MIN: u16 = 2;
 /// What has lasted so long, in anomalies and in seconds, is more than a spike or a drop.
 pub(crate) const LASTING_SAMPLES: u16 = 8;
@@ -20,7 +20,8 @@ pub(crate) const LASTING_SECONDS: f32 = 120.0;
 /// Counts the anomalies of one stretch, to say what it looks like so far.
 ///
 /// A stretch begins with a sample whose severity is at least 3 and ends with 8 that are below, in a row. With `n` samples, `a`
-/// anomalies, of which `c` are on another side of what was expected than the one before:
+/// anomalies, and `c` times another side of what was expected than before, of those that have at least a quarter of the severity of
+/// the greatest one so far (what was far and is back is beside what was learnt meanwhile, by less):
 ///
 /// ```text
 /// flatline         the first anomaly was one of a run of equal values that is 1.5 times as long as any before; until it moves
@@ -28,7 +29,7 @@ pub(crate) const LASTING_SECONDS: f32 = 120.0;
 /// lasting          a >= 8, a >= 3/4 n, and two minutes since the first one:
 ///   seasonal_break   at least half of the anomalies have values that are usual for another hour of the day
 ///   level_shift      any other
-/// spike, drop      by the side of the first anomaly: everything else
+/// spike, drop      by the side of the greatest one: everything else
 /// ```
 ///
 /// So a shift is a spike or a drop at first: nobody knows better then. Weak against shapes that are none of these, as a slow
@@ -42,6 +43,8 @@ pub(crate) struct Shape {
     /// Anomalies; 0 = no stretch is on.
     anomalies: u16,
     changes: u16,
+    /// Steps of the greatest severity.
+    peak: u16,
     /// Anomalies that would be usual at another hour.
     usual: u16,
     /// Calm samples in a row.
@@ -52,11 +55,11 @@ pub(crate) struct Shape {
 
 /// The stretch began in a run of equal values, which goes on.
 const STILL: u8 = 1;
-/// The first anomaly is below what was expected.
-const BEGAN_BELOW: u8 = 2;
-/// The last one is.
+/// The greatest anomaly is below what was expected.
+const PEAK_BELOW: u8 = 2;
+/// The last one that is not small beside it is.
 const BELOW: u8 = 4;
-const MARKS: u8 = STILL | BEGAN_BELOW | BELOW;
+const MARKS: u8 = STILL | PEAK_BELOW | BELOW;
 
 /// What of a sample its shape depends on.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +82,7 @@ impl Shape {
         is_usual: impl FnOnce() -> bool,
     ) -> AnomalyKind {
         if severity.steps() >= KIND_MIN_STEPS {
-            return self.take(sight, is_usual);
+            return self.take(severity.steps(), sight, is_usual);
         }
         if self.anomalies > 0 {
             self.pass();
@@ -98,22 +101,35 @@ impl Shape {
     }
 
     #[cold]
-    fn take(&mut self, sight: &Sight, is_usual: impl FnOnce() -> bool) -> AnomalyKind {
+    fn take(
+        &mut self,
+        severity: u16,
+        sight: &Sight,
+        is_usual: impl FnOnce() -> bool,
+    ) -> AnomalyKind {
         let side = sight.value.partial_cmp(&sight.expected);
         let Some(side) = side else { return AnomalyKind::None };
         let now = second(sight.time);
         let below = if side == Ordering::Less { BELOW } else { 0 };
         if self.anomalies == 0 {
             self.begun = now;
-            self.marks = STILL | below | if below == 0 { 0 } else { BEGAN_BELOW };
+            self.marks = STILL | below;
         }
         self.calm = 0;
         self.count();
         self.anomalies += 1;
-        self.changes += u16::from(self.marks & BELOW != below);
+        if u32::from(severity) * 4 >= u32::from(self.peak) {
+            self.changes += u16::from(self.marks & BELOW != below);
+            self.marks = self.marks & !BELOW | below;
+        }
+        if severity > self.peak {
+            self.peak = severity;
+            self.marks = self.marks & !PEAK_BELOW | if below == 0 { 0 } else { PEAK_BELOW };
+        }
+        if !sight.is_still {
+            self.marks &= !STILL;
+        }
         self.usual += u16::from(is_usual());
-        let kept = self.marks & if sight.is_still { STILL | BEGAN_BELOW } else { BEGAN_BELOW };
-        self.marks = kept | below;
         let Self { begun, samples, anomalies, changes, usual, marks, .. } = *self;
         let is_dense = 4 * u32::from(anomalies) >= 3 * u32::from(samples);
         let lasts = anomalies >= LASTING_SAMPLES
@@ -125,7 +141,7 @@ impl Shape {
         } else if lasts && is_dense {
             let is_broken = 2 * u32::from(usual) >= u32::from(anomalies);
             if is_broken { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
-        } else if marks & BEGAN_BELOW != 0 {
+        } else if marks & PEAK_BELOW != 0 {
             AnomalyKind::Drop
         } else {
             AnomalyKind::Spike
@@ -144,7 +160,7 @@ impl Shape {
 
     pub(crate) fn encode(&self, out: &mut FieldWriter) {
         out.u32(self.begun);
-        for count in [self.samples, self.anomalies, self.changes, self.usual] {
+        for count in [self.samples, self.anomalies, self.changes, self.usual, self.peak] {
             out.u16(count);
         }
         out.u8(self.calm);
@@ -155,10 +171,11 @@ impl Shape {
     pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
         let begun = fields.u32()?;
         let (samples, anomalies, changes) = (fields.u16()?, fields.u16()?, fields.u16()?);
-        let (usual, calm, marks) = (fields.u16()?, fields.u8()?, fields.u8()?);
+        let (usual, peak) = (fields.u16()?, fields.u16()?);
+        let (calm, marks) = (fields.u8()?, fields.u8()?);
         let counted = changes.max(usual) <= anomalies && anomalies <= samples;
         let fits = counted && calm < CALM_SAMPLES && marks & !MARKS == 0;
-        fits.then_some(Self { begun, samples, anomalies, changes, usual, calm, marks })
+        fits.then_some(Self { begun, samples, anomalies, changes, peak, usual, calm, marks })
     }
 }
 

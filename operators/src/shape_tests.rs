@@ -24,14 +24,20 @@ fn naive(history: &[Seen]) -> AnomalyKind {
     let stretch = &history[first..];
     let anomalies: Vec<&Seen> = stretch.iter().filter(|seen| is_anomaly(seen)).collect();
     let count = anomalies.len();
-    let changes = anomalies.windows(2).filter(|pair| pair[0].2 * pair[1].2 < 0.0).count();
+    let greatest = |seen: &[&Seen]| seen.iter().fold(0.0, |most: f32, seen| most.max(seen.1));
+    let is_strong =
+        |(index, seen): &(usize, &&Seen)| 4.0 * seen.1 >= greatest(&anomalies[..*index]);
+    let strong: Vec<f64> = anomalies.iter().enumerate().filter(is_strong).map(|s| s.1.2).collect();
+    let changes = strong.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count();
+    let peak = greatest(&anomalies);
+    let peak_side = anomalies.iter().find(|seen| seen.1 >= peak).unwrap().2;
     let usual = anomalies.iter().filter(|seen| seen.4).count();
     let seconds = (last.0.nanos() - stretch[0].0.nanos()) / NANOS_PER_SECOND;
     match () {
         () if anomalies.iter().all(|seen| seen.3) => AnomalyKind::Flatline,
         () if changes >= 2 && 4 * changes >= count => AnomalyKind::VarianceChange,
         () if count < 8 || 4 * count < 3 * stretch.len() || seconds < 120 => {
-            match stretch[0].2 < 0.0 {
+            match peak_side < 0.0 {
                 true => AnomalyKind::Drop,
                 false => AnomalyKind::Spike,
             }
@@ -57,7 +63,8 @@ fn history(seed: u64, interval: i64) -> Vec<Seen> {
             still = if rng.uniform() < 0.3 { 0.98 } else { 0.0 };
             hot = if rng.uniform() < 0.5 { 0.03 } else { 0.95 };
         }
-        let severity = if rng.uniform() < hot { 9.0 } else { 2.9 };
+        let high = if rng.uniform() < 0.1 { 40.0 } else { 7.0 + rng.uniform() as f32 };
+        let severity = if rng.uniform() < hot { high } else { 2.9 };
         let side = if rng.uniform() < above { 1.0 } else { -1.0 };
         let (is_still, is_usual) = (rng.uniform() < still, rng.uniform() < usual);
         (seconds(index * interval), severity, side, is_still, is_usual)

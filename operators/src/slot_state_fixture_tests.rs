@@ -51,7 +51,7 @@ fn stored_state_of_format_3_is_read() {
     let full = (0..6).filter(|local| runner.pipeline.detectors.full(*local).is_some());
     assert_eq!(
         stored.len(),
-        FIXTURE_3.len() + (4 + 14) * full.count(),
+        FIXTURE_3.len() + (4 + 16) * full.count(),
         "of each full detector a shape and a length"
     );
     let mut again = Runner::new();
@@ -76,7 +76,7 @@ fn stored_state_of_format_4_is_read() {
     let mut runner = Runner::new();
     assert_eq!(runner.restore(slot, FIXTURE_4, &log.catalog), Some(0));
     assert_eq!(runner.encode(slot).0, FIXTURE_4);
-    assert_eq!(runner.pipeline.state_hash(), 10_779_833_241_928_897_410);
+    assert_eq!(runner.pipeline.state_hash(), 11_251_170_284_556_421_264);
     let watches = format!("{:?}", runner.pipeline.watches);
     for part in ["kind: Spike", "kind: Drop"] {
         assert!(watches.contains(part), "{part}");
