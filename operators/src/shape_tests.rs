@@ -1,4 +1,5 @@
 use super::*;
+use crate::numeric::larger;
 use crate::testing::{Rng, seconds};
 
 /// What was seen of a sample: severity, value less what was expected, whether it stands still, whether it is usual elsewhere.
@@ -24,7 +25,7 @@ fn naive(history: &[Seen]) -> AnomalyKind {
     let stretch = &history[first..];
     let anomalies: Vec<&Seen> = stretch.iter().filter(|seen| is_anomaly(seen)).collect();
     let count = anomalies.len();
-    let greatest = |seen: &[&Seen]| seen.iter().fold(0.0, |most: f32, seen| most.max(seen.1));
+    let greatest = |seen: &[&Seen]| seen.iter().fold(0.0, |most, seen| larger(most, seen.1));
     let is_strong =
         |(index, seen): &(usize, &&Seen)| 4.0 * seen.1 >= greatest(&anomalies[..*index]);
     let strong: Vec<f64> = anomalies.iter().enumerate().filter(is_strong).map(|s| s.1.2).collect();
@@ -63,7 +64,8 @@ fn history(seed: u64, interval: i64) -> Vec<Seen> {
             still = if rng.uniform() < 0.3 { 0.98 } else { 0.0 };
             hot = if rng.uniform() < 0.5 { 0.03 } else { 0.95 };
         }
-        let high = if rng.uniform() < 0.1 { 40.0 } else { 7.0 + rng.uniform() as f32 };
+        let low = if rng.uniform() < 0.5 { 7.0 } else { 8.0 };
+        let high = if rng.uniform() < 0.1 { 40.0 } else { low };
         let severity = if rng.uniform() < hot { high } else { 2.9 };
         let side = if rng.uniform() < above { 1.0 } else { -1.0 };
         let (is_still, is_usual) = (rng.uniform() < still, rng.uniform() < usual);
