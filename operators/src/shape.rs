@@ -19,9 +19,9 @@ pub(crate) const LASTING_SECONDS: f32 = 120.0;
 
 /// Counts the anomalies of one stretch, to say what it looks like so far.
 ///
-/// A stretch begins with a sample whose severity is at least 3 and ends with 8 that are below, in a row. With `n` samples, `a`
-/// anomalies, and `c` times another side of what was expected than before, of those that have at least a quarter of the severity of
-/// the greatest one so far (what was far and is back is beside what was learnt meanwhile, by less):
+/// A stretch begins with a sample whose severity is at least 3 and ends with 8 that are below, in a row. What is on the other side of what
+/// was expected than the greatest anomaly so far, and has less than a quarter of its severity, is what comes back, beside what was learnt
+/// meanwhile: it is no anomaly here. With `n` samples, `a` anomalies, and `c` changes of the side among those with at least that quarter:
 ///
 /// ```text
 /// flatline         the first anomaly was one of a run of equal values that is 1.5 times as long as any before; until it moves
@@ -29,7 +29,7 @@ pub(crate) const LASTING_SECONDS: f32 = 120.0;
 /// lasting          a >= 8, a >= 3/4 n, and two minutes since the first one:
 ///   seasonal_break   at least half of the anomalies have values that are usual for another hour of the day
 ///   level_shift      any other
-/// spike, drop      by the side of the greatest one: everything else
+/// spike, drop      by the side of the sample, or of the greatest one where it comes back: everything else
 /// ```
 ///
 /// So a shift is a spike or a drop at first: nobody knows better then. Weak against shapes that are none of these, as a slow
@@ -117,8 +117,17 @@ impl Shape {
         }
         self.calm = 0;
         self.count();
+        if !sight.is_still {
+            self.marks &= !STILL;
+        }
+        let is_strong = u32::from(severity) * 4 >= u32::from(self.peak);
+        let peak_below = self.marks & PEAK_BELOW != 0;
+        if !is_strong && peak_below != (below != 0) {
+            return self.kind(now, peak_below);
+        }
         self.anomalies += 1;
-        if u32::from(severity) * 4 >= u32::from(self.peak) {
+        self.usual += u16::from(is_usual());
+        if is_strong {
             self.changes += u16::from(self.marks & BELOW != below);
             self.marks = self.marks & !BELOW | below;
         }
@@ -126,10 +135,11 @@ impl Shape {
             self.peak = severity;
             self.marks = self.marks & !PEAK_BELOW | if below == 0 { 0 } else { PEAK_BELOW };
         }
-        if !sight.is_still {
-            self.marks &= !STILL;
-        }
-        self.usual += u16::from(is_usual());
+        self.kind(now, below != 0)
+    }
+
+    /// What it looks like at `now`, and by which side it is told if it does not last.
+    fn kind(&self, now: u32, is_below: bool) -> AnomalyKind {
         let Self { begun, samples, anomalies, changes, usual, marks, .. } = *self;
         let is_dense = 4 * u32::from(anomalies) >= 3 * u32::from(samples);
         let lasts = anomalies >= LASTING_SAMPLES
@@ -141,7 +151,7 @@ impl Shape {
         } else if lasts && is_dense {
             let is_broken = 2 * u32::from(usual) >= u32::from(anomalies);
             if is_broken { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
-        } else if marks & PEAK_BELOW != 0 {
+        } else if is_below {
             AnomalyKind::Drop
         } else {
             AnomalyKind::Spike

@@ -1,5 +1,4 @@
 use super::*;
-use crate::numeric::larger;
 use crate::testing::{Rng, seconds};
 
 /// What was seen of a sample: severity, value less what was expected, whether it stands still, whether it is usual elsewhere.
@@ -23,22 +22,31 @@ fn naive(history: &[Seen]) -> AnomalyKind {
         first = if is_anomaly(seen) { index } else { first };
     }
     let stretch = &history[first..];
-    let anomalies: Vec<&Seen> = stretch.iter().filter(|seen| is_anomaly(seen)).collect();
+    let is_still = stretch.iter().filter(|seen| is_anomaly(seen)).all(|seen| seen.3);
+    let (mut peak, mut peak_side, mut told_side) = (0.0, 0.0, 0.0);
+    let (mut anomalies, mut strong) = (Vec::<&Seen>::new(), Vec::new());
+    for seen in stretch.iter().filter(|seen| is_anomaly(seen)) {
+        let is_strong = 4.0 * seen.1 >= peak;
+        let comes_back = !is_strong && seen.2 * peak_side < 0.0;
+        told_side = if comes_back { peak_side } else { seen.2 };
+        if comes_back {
+            continue;
+        }
+        anomalies.push(seen);
+        strong.extend(is_strong.then_some(seen.2));
+        if seen.1 > peak {
+            (peak, peak_side) = (seen.1, seen.2);
+        }
+    }
     let count = anomalies.len();
-    let greatest = |seen: &[&Seen]| seen.iter().fold(0.0, |most, seen| larger(most, seen.1));
-    let is_strong =
-        |(index, seen): &(usize, &&Seen)| 4.0 * seen.1 >= greatest(&anomalies[..*index]);
-    let strong: Vec<f64> = anomalies.iter().enumerate().filter(is_strong).map(|s| s.1.2).collect();
     let changes = strong.windows(2).filter(|pair| pair[0] * pair[1] < 0.0).count();
-    let peak = greatest(&anomalies);
-    let peak_side = anomalies.iter().find(|seen| seen.1 >= peak).unwrap().2;
     let usual = anomalies.iter().filter(|seen| seen.4).count();
     let seconds = (last.0.nanos() - stretch[0].0.nanos()) / NANOS_PER_SECOND;
     match () {
-        () if anomalies.iter().all(|seen| seen.3) => AnomalyKind::Flatline,
+        () if is_still => AnomalyKind::Flatline,
         () if changes >= 2 && 4 * changes >= count => AnomalyKind::VarianceChange,
         () if count < 8 || 4 * count < 3 * stretch.len() || seconds < 120 => {
-            match peak_side < 0.0 {
+            match told_side < 0.0 {
                 true => AnomalyKind::Drop,
                 false => AnomalyKind::Spike,
             }
