@@ -2,7 +2,7 @@
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
-use crate::numeric::{bounded, bounded_f64, larger, narrow, smaller};
+use crate::numeric::{bounded, bounded_f64, larger, nanos_f64, narrow, smaller};
 use crate::profile::{SLOT_NANOS, SLOTS, another_has};
 use crate::time_zone::LocalTime;
 
@@ -103,10 +103,9 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    #[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of an hour")]
     pub(crate) fn of(time: LocalTime) -> Self {
         let hours = time.nanos().div_euclid(SLOT_NANOS);
-        let within = time.nanos().rem_euclid(SLOT_NANOS) as f64 / SLOT_NANOS as f64;
+        let within = nanos_f64(time.nanos().rem_euclid(SLOT_NANOS)) / nanos_f64(SLOT_NANOS);
         let index = |slots: i64| usize::try_from(hours.rem_euclid(slots)).expect("not negative");
         let slot = index(24);
         let offset = narrow(within) - 0.5;

@@ -59,6 +59,7 @@ mod slot_outputs;
 pub mod slot_state;
 mod sparkline;
 mod state;
+mod still_run;
 mod tail;
 pub mod time_zone;
 mod watch;

@@ -2,11 +2,12 @@
 
 use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Flags, Severity};
 
-use crate::numeric::{NANO, larger, nanos_f64, narrow, power_of_two, smaller};
+use crate::numeric::{larger, nanos_f64, narrow, power_of_two, seconds, smaller};
 use crate::onset::Onset;
 use crate::profile::{Profile, SLOT_NANOS, SLOTS};
 use crate::shape::{KIND_MIN, LASTING_SAMPLES, LASTING_SECONDS, beside};
 use crate::state::{FIRST_HOUR, NONE, SEASONAL, SeriesState, WATCHED};
+use crate::still_run::{LONGEST_START, count_run, count_severity, is_still, run_severity};
 use crate::tail::{SEVERITY_MAX, Tail};
 use crate::time_zone::LocalTime;
 
@@ -27,6 +28,8 @@ const FAR_SCALE_RATE_MAX: f32 = 0.02;
 /// Samples that the near scale remembers, and from which on it clips.
 const NEAR_SAMPLES: u32 = 256;
 const SETTLED_SAMPLES: u32 = 16;
+/// A still sample moves the scale by this share of the ordinary rate.
+const STILL_RATE: f32 = 1.0 / 256.0;
 /// Distances beyond this many scales move the quick level no further, until several in a row do.
 const FOLLOW_CLIP: f32 = 3.0;
 /// An anomaly for the sake of learning: the reference's level for single dashboards.
@@ -43,23 +46,6 @@ const ACCEPTED_RATE: f32 = 0.05;
 const BURST_FADE: f32 = 0.7;
 const BURST_MAX: f32 = 4.0;
 const BURST_STEPS: f32 = 16.0;
-/// A sample that moves less than this share of the scale is still.
-const STILL: f32 = 0.01;
-/// A still sample moves the scale by this share of the ordinary rate.
-const STILL_RATE: f32 = 1.0 / 256.0;
-/// A run this much longer than the longest one is looked at, with this exponent.
-const RUN_RATIO: f32 = 1.5;
-const RUN_EXPONENT: f32 = 4.0;
-/// Runs that count by themselves. Most series of NAB stand still now and then: auto has 72.0 there with all runs, 75.9 with
-/// those of 6 and more, 78.3 with these, 78.8 without; KPI is the same with all of them.
-const LONG_RUN: f32 = 8.0;
-/// A run of this many samples and seconds is the new normal.
-const RUN_ACCEPT_SAMPLES: u16 = 48;
-const RUN_ACCEPT_SECONDS: f32 = 4.0 * 3_600.0;
-/// Runs this short happen to every series.
-const RUN_LONGEST_START: u16 = 2;
-/// Movements before still runs mean anything.
-const MOVES_MIN: u32 = 20;
 /// A pause of more than this many intervals makes the quick level stale.
 const GAP_INTERVALS: f32 = 8.0;
 /// Samples after a gap that are not scored; the quick level then has forgotten all but 6 %.
@@ -163,8 +149,9 @@ pub(crate) struct Said {
 /// The severities of one sample's three views, and what learning needs of it.
 #[derive(Clone, Copy, Debug)]
 struct View {
-    /// The part of the side before included.
+    /// With [`burst`](Self::burst).
     near: f32,
+    /// What an exceedance on the other side adds.
     burst: f32,
     far: f32,
     rare: f32,
@@ -208,7 +195,7 @@ impl Light {
             self.enter_hour(s, hour);
             return s.interval;
         };
-        let dt = narrow(nanos_f64(step) * NANO);
+        let dt = narrow(seconds(step));
         let gap = GAP_INTERVALS * s.interval;
         if s.samples < 2 {
             s.interval = dt;
@@ -283,13 +270,14 @@ impl Light {
         note_episode(s, severity, dt);
         learn_near(s, distance, still, fresh, view);
         learn_far(s, departure, dt, alone, view);
-        s.hour_samples = s.hour_samples.saturating_add(1);
-        s.hour_mean += f64::from(narrow(heard - s.hour_mean) / f32::from(s.hour_samples));
+        let hour_samples = s.hour_samples.saturating_add(1);
+        s.hour_mean += f64::from(narrow(heard - s.hour_mean) / f32::from(hour_samples));
+        s.hour_samples = hour_samples;
         s.last_value = x;
         s.samples = s.samples.saturating_add(1);
         s.quiet = s.quiet.saturating_sub(1);
         let has_kind = severity >= KIND_MIN;
-        let kind = if has_kind { self.kind(s, (x, e), &view) } else { AnomalyKind::None };
+        let kind = if has_kind { self.kind(s, (x, e), view) } else { AnomalyKind::None };
         Said { severity, kind }
     }
 
@@ -298,8 +286,8 @@ impl Light {
     /// Of a run of equal values, noise that goes both ways, and what lasts: the light detector counts no sides,
     /// so that [`Shape`](crate::shape::Shape) knows better where there is room for a full one.
     #[cold]
-    fn kind(&self, s: &SeriesState, (x, e): (f64, f32), view: &View) -> AnomalyKind {
-        let View { near, burst, far, rare, .. } = *view;
+    fn kind(&self, s: &SeriesState, (x, e): (f64, f32), view: View) -> AnomalyKind {
+        let View { near, burst, far, rare, .. } = view;
         let long = f32::from(LASTING_SAMPLES) * s.interval;
         let lasts = s.heat >= long && s.heat >= LASTING_SECONDS;
         if rare > larger(near, far) && s.run > 0 {
@@ -308,24 +296,13 @@ impl Light {
             AnomalyKind::VarianceChange
         } else if near >= far || !lasts {
             let side = if near >= far { e } else { s.drift };
-            beside(side.total_cmp(&0.0))
+            beside(side.total_cmp(&0.0).is_lt())
         } else {
             let slack = 2.0 * s.near.scale;
             let departure = narrow(x - s.slow);
             let is_usual = self.profile(s).is_some_and(|p| p.another_has(departure, slack));
             if is_usual { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
         }
-    }
-
-    /// Looks at runs of still samples alone, for a detector that sees to everything else: `s3` of the formula where it is
-    /// at least 8. The scale stays what it was.
-    pub(crate) fn score_run(s: &mut SeriesState, x: f64) -> f32 {
-        let still = is_still(s, x);
-        count_run(s, still);
-        s.last_value = x;
-        s.samples = s.samples.saturating_add(1);
-        let severity = run_severity(s);
-        if severity >= LONG_RUN { severity } else { 0.0 }
     }
 
     /// Ends the hour: its mean goes to the profile, which gives the departures about the new one.
@@ -418,7 +395,7 @@ fn begin(s: &mut SeriesState, x: f64) {
     s.hour_mean = x;
     s.hour_samples = 1;
     s.samples = 1;
-    s.run_longest = RUN_LONGEST_START;
+    s.run_longest = LONGEST_START;
     s.marks |= FIRST_HOUR;
     s.quiet = 0;
     s.calm = u8::MAX;
@@ -448,7 +425,11 @@ fn follow(s: &mut SeriesState, e: f32) -> f32 {
 ///
 /// Noise that grew goes both ways; exceedances on one side are one event seen several times.
 #[expect(clippy::cast_possible_truncation, reason = "between -4 and 4 in sixteenths")]
+#[inline]
 fn with_burst(s: &mut SeriesState, near: f32, e: f32) -> f32 {
+    if s.burst == 0 && near <= 0.0 {
+        return near;
+    }
     let before = f32::from(s.burst) / BURST_STEPS;
     let other_side = (before > 0.0) != (e > 0.0);
     let severity = if near > 0.0 && other_side { near + before.abs() } else { near };
@@ -456,43 +437,6 @@ fn with_burst(s: &mut SeriesState, near: f32, e: f32) -> f32 {
     let side = if near > 0.0 { e } else { before };
     s.burst = (heard.copysign(side) * BURST_STEPS) as i8;
     severity
-}
-
-fn is_still(s: &SeriesState, x: f64) -> bool {
-    narrow(x - s.last_value).abs() <= STILL * s.near.scale
-}
-
-fn count_run(s: &mut SeriesState, still: bool) {
-    if still {
-        s.run = s.run.saturating_add(1);
-        let seconds = f32::from(s.run) * s.interval;
-        if s.run == u16::MAX || (s.run >= RUN_ACCEPT_SAMPLES && seconds >= RUN_ACCEPT_SECONDS) {
-            s.run_longest = s.run_longest.max(s.run);
-        }
-    } else {
-        s.run_longest = s.run_longest.max(s.run);
-        s.run = 0;
-        s.moves = s.moves.saturating_add(1);
-    }
-}
-
-/// Whether the samples stand still for longer than ever, in a series that moves.
-pub(crate) fn is_long_still(s: &SeriesState) -> bool {
-    f32::from(s.run) >= RUN_RATIO * f32::from(s.run_longest) && s.moves >= MOVES_MIN
-}
-
-fn run_severity(s: &SeriesState) -> f32 {
-    if !is_long_still(s) {
-        return 0.0;
-    }
-    let (run, longest) = (f32::from(s.run), f32::from(s.run_longest));
-    count_severity(s.moves) + RUN_EXPONENT * libm::log10f(run / longest)
-}
-
-/// Of something that did not happen in `count` trials.
-#[expect(clippy::cast_precision_loss, reason = "a logarithm of it is taken")]
-fn count_severity(count: u32) -> f32 {
-    libm::log10f(count as f32 + 1.0)
 }
 
 fn note_episode(s: &mut SeriesState, severity: f32, dt: f32) {

@@ -3,10 +3,12 @@
 /// Magnitudes beyond this are held there: squares and sums of such floats stay finite.
 const NARROW_MAX: f64 = 1e30;
 
-/// `value` as `f32`, held within ±1e30. A NaN, which no caller has, becomes 0.
+/// `value` as `f32`, held within ±1e30. A NaN, which no caller has, becomes the least of them.
 #[expect(clippy::cast_possible_truncation, reason = "the value is within the range of f32")]
+#[inline]
 pub(crate) fn narrow(value: f64) -> f32 {
-    if value.is_nan() { 0.0 } else { value.clamp(-NARROW_MAX, NARROW_MAX) as f32 }
+    let value = if value > -NARROW_MAX { value } else { -NARROW_MAX };
+    (if value < NARROW_MAX { value } else { NARROW_MAX }) as f32
 }
 
 /// The larger by comparison; where they are equal, `a`, so that the sign of zero is defined.
@@ -45,8 +47,10 @@ pub(crate) fn from_coarse(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// Seconds of a nanosecond.
-pub(crate) const NANO: f64 = 1e-9;
+/// Seconds of so many nanoseconds.
+pub(crate) fn seconds(nanos: i64) -> f64 {
+    nanos_f64(nanos) * 1e-9
+}
 
 #[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
 pub(crate) fn nanos_f64(nanos: i64) -> f64 {

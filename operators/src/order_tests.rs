@@ -24,15 +24,15 @@ impl Fed {
     }
 }
 
-const LATE: Placed = Placed { place: Place::Refused, late: true };
+const LATE: Placed = Placed { step: -1, late: true };
 
 #[test]
 fn a_row_that_is_not_later_than_the_last_one_is_late() {
     let mut fed = Fed::new();
-    assert_eq!(fed.row(100), Placed { place: Place::First, late: false });
+    assert_eq!(fed.row(100), Placed::new(Place::First, false));
     assert_eq!(fed.row(100), LATE);
     assert_eq!(fed.row(99), LATE);
-    assert_eq!(fed.row(107), Placed { place: Place::InOrder(7), late: false });
+    assert_eq!(fed.row(107), Placed::new(Place::InOrder(7), false));
     assert!(!fed.state.is(TROUBLED), "nothing is kept once a series goes forward");
 }
 
@@ -46,11 +46,11 @@ fn refused_rows_in_their_own_order_over_two_minutes_become_the_new_time_base() {
         assert_eq!(fed.row(i), LATE, "row {i}");
     }
     fed.tick(120);
-    assert_eq!(fed.row(32), Placed { place: Place::First, late: true }, "scored, flagged late");
-    assert_eq!(fed.row(40), Placed { place: Place::InOrder(8), late: true });
+    assert_eq!(fed.row(32), Placed::new(Place::First, true), "scored, flagged late");
+    assert_eq!(fed.row(40), Placed::new(Place::InOrder(8), true));
     assert_eq!(fed.row(39), LATE, "the new base has its own order");
-    assert_eq!(fed.row(1_000).place, Place::InOrder(960));
-    assert_eq!(fed.row(1_001), Placed { place: Place::InOrder(1), late: false });
+    assert_eq!(fed.row(1_000).place(), Place::InOrder(960));
+    assert_eq!(fed.row(1_001), Placed::new(Place::InOrder(1), false));
     assert!(!fed.state.is(TROUBLED));
 }
 
@@ -137,8 +137,8 @@ fn order_agrees_with_the_rules_over_the_whole_history() {
             time += i64::try_from(rng.below(40)).unwrap() - i64::from(rng.below(60) == 0) * 30;
             let expected = model.row(time, now);
             let placed = fed.row(time);
-            adopted += u32::from(placed.place == Place::First);
-            let found = (placed.place != Place::Refused, placed.late);
+            adopted += u32::from(placed.place() == Place::First);
+            let found = (placed.place() != Place::Refused, placed.late);
             assert_eq!(found, expected, "SEED={seed} step {step} time {time}");
         }
     }

@@ -3,7 +3,7 @@
 use tidewatch_metrics::EventTime;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
-use crate::numeric::{larger, narrow, smaller};
+use crate::numeric::{larger, narrow, seconds, smaller};
 
 /// Of a series that is quicker, one sample in so many seconds teaches what is learnt slowly.
 ///
@@ -98,7 +98,7 @@ impl Pace {
 
     /// Seconds since the last sample, as they are; something that means nothing before the first one.
     pub(crate) fn since(&self, time: EventTime) -> f64 {
-        exact_seconds(time.nanos().saturating_sub(self.last.nanos()))
+        seconds(time.nanos().saturating_sub(self.last.nanos()))
     }
 
     /// Takes the time of the next sample.
@@ -182,12 +182,7 @@ fn fill(filled: &mut f32, length: f32, seconds: f32, interval: f32) -> bool {
 }
 
 fn seconds_of(nanos: i64) -> f32 {
-    narrow(exact_seconds(nanos))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
-fn exact_seconds(nanos: i64) -> f64 {
-    nanos as f64 * 1e-9
+    narrow(seconds(nanos))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidewatch_metrics::catalog::SeriesEntry;
 use tidewatch_metrics::series::SLOTS;
-use tidewatch_metrics::{EventTime, Flags, Lsn, SeriesRef, Severity, Slot, UnixNanos};
+use tidewatch_metrics::{EventTime, Flags, Lsn, SeriesRef, Severity, Slot, Transition, UnixNanos};
 
 use crate::alert::Observation;
 use crate::detect::{Detectors, Sample};
@@ -149,8 +149,10 @@ impl Pipeline {
     pub fn apply(&mut self, rows: &Rows<'_>, out: &mut Emitted) {
         let count = rows.series.len();
         assert!(rows.times.len() == count && rows.values.len() == count, "equal columns");
-        out.severities.reserve(count);
-        out.flags.reserve(count);
+        let emitted = out.severities.len();
+        assert!(out.flags.len() == emitted, "one flag per severity");
+        out.severities.resize(emitted + count, Severity::ZERO);
+        out.flags.resize(emitted + count, Flags::NONE);
         let mut placed = [Placed::default(); CHUNK];
         let mut runs = rows.runs.iter();
         let mut run = runs.next();
@@ -164,8 +166,8 @@ impl Pipeline {
             }
             let values = &rows.values[start..end];
             let columns = series.iter().zip(times).zip(values).zip(&placed);
-            for (row, (((&local, &time), &value), &placed)) in (start..).zip(columns) {
-                while run.is_some_and(|run| run.end <= row) {
+            for (index, (((&local, &time), &value), &placed)) in (start..).zip(columns) {
+                while run.is_some_and(|run| run.end <= index) {
                     run = runs.next();
                 }
                 let run = run.expect("the runs cover all rows");
@@ -173,7 +175,10 @@ impl Pipeline {
                     self.tally.add(local, time, value);
                 }
                 let received = run.received;
-                self.apply_row(Row { local, time, value, placed, received }, out);
+                let row = Row { local, time, value, placed, received };
+                let (severity, flags) = self.apply_row(row, &mut out.transitions);
+                out.severities[emitted + index] = severity;
+                out.flags[emitted + index] = flags;
             }
         }
     }
@@ -269,11 +274,11 @@ impl Pipeline {
     }
 
     #[inline]
-    fn apply_row(&mut self, row: Row, out: &mut Emitted) {
+    fn apply_row(&mut self, row: Row, transitions: &mut Vec<Transition>) -> (Severity, Flags) {
         let state = &mut self.states[row.local as usize];
         let mut severity = Severity::ZERO;
         let mut flags = Flags::NONE;
-        let Placed { place, late } = row.placed;
+        let place = row.placed.place();
         if place != Place::Refused && row.value.is_finite() {
             let step = place.step();
             let verdict = if state.is(TUNED) {
@@ -301,21 +306,20 @@ impl Pipeline {
                     received: row.received,
                     heard: self.now.map_or(row.received, |now| now.max(row.received)),
                 };
-                let from = out.transitions.len();
+                let from = transitions.len();
                 let entry = &self.entries[row.local as usize];
-                self.watches.observe(row.local, entry, &observation, &mut out.transitions);
-                for transition in out.transitions.iter().skip(from) {
+                self.watches.observe(row.local, entry, &observation, transitions);
+                for transition in transitions.iter().skip(from) {
                     self.outputs.add_transition(transition);
                 }
             }
         }
-        if late {
+        if row.placed.late {
             flags = flags.with(Flags::LATE);
         }
         let part = row_part(state.seed, row.time, severity, flags);
         self.outputs.add_row(state.slot(), part);
-        out.severities.push(severity);
-        out.flags.push(flags);
+        (severity, flags)
     }
 }
 

@@ -4,6 +4,7 @@ use tidewatch_metrics::EventTime;
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
 use crate::hash::Digest;
+use crate::numeric::nanos_f64;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
@@ -36,7 +37,8 @@ impl Rate {
     pub(crate) fn observe(&mut self, time: EventTime, value: f64) -> f64 {
         let has_before = self.time != EventTime::MIN && time > self.time;
         let increase = if value < self.value { value } else { value - self.value };
-        let rate = increase / seconds(time.nanos().saturating_sub(self.time.nanos()));
+        let nanos = nanos_f64(time.nanos().saturating_sub(self.time.nanos()));
+        let rate = increase / (nanos / NANOS_PER_SECOND);
         self.last = if has_before && rate.is_finite() { rate } else { f64::NAN };
         (self.time, self.value) = (time, value);
         self.last
@@ -64,11 +66,6 @@ impl Rate {
         let time = EventTime::new(fields.i64()?);
         Some(Self { time, value: fields.f64()?, last: fields.f64()? })
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a part in 10^15 of a duration")]
-fn seconds(nanos: i64) -> f64 {
-    nanos as f64 / NANOS_PER_SECOND
 }
 
 #[cfg(test)]

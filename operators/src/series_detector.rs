@@ -105,7 +105,7 @@ impl SeriesDetector {
     /// Takes the next row. `None` for one that is not scored: not later than the row before, or without
     /// a finite value.
     pub fn observe(&mut self, time: EventTime, value: f64) -> Option<Judgement> {
-        let place = self.order.observe(&mut self.state, 0, time, None).place;
+        let place = self.order.observe(&mut self.state, 0, time, None).place();
         if place == Place::Refused || !value.is_finite() {
             return None;
         }

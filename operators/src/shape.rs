@@ -151,10 +151,8 @@ impl Shape {
         } else if lasts && is_dense {
             let is_broken = 2 * u32::from(usual) >= u32::from(anomalies);
             if is_broken { AnomalyKind::SeasonalBreak } else { AnomalyKind::LevelShift }
-        } else if is_below {
-            AnomalyKind::Drop
         } else {
-            AnomalyKind::Spike
+            beside(is_below)
         }
     }
 
@@ -190,8 +188,8 @@ impl Shape {
 }
 
 /// What is beside the expectation for a moment.
-pub(crate) fn beside(side: Ordering) -> AnomalyKind {
-    if side == Ordering::Less { AnomalyKind::Drop } else { AnomalyKind::Spike }
+pub(crate) fn beside(is_below: bool) -> AnomalyKind {
+    if is_below { AnomalyKind::Drop } else { AnomalyKind::Spike }
 }
 
 fn second(time: EventTime) -> u32 {

@@ -7,17 +7,22 @@ use super::*;
 const FIXTURE: &[u8] = include_bytes!("../fixtures/slot-state-1.bin");
 const FIXTURE_SLOT: Slot = Slot(204);
 
+/// Restores `state`, and finds in it what was stored, but for the version; it has that hash and those parts.
+fn is_read(mut runner: Runner, state: &[u8], hash: u64, parts: &[&str]) {
+    let slot = Slot(state[1]);
+    assert_eq!(runner.restore(slot, state, &log(1, 18, 1).catalog), Some(0));
+    assert_eq!(runner.encode(slot).0[1..], state[1..]);
+    assert_eq!(runner.pipeline.state_hash(), hash);
+    let watches = format!("{:?}", runner.pipeline.watches);
+    for part in parts {
+        assert!(watches.contains(part), "{part}");
+    }
+}
+
 #[test]
 fn stored_state_of_format_1_is_read() {
-    let log = log(1, 18, 1);
-    let mut runner = Runner::of_format_1();
-    assert_eq!(runner.restore(FIXTURE_SLOT, FIXTURE, &log.catalog), Some(0));
-    assert_eq!(runner.encode(FIXTURE_SLOT).0[1..], FIXTURE[1..], "but for the version");
-    assert_eq!(runner.pipeline.state_hash(), 7_156_728_894_342_430_125);
-    let watches = format!("{:?}", runner.pipeline.watches);
-    for alert in ["Inactive", "Pending", "historical: false", "historical: true"] {
-        assert!(watches.contains(alert), "{alert}");
-    }
+    let parts = ["Inactive", "Pending", "historical: false", "historical: true"];
+    is_read(Runner::of_format_1(), FIXTURE, 7_156_728_894_342_430_125, &parts);
 }
 
 /// The state of a slot as format 2 stored it, for ever: series of [`catalog`] under [`RULES`], with rates, learnt cadences,
@@ -26,16 +31,8 @@ const FIXTURE_2: &[u8] = include_bytes!("../fixtures/slot-state-2.bin");
 
 #[test]
 fn stored_state_of_format_2_is_read() {
-    let log = log(1, 18, 1);
-    let slot = Slot(FIXTURE_2[1]);
-    let mut runner = Runner::of_format_2();
-    assert_eq!(runner.restore(slot, FIXTURE_2, &log.catalog), Some(0));
-    assert_eq!(runner.encode(slot).0[1..], FIXTURE_2[1..], "but for the version");
-    assert_eq!(runner.pipeline.state_hash(), 4_551_134_404_635_003_209);
-    let watches = format!("{:?}", runner.pipeline.watches);
-    for part in ["Rate {", "Learnt(", "Fixed(", "gaps: [5100", "due: None"] {
-        assert!(watches.contains(part), "{part}");
-    }
+    let parts = ["Rate {", "Learnt(", "Fixed(", "gaps: [5100", "due: None"];
+    is_read(Runner::of_format_2(), FIXTURE_2, 4_551_134_404_635_003_209, &parts);
 }
 
 /// The state of a slot as format 3 stored it, for ever: series of [`catalog`] under [`RULES`], with full detectors and without.
@@ -71,16 +68,8 @@ const FIXTURE_4: &[u8] = include_bytes!("../fixtures/slot-state-4.bin");
 
 #[test]
 fn stored_state_of_format_4_is_read() {
-    let log = log(1, 18, 1);
-    let slot = Slot(FIXTURE_4[1]);
-    let mut runner = Runner::new();
-    assert_eq!(runner.restore(slot, FIXTURE_4, &log.catalog), Some(0));
-    assert_eq!(runner.encode(slot).0, FIXTURE_4);
-    assert_eq!(runner.pipeline.state_hash(), 11_251_170_284_556_421_264);
-    let watches = format!("{:?}", runner.pipeline.watches);
-    for part in ["kind: Spike", "kind: Drop"] {
-        assert!(watches.contains(part), "{part}");
-    }
+    assert_eq!(FIXTURE_4[0], SLOT_STATE_FORMAT, "what is stored today");
+    is_read(Runner::new(), FIXTURE_4, 11_251_170_284_556_421_264, &["kind: Spike", "kind: Drop"]);
 }
 
 #[test]

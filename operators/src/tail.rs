@@ -33,6 +33,8 @@ const THRESHOLD_RATE: f32 = 0.05;
 const SCALE_CLIP: f32 = 4.0;
 /// Distances beyond this many scales are told apart no more.
 const DISTANCE_MAX: f32 = 1e9;
+/// A distance below this share of the threshold is not above it, however product and quotient were rounded.
+const SURELY_WITHIN: f32 = 1.0 - 1e-6;
 /// Severity is capped here, as in the reference detector.
 pub(crate) const SEVERITY_MAX: f32 = 100.0;
 
@@ -66,8 +68,12 @@ impl Tail {
     pub(crate) const NEW: Self =
         Self { scale: 0.0, threshold: THRESHOLD_START, excess: EXCESS_START };
 
-    /// The distance in scales; 0 where there is no scale yet.
+    /// The distance in scales where that is above the threshold, else something that is not; 0 where there is no scale yet.
+    #[inline]
     pub(crate) fn standing(&self, distance: f32) -> f32 {
+        if distance < SURELY_WITHIN * self.reach() {
+            return 0.0;
+        }
         if self.scale > 0.0 { smaller(distance / self.scale, DISTANCE_MAX) } else { 0.0 }
     }
 

@@ -15,6 +15,7 @@ use crate::hash::Digest;
 use crate::light::{self, Light, Verdict};
 use crate::model::Model;
 use crate::state::{NONE, SeriesState};
+use crate::still_run;
 use crate::time_zone::{LocalTime, TimeZone};
 
 /// How series are scored that are not scored by the light model without knobs.
@@ -357,11 +358,11 @@ fn hear(
             let is_chance = |growth: Growth| growth.is_chance(sample.value, expectation.expected);
             let is_silent = measure.is_doubtful || seen.growth.is_some_and(is_chance);
             let severity = if is_silent { 0.0 } else { severity };
-            Heard { severity, expectation, is_still: light::is_long_still(state) }
+            Heard { severity, expectation, is_still: still_run::is_long_still(state) }
         }
         (Hears::Runs, Some(number)) => {
-            let severity = Light::score_run(state, number);
-            Heard { severity, is_still: light::is_long_still(state), ..Heard::NOTHING }
+            let severity = still_run::score_run(state, number);
+            Heard { severity, is_still: still_run::is_long_still(state), ..Heard::NOTHING }
         }
         (Hears::Runs, None) => Heard::NOTHING,
         (Hears::Nothing, number) => {
