@@ -1,7 +1,7 @@
 //! The detectors that keep thousands of bytes: novelty, deviation, both together, and published ones.
 //!
 //! ```text
-//! version    u8 = 4
+//! version    u8 = 5
 //! model      u8: 1 novelty, 2 deviation, 3 auto, 4 mad, 5 holt_winters, 6 half_space_trees, 7 anomstack
 //! onset      hold u16 in steps of severity, age u8
 //! shape      since version 4: begun u32; samples, anomalies, changes, usual, peak u16; calm, marks u8
@@ -15,7 +15,8 @@
 //! baseline   first f64, mean f64, profile f32 x 24, spread f32 x 24, typical spread f32, samples u32,
 //!            counts u8 x 24, hour u8, all visited u8
 //! novelty    where the model has it:
-//!            3 sets: 2 times count u8 and values f32, ascending; resolution f32, samples u16
+//!            3 sets: 2 times count u8 and values, ascending, of the first set f32, of the others the upper half of one;
+//!            resolution f32, samples u16
 //!            3 extremes: 2 times count u16, kept u8 and distances u16, the upper half of an f32, descending;
 //!            waiting distance u16
 //!            residuals f32 x 6, next u8, all u8, met u8: 0; 1, then least f32 x 3, greatest f32 x 3
@@ -23,7 +24,7 @@
 //!            mean f64, variance f64, extremes as above
 //! ```
 //!
-//! Version 3 had no shape, and else the same bytes.
+//! Version 4 had floats of 32 bits for all values, and version 3 no shape either.
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 use tidewatch_metrics::{AnomalyKind, Channel, EventTime, Flags, Severity};
@@ -48,10 +49,11 @@ use crate::tail::SEVERITY_MAX;
 use crate::time_zone::LocalTime;
 
 /// Version of the bytes.
-const FORMAT: u8 = 4;
-/// The oldest version that is read, and the first one with a shape.
+const FORMAT: u8 = 5;
+/// The oldest version that is read, the first one with a shape, and the first one whose residuals have 16 bits.
 const FORMAT_MIN: u8 = 3;
 const FORMAT_WITH_SHAPE: u8 = 4;
+const FORMAT_WITH_LANES: u8 = 5;
 /// Shares of the two in their sum.
 ///
 /// Neither alone is good at both corpora. On NAB .8 and .2 to .35 give the same within its noise of two points, on
@@ -67,7 +69,7 @@ const DEVIATION_SHARE: f32 = 0.3;
 /// is the model's severity as far as the series bears it out (`calibration.rs`), at most 100; 0 behind a pause
 /// (`pace.rs`) and while a new level is learnt (`episode.rs`, which also says what a sample teaches). Of a counter all this is
 /// said of its rate (`counter.rs`), in the unit of its values; a sample without one has 0. Published models are
-/// as their sources have them. State: at most 2.8 kB, of published models more, see [`FullDetector::bytes`]; it begins
+/// as their sources have them. State: at most 2.4 kB, of published models more, see [`FullDetector::bytes`]; it begins
 /// with the first sample.
 #[derive(Clone, Debug)]
 pub struct FullDetector {
@@ -351,7 +353,7 @@ impl FullDetector {
         }
         read.begun = Some(match Published::decode(read.model, fields) {
             Some(published) => Begun::Published(published?),
-            None => Begun::Views(Box::new(Views::decode(read.model, fields)?)),
+            None => Begun::Views(Box::new(Views::decode(read.model, fields, version)?)),
         });
         Some(read)
     }
@@ -518,14 +520,16 @@ impl Views {
     }
 
     #[deny(clippy::indexing_slicing)]
-    fn decode(model: Model, fields: &mut FieldReader<'_>) -> Option<Self> {
+    fn decode(model: Model, fields: &mut FieldReader<'_>, version: u8) -> Option<Self> {
         let has = |other| model == other || model == Model::Auto;
         let counter = Counter::decode(fields)?;
         let pace = Pace::decode(fields)?;
         let episode = Episode::decode(fields)?;
         let calibration = Calibration::decode(fields)?;
         let baseline = Baseline::decode(fields)?;
-        let novelty = if has(Model::Novelty) { Some(Novelty::decode(fields)?) } else { None };
+        let is_wide = version < FORMAT_WITH_LANES;
+        let novelty =
+            if has(Model::Novelty) { Some(Novelty::decode(fields, is_wide)?) } else { None };
         let deviation =
             if has(Model::Deviation) { Some(Box::new(Deviation::decode(fields)?)) } else { None };
         Some(Self { counter, pace, episode, calibration, baseline, novelty, deviation })

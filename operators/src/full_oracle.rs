@@ -27,6 +27,8 @@ struct Seen {
     eps: f32,
     count: usize,
     tail: Tail,
+    /// Values are kept with 8 bits of fraction.
+    coarse: bool,
 }
 
 /// What a sample's time says.
@@ -225,9 +227,9 @@ impl Tail {
 }
 
 impl Seen {
-    fn new() -> Self {
+    fn new(coarse: bool) -> Self {
         let (current, earlier) = (Vec::new(), Vec::new());
-        Self { current, earlier, eps: 0.0, count: 0, tail: Tail::new(0.3) }
+        Self { current, earlier, eps: 0.0, count: 0, tail: Tail::new(0.3), coarse }
     }
 
     fn nearest(values: &[f32], y: f32) -> f32 {
@@ -241,8 +243,9 @@ impl Seen {
     }
 
     fn learn(&mut self, y: f32, ends: bool) {
-        if Self::nearest(&self.current, y) > self.eps {
-            self.current.push(y);
+        let kept = if self.coarse { round(y) } else { y };
+        if [y, kept].iter().all(|y| Self::nearest(&self.current, *y) > self.eps) {
+            self.current.push(kept);
         }
         if self.current.len() > 64 {
             (self.current, self.eps) = thin(std::mem::take(&mut self.current), self.eps);
@@ -311,7 +314,7 @@ impl Oracle {
             hour: 0,
             all_visited: false,
             residuals: Vec::new(),
-            views: [Seen::new(), Seen::new(), Seen::new()],
+            views: [false, true, true].map(Seen::new),
             quick: 0.0,
             steady: 0.0,
             errors: [0.0; 4],

@@ -19,6 +19,20 @@ fn is_read(mut runner: Runner, state: &[u8], hash: u64, parts: &[&str]) {
     }
 }
 
+/// Restores what had full detectors of an earlier version: it is written as one of this version, which has the same hash.
+fn is_taken_over(state: &[u8]) -> Runner {
+    let (slot, catalog) = (Slot(state[1]), log(1, 18, 1).catalog);
+    let mut runner = Runner::new();
+    assert_eq!(runner.restore(slot, state, &catalog), Some(0));
+    let stored = runner.encode(slot).0;
+    assert_ne!(stored, state);
+    let mut again = Runner::new();
+    assert_eq!(again.restore(slot, &stored, &catalog), Some(0));
+    assert_eq!(again.pipeline.state_hash(), runner.pipeline.state_hash());
+    assert_eq!(again.encode(slot).0, stored);
+    runner
+}
+
 #[test]
 fn stored_state_of_format_1_is_read() {
     let parts = ["Inactive", "Pending", "historical: false", "historical: true"];
@@ -40,36 +54,30 @@ const FIXTURE_3: &[u8] = include_bytes!("../fixtures/slot-state-3.bin");
 
 #[test]
 fn stored_state_of_format_3_is_read() {
-    let log = log(1, 18, 1);
-    let slot = Slot(FIXTURE_3[1]);
-    let mut runner = Runner::new();
-    assert_eq!(runner.restore(slot, FIXTURE_3, &log.catalog), Some(0));
-    let stored = runner.encode(slot).0;
-    let full = (0..6).filter(|local| runner.pipeline.detectors.full(*local).is_some());
-    assert_eq!(
-        stored.len(),
-        FIXTURE_3.len() + (4 + 16) * full.count(),
-        "of each full detector a shape and a length"
-    );
-    let mut again = Runner::new();
-    assert_eq!(again.restore(slot, &stored, &log.catalog), Some(0));
-    assert_eq!(again.pipeline.state_hash(), runner.pipeline.state_hash());
+    let runner = is_taken_over(FIXTURE_3);
     let models = (0..6).map(|local| runner.pipeline.detectors.full(local));
     let models: Vec<_> = models.map(|full| full.map(FullDetector::model)).collect();
     let (deviation, auto) = (Some(Model::Deviation), Some(Model::Auto));
     assert_eq!(models, [deviation, None, None, auto, None, auto]);
     let mut old = FIXTURE_3.to_vec();
     old[0] = 2;
-    assert_eq!(Runner::new().restore(slot, &old, &log.catalog), None, "no part of format 2");
+    let catalog = log(1, 18, 1).catalog;
+    assert_eq!(Runner::new().restore(Slot(old[1]), &old, &catalog), None, "no part of format 2");
 }
 
-/// The state of a slot as format 4 stores it, for ever: as [`FIXTURE_3`], with what detectors and alerts have seen of anomalies.
+/// The state of a slot as format 4 stored it with full detectors of version 4, for ever: as [`FIXTURE_3`], with what detectors and
+/// alerts have seen of anomalies.
 const FIXTURE_4: &[u8] = include_bytes!("../fixtures/slot-state-4.bin");
+
+/// The same with full detectors of version 5, as it is stored today, for ever.
+const FIXTURE_4_FULL_5: &[u8] = include_bytes!("../fixtures/slot-state-4-full-5.bin");
 
 #[test]
 fn stored_state_of_format_4_is_read() {
-    assert_eq!(FIXTURE_4[0], SLOT_STATE_FORMAT, "what is stored today");
-    is_read(Runner::new(), FIXTURE_4, 11_251_170_284_556_421_264, &["kind: Spike", "kind: Drop"]);
+    is_taken_over(FIXTURE_4);
+    assert_eq!(FIXTURE_4_FULL_5[0], SLOT_STATE_FORMAT, "what is stored today");
+    let parts = ["kind: Spike", "kind: Drop"];
+    is_read(Runner::new(), FIXTURE_4_FULL_5, 18_085_522_666_219_314_839, &parts);
 }
 
 #[test]
@@ -109,9 +117,9 @@ fn stored_state_of_format_1_goes_on_with_the_known_hashes() {
 #[test]
 fn in_place_of_a_detector_of_a_version_that_is_not_read_a_new_one_lacks_the_history() {
     let log = log(1, 18, 1);
-    let slot = Slot(FIXTURE_4[1]);
+    let slot = Slot(FIXTURE_4_FULL_5[1]);
     let mut before = Runner::new();
-    before.restore(slot, FIXTURE_4, &log.catalog).unwrap();
+    before.restore(slot, FIXTURE_4_FULL_5, &log.catalog).unwrap();
     let encoded = |runner: &Runner, local| {
         let mut out = FieldWriter::default();
         runner.pipeline.detectors.full(local)?.encode(&mut out);
@@ -119,8 +127,8 @@ fn in_place_of_a_detector_of_a_version_that_is_not_read_a_new_one_lacks_the_hist
     };
     let outdated = (0..6).find(|local| encoded(&before, *local).is_some()).unwrap();
     let state = encoded(&before, outdated).unwrap();
-    let at = FIXTURE_4.windows(state.len()).position(|bytes| bytes == state).unwrap();
-    let mut bytes = FIXTURE_4.to_vec();
+    let at = FIXTURE_4_FULL_5.windows(state.len()).position(|bytes| bytes == state).unwrap();
+    let mut bytes = FIXTURE_4_FULL_5.to_vec();
     bytes[at] = 2;
     let mut runner = Runner::new();
     assert_eq!(runner.restore(slot, &bytes, &log.catalog), Some(0));
@@ -143,7 +151,7 @@ fn in_place_of_a_detector_of_a_version_that_is_not_read_a_new_one_lacks_the_hist
         assert_eq!(encoded(&runner, local), encoded(&before, local), "{local} goes on");
     }
     // What is of a known version and not of its form is damage.
-    bytes[at] = 4;
+    bytes[at] = 5;
     bytes[at + 1] = 99;
     assert_eq!(Runner::new().restore(slot, &bytes, &log.catalog), None);
 }

@@ -2,7 +2,7 @@
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
 
-use super::set::{Look, Room, Set};
+use super::set::{Look, Room, Set, VIEWS};
 use crate::baseline::{Baseline, View};
 use crate::episode::Lesson;
 use crate::extremes::Extremes;
@@ -54,20 +54,20 @@ const BAND: f32 = 3.0;
 /// ([`Episode`](crate::episode::Episode)).
 /// Weak where the same anomaly comes back, against departures within what was seen, and in white noise,
 /// whose records it overrates.
-/// State: 560 bytes, and 192 to 1,260 for the values of the sets. Time: about 312 comparisons of floats.
+/// State: 560 bytes, and 128 or 840 for the values of the sets. Time: about 312 comparisons of floats.
 #[derive(Clone, Debug)]
 pub(crate) struct Novelty {
-    sets: [Set; 3],
-    values: Room<3>,
-    extremes: [Extremes<EXCESS_PERCENT>; 3],
+    sets: [Set; VIEWS],
+    values: Room,
+    extremes: [Extremes<EXCESS_PERCENT>; VIEWS],
     residuals: [f32; SMOOTHED],
     /// Residuals that were kept, modulo their number, and whether all places have one.
     next: u8,
     all: bool,
     /// Whether there was an anomaly that is not known yet, and the least and greatest value of each view in it.
     met: bool,
-    least: [f32; 3],
-    greatest: [f32; 3],
+    least: [f32; VIEWS],
+    greatest: [f32; VIEWS],
 }
 
 /// What was seen of one sample.
@@ -76,24 +76,24 @@ pub(crate) struct News {
     residual: f32,
     /// Distances mean something.
     is_scored: bool,
-    looks: Option<[Look; 3]>,
+    looks: Option<[Look; VIEWS]>,
 }
 
 impl Novelty {
     /// Bytes on the heap, at most.
-    pub(crate) const HEAP_BYTES_MAX: usize = Room::<3>::BYTES_MAX;
+    pub(crate) const HEAP_BYTES_MAX: usize = Room::BYTES_MAX;
 
     pub(crate) fn new() -> Self {
         Self {
-            sets: [Set::default(); 3],
+            sets: [Set::default(); VIEWS],
             values: Room::new(),
-            extremes: [Extremes::NEW; 3],
+            extremes: [Extremes::NEW; VIEWS],
             residuals: [0.0; SMOOTHED],
             next: 0,
             all: false,
             met: false,
-            least: [0.0; 3],
-            greatest: [0.0; 3],
+            least: [0.0; VIEWS],
+            greatest: [0.0; VIEWS],
         }
     }
 
@@ -151,7 +151,7 @@ impl Novelty {
     }
 
     /// Remembers a sample of an anomaly.
-    fn meet(&mut self, looks: &[Look; 3]) {
+    fn meet(&mut self, looks: &[Look; VIEWS]) {
         let is_first = !std::mem::replace(&mut self.met, true);
         for (index, look) in looks.iter().enumerate() {
             let (least, greatest) = (&mut self.least[index], &mut self.greatest[index]);
@@ -227,10 +227,11 @@ impl Novelty {
         }
     }
 
-    /// What [`Novelty::encode`] wrote; `None` where it cannot have written it.
-    pub(crate) fn decode(fields: &mut FieldReader<'_>) -> Option<Self> {
+    /// What [`Novelty::encode`] wrote, or an earlier version whose sets were `wide`: floats of 32 bits; `None` where it cannot have
+    /// written it.
+    pub(crate) fn decode(fields: &mut FieldReader<'_>, wide: bool) -> Option<Self> {
         let mut read = Self::new();
-        (read.values, read.sets) = Room::decode(fields)?;
+        (read.values, read.sets) = Room::decode(fields, wide)?;
         for extremes in &mut read.extremes {
             *extremes = Extremes::decode(fields)?;
         }

@@ -4,6 +4,7 @@
 //! [`Extremes`](crate::extremes::Extremes) how unlikely the distance is.
 
 mod detector;
+mod lane;
 mod set;
 
 pub(crate) use detector::{Novelty, SCORED_MIN};
