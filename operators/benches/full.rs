@@ -57,7 +57,7 @@ fn full(c: &mut Criterion) {
     for model in [Model::Novelty, Model::Deviation, Model::Auto] {
         let mut group = c.benchmark_group(model.name());
         group.throughput(Throughput::Elements(SAMPLES as u64)).sample_size(20);
-        for count in [1_000, SAMPLES] {
+        for count in [1_000, 100_000, SAMPLES] {
             let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
             let mut detectors = warmed(model, count, &mut rng);
             let noise: Vec<f64> = (0..SAMPLES + 4_099).map(|_| rng.noise()).collect();
