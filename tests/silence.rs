@@ -69,3 +69,30 @@ fn a_series_that_falls_silent_is_told_by_an_idle_server_and_resolved_after_a_kil
         assert_eq!(report["alerts_compared"], 4, "{report}");
     }
 }
+
+#[test]
+fn a_series_that_reports_often_is_told_soon_after_it_stops() {
+    const REPORTS: u32 = 12;
+    let home = Home::new();
+    let config = home.file("tidewatch.toml");
+    fs::write(&config, "[[rule]]\nname = \"stopped\"\nwhen = \"absent\"\n").unwrap();
+    let server = Start::on(&home.data()).config(&config).up();
+    let clock = RealClock::new();
+    for report in 0..REPORTS {
+        write(&server, report);
+        let next = clock.monotonic() + Duration::from_millis(600);
+        while clock.monotonic() < next {
+            std::thread::park_timeout(next.saturating_sub(clock.monotonic()));
+        }
+    }
+    // A machine that does something else may pause once before.
+    let stopped = told(&server, "stopped", 1);
+    let reason = stopped[0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("stopped reporting: no sample for "), "{reason}");
+    assert!(reason.contains(", one in 0.6s before, last value "), "{reason}");
+    assert_eq!(server.stop(), 0);
+    for shards in ["1", "7"] {
+        let report = home.replay(&["--shards", shards]);
+        assert!(report["alerts_compared"].as_u64().unwrap() >= 1, "{report}");
+    }
+}

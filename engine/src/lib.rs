@@ -62,7 +62,7 @@ mod testing;
 
 /// Version of the operators: replays are compared only where it is equal. It changes whenever the
 /// same log would give other severities, windows or alerts.
-pub const OPERATORS_VERSION: u32 = 3;
+pub const OPERATORS_VERSION: u32 = 4;
 
 pub use admission::{Admission, Permit};
 pub use checkpoint::{CheckpointRecord, SlotMark, WindowsMark};

@@ -1,14 +1,18 @@
 //! Silence of one series, as one rule looks at it.
 
 use tidewatch_metrics::fields::{FieldReader, FieldWriter};
+use tidewatch_metrics::time::NANOS_PER_SECOND;
 use tidewatch_metrics::{EventTime, UnixNanos};
 
-use crate::cadence::Cadence;
+use crate::cadence::{Cadence, NANOS_PER_MILLI};
 use crate::deadlines::Deadline;
 use crate::hash::Digest;
 use crate::limits::ALLOCATION_BYTES;
 use crate::order::{decode_time, encode_time};
 use crate::patience::Patience;
+
+/// After a start a series that was awaited by what it has taught has at least this time: who sends often has to find the server again.
+const RETURN_NANOS: i64 = 30 * NANOS_PER_SECOND;
 
 /// How long a series has been silent, by log time.
 ///
@@ -63,7 +67,11 @@ impl Absence {
 
     /// Listening begins anew at `from`; `hold` is what an absence waits for once it is noticed.
     pub(crate) fn restart(&mut self, from: UnixNanos, hold: i64) {
-        let wait = if self.is_missing { Some(hold) } else { self.bound() };
+        let mut wait = if self.is_missing { Some(hold) } else { self.bound() };
+        if let Bound::Learnt(cadence) = &mut self.bound {
+            cadence.restart();
+            wait = wait.map(|nanos| nanos.max(RETURN_NANOS));
+        }
         if let (Some(due), Some(wait)) = (self.due, wait) {
             self.due = Some(due.max(later(from, wait)));
         }
@@ -77,11 +85,11 @@ impl Absence {
         }
     }
 
-    /// Seconds between reports, where that is what patience was learnt from.
-    pub(crate) fn learnt_gap(&self) -> Option<u32> {
+    /// Nanoseconds between reports, where that is what patience was learnt from.
+    pub(crate) fn learnt_gap(&self) -> Option<i64> {
         match &self.bound {
             Bound::Fixed(_) => None,
-            Bound::Learnt(cadence) => cadence.median(),
+            Bound::Learnt(cadence) => Some(i64::from(cadence.median()?) * NANOS_PER_MILLI),
         }
     }
 

@@ -168,20 +168,61 @@ fn who_loads_history_is_not_awaited_and_who_goes_on_live_is() {
 }
 
 #[test]
-fn a_learnt_patience_is_two_gaps_and_half_a_minute() {
+fn a_learnt_patience_is_two_gaps_and_a_half() {
     let mut listener = Listener::one("absent", 0, 0);
     listener.samples((0..8).map(|i| i * 20));
     listener.tick(9_000);
     assert_eq!(listener.told(), [], "seven gaps do not teach");
     listener.samples([9_020, 9_040]);
-    listener.tick(9_110);
+    listener.tick(9_090);
     assert_eq!(listener.told(), []);
-    listener.tick(9_111);
+    listener.tick(9_091);
     assert_eq!(
         listener.out.transitions[0].reason,
-        "stopped reporting: no sample for 1m10s, one in 20s before, last value 7.5"
+        "stopped reporting: no sample for 50s, one in 20s before, last value 7.5"
     );
-    assert_eq!(listener.story(), [(Firing, 9_110, 9_110)]);
+    assert_eq!(listener.story(), [(Firing, 9_090, 9_090)]);
+}
+
+#[test]
+fn who_stops_is_told_within_three_cadences_and_who_does_not_is_not() {
+    for cadence in [3, 10, 60, 300, 3_600] {
+        let mut listener = Listener::one("absent", 0, 0);
+        for report in 0..200 {
+            // Each tenth report is missing.
+            if report % 10 != 9 {
+                listener.samples([report * cadence]);
+            }
+            (report * cadence..(report + 1) * cadence).for_each(|second| listener.tick(second));
+        }
+        assert_eq!(listener.told(), [], "a report in {cadence} s");
+        let last = 198 * cadence;
+        let told = (last..last + 10 * cadence).find(|second| {
+            listener.tick(*second);
+            !listener.told().is_empty()
+        });
+        assert!(told.unwrap() <= last + 3 * cadence, "a report in {cadence} s: {told:?}");
+    }
+}
+
+#[test]
+fn who_reports_often_has_half_a_minute_to_come_back_after_a_start() {
+    let same = || rules("absent", 0, 0);
+    let mut listener = Listener::new([entry("0"), entry("1")], same());
+    for second in 0..20 {
+        (0..2).for_each(|series| listener.hear(series, second, second, 7.5));
+    }
+    let Listener { pipeline, out } = &mut listener;
+    pipeline.set_rules(same(), received(30), out);
+    listener.hear(0, 55, 55, 7.5);
+    listener.tick(57);
+    assert_eq!(listener.told(), []);
+    listener.tick(58);
+    assert_eq!(listener.story(), [(Firing, 57, 57)], "the one that came back, and stopped");
+    listener.tick(60);
+    assert_eq!(listener.told(), []);
+    listener.tick(61);
+    assert_eq!(listener.story(), [(Firing, 21, 21)]);
 }
 
 #[test]
@@ -191,8 +232,8 @@ fn a_patience_that_shrinks_is_met_at_its_time() {
     let first = listener.pipeline.next_deadline();
     listener.samples((1..=9).map(|i| 4_800 + i * 10));
     assert!(listener.pipeline.next_deadline() < first, "the deadline of the longer one is gone");
-    listener.tick(4_941);
-    assert_eq!(listener.story(), [(Firing, 4_940, 4_940)]);
+    listener.tick(4_916);
+    assert_eq!(listener.story(), [(Firing, 4_915, 4_915)]);
 }
 
 #[test]

@@ -176,7 +176,7 @@ pub(crate) fn absence_reason(
         return out;
     }
     if let Some(gap) = absence.learnt_gap() {
-        let gap = duration(i64::from(gap) * NANOS_PER_SECOND);
+        let gap = duration(gap);
         append(&mut out, format_args!(", one in {gap} before"));
     }
     append(&mut out, format_args!(", last value {}", number(value)));
@@ -227,11 +227,12 @@ fn number(value: f64) -> String {
     if size >= 1e12 { format!("{value:.3e}") } else { format!("{value:.decimals$}") }
 }
 
-/// `1h30m`, `5m`, `90s` as `1m30s`; whole seconds unless shorter than one.
+/// `1h30m`, `5m`, `90s` as `1m30s`; whole seconds from ten on, tenths below.
 fn duration(nanos: i64) -> String {
     let seconds = nanos / NANOS_PER_SECOND;
-    if seconds == 0 {
-        return format!("{nanos}ns");
+    if seconds < 10 {
+        let tenths = (nanos as f64 / 1e8).round();
+        return if tenths < 1.0 { format!("{nanos}ns") } else { format!("{}s", tenths / 10.0) };
     }
     let mut out = String::new();
     for (unit, size) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {

@@ -1,9 +1,9 @@
 //! The state of one slot's series as bytes: what a checkpoint keeps of the operators.
 //!
-//! Format 4, which also reads 1 to 3. Numbers are little-endian, floats stand with all their bits, nothing is padded:
+//! Format 5, which also reads 1 to 4. Numbers are little-endian, floats stand with all their bits, nothing is padded:
 //! ```text
 //! slot:
-//!   version    u8 = 4
+//!   version    u8 = 5
 //!   slot       u8
 //!   now        u8: 0 = the log has not ticked; 1 = i64, time of its last tick
 //!   output     samples u64, severities u64, alerts u64: of the slot, since the log began
@@ -30,10 +30,11 @@
 //!              where the rule looks at a rate: time i64, value f64 and rate f64 of the last sample
 //!              where it has a budget: round i32 of the last sample for which it held, or of the first one
 //!              where it waits for silence: due as `now`, onset i64, missing u8, and where patience is learnt:
-//!              since as `now`, u8 count, gaps u32 each, oldest first
+//!              since as `now`, u8 count + 128, gaps in milliseconds u32 each, oldest first, week u32 and its longest
+//!              pause and the one of the week before u32 each; before format 5 without the 128 and pauses, in seconds
 //! ```
 //!
-//! Format 1 had no rules on rates and silence, format 2 no full detectors, format 3 no kinds and no lengths, and else the same bytes. A series with a full detector
+//! Format 1 had no rules on rates and silence, format 2 no full detectors, format 3 no kinds and no lengths, format 4 no pauses, and else the same bytes. A series with a full detector
 //! has the light one's state as it was when all of that was heard for the last time, with times, count, last value and runs of now.
 //! The names of the numbers are those of the structs. Series ids, seeds, and which rules and `[[detect]]` match follow
 //! from the catalog and the rules in force, dense indices from the pipeline.
@@ -56,7 +57,7 @@ use crate::watch::Watch;
 use crate::{OutputHash, Pipeline};
 
 /// Version of the bytes.
-pub const SLOT_STATE_FORMAT: u8 = 4;
+pub const SLOT_STATE_FORMAT: u8 = 5;
 /// The oldest version that is read.
 const FORMAT_MIN: u8 = 1;
 /// The first version with full detectors.

@@ -13,20 +13,24 @@ fn is_read(mut runner: Runner, state: &[u8], hash: u64, parts: &[&str]) {
     assert_eq!(runner.restore(slot, state, &log(1, 18, 1).catalog), Some(0));
     assert_eq!(runner.encode(slot).0[1..], state[1..]);
     assert_eq!(runner.pipeline.state_hash(), hash);
+    has(&runner, parts);
+}
+
+fn has(runner: &Runner, parts: &[&str]) {
     let watches = format!("{:?}", runner.pipeline.watches);
     for part in parts {
         assert!(watches.contains(part), "{part}");
     }
 }
 
-/// Restores what had full detectors of an earlier version: it is written as one of this version, which has the same hash.
-fn is_taken_over(state: &[u8]) -> Runner {
+/// Restores what had cadences or full detectors of an earlier version: it is written as one of this version, which has the same hash.
+fn is_taken_over(by: fn() -> Runner, state: &[u8]) -> Runner {
     let (slot, catalog) = (Slot(state[1]), log(1, 18, 1).catalog);
-    let mut runner = Runner::new();
+    let mut runner = by();
     assert_eq!(runner.restore(slot, state, &catalog), Some(0));
     let stored = runner.encode(slot).0;
-    assert_ne!(stored, state);
-    let mut again = Runner::new();
+    assert_ne!(stored[1..], state[1..]);
+    let mut again = by();
     assert_eq!(again.restore(slot, &stored, &catalog), Some(0));
     assert_eq!(again.pipeline.state_hash(), runner.pipeline.state_hash());
     assert_eq!(again.encode(slot).0, stored);
@@ -45,8 +49,8 @@ const FIXTURE_2: &[u8] = include_bytes!("../fixtures/slot-state-2.bin");
 
 #[test]
 fn stored_state_of_format_2_is_read() {
-    let parts = ["Rate {", "Learnt(", "Fixed(", "gaps: [5100", "due: None"];
-    is_read(Runner::of_format_2(), FIXTURE_2, 4_551_134_404_635_003_209, &parts);
+    let runner = is_taken_over(Runner::of_format_2, FIXTURE_2);
+    has(&runner, &["Rate {", "Learnt(", "Fixed(", "gaps: [5100000", "here: 0", "due: None"]);
 }
 
 /// The state of a slot as format 3 stored it, for ever: series of [`catalog`] under [`RULES`], with full detectors and without.
@@ -54,7 +58,7 @@ const FIXTURE_3: &[u8] = include_bytes!("../fixtures/slot-state-3.bin");
 
 #[test]
 fn stored_state_of_format_3_is_read() {
-    let runner = is_taken_over(FIXTURE_3);
+    let runner = is_taken_over(Runner::new, FIXTURE_3);
     let models = (0..6).map(|local| runner.pipeline.detectors.full(local));
     let models: Vec<_> = models.map(|full| full.map(FullDetector::model)).collect();
     let (deviation, auto) = (Some(Model::Deviation), Some(Model::Auto));
@@ -69,15 +73,24 @@ fn stored_state_of_format_3_is_read() {
 /// alerts have seen of anomalies.
 const FIXTURE_4: &[u8] = include_bytes!("../fixtures/slot-state-4.bin");
 
-/// The same with full detectors of version 5, as it is stored today, for ever.
+/// The same with full detectors of version 5.
 const FIXTURE_4_FULL_5: &[u8] = include_bytes!("../fixtures/slot-state-4-full-5.bin");
 
 #[test]
 fn stored_state_of_format_4_is_read() {
-    is_taken_over(FIXTURE_4);
-    assert_eq!(FIXTURE_4_FULL_5[0], SLOT_STATE_FORMAT, "what is stored today");
-    let parts = ["kind: Spike", "kind: Drop"];
-    is_read(Runner::new(), FIXTURE_4_FULL_5, 18_085_522_666_219_314_839, &parts);
+    is_taken_over(Runner::new, FIXTURE_4);
+    let runner = is_taken_over(Runner::new, FIXTURE_4_FULL_5);
+    has(&runner, &["kind: Spike", "kind: Drop", "gaps: [300000"]);
+}
+
+/// The state of a slot as format 5 stores it, for ever: as [`FIXTURE_4_FULL_5`], and then each second a sample, and a pause.
+const FIXTURE_5: &[u8] = include_bytes!("../fixtures/slot-state-5.bin");
+
+#[test]
+fn stored_state_of_format_5_is_read() {
+    assert_eq!(FIXTURE_5[0], SLOT_STATE_FORMAT, "what is stored today");
+    let parts = ["kind: Spike", "gaps: [1000", "here: 5000"];
+    is_read(Runner::new(), FIXTURE_5, 17_179_289_518_541_567_470, &parts);
 }
 
 #[test]
@@ -117,9 +130,9 @@ fn stored_state_of_format_1_goes_on_with_the_known_hashes() {
 #[test]
 fn in_place_of_a_detector_of_a_version_that_is_not_read_a_new_one_lacks_the_history() {
     let log = log(1, 18, 1);
-    let slot = Slot(FIXTURE_4_FULL_5[1]);
+    let slot = Slot(FIXTURE_5[1]);
     let mut before = Runner::new();
-    before.restore(slot, FIXTURE_4_FULL_5, &log.catalog).unwrap();
+    before.restore(slot, FIXTURE_5, &log.catalog).unwrap();
     let encoded = |runner: &Runner, local| {
         let mut out = FieldWriter::default();
         runner.pipeline.detectors.full(local)?.encode(&mut out);
@@ -127,8 +140,8 @@ fn in_place_of_a_detector_of_a_version_that_is_not_read_a_new_one_lacks_the_hist
     };
     let outdated = (0..6).find(|local| encoded(&before, *local).is_some()).unwrap();
     let state = encoded(&before, outdated).unwrap();
-    let at = FIXTURE_4_FULL_5.windows(state.len()).position(|bytes| bytes == state).unwrap();
-    let mut bytes = FIXTURE_4_FULL_5.to_vec();
+    let at = FIXTURE_5.windows(state.len()).position(|bytes| bytes == state).unwrap();
+    let mut bytes = FIXTURE_5.to_vec();
     bytes[at] = 2;
     let mut runner = Runner::new();
     assert_eq!(runner.restore(slot, &bytes, &log.catalog), Some(0));
