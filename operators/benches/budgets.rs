@@ -18,11 +18,12 @@ use crate::life::{Case, Event, Life};
 /// False alerts a week that are accepted; none is a rule without a budget.
 const BUDGETS: [Option<f64>; 4] = [None, Some(10.0), Some(2.0), Some(1.0)];
 const INTERVAL: i64 = 300;
-const DAYS: i64 = 28;
+const DAYS: i64 = 112;
+const WEEKS: usize = 16;
 const WEEK_NANOS: i64 = 7 * 86_400 * 1_000_000_000;
 
 /// Alerts by rule and kind of series, in each week.
-type Alerts = BTreeMap<(String, String), [u64; 4]>;
+type Alerts = BTreeMap<(String, String), [u64; WEEKS]>;
 
 /// A rule at the fleets' level for each budget, on series of which all are scored by a model.
 fn rules(model: Model) -> Arc<RuleSet> {
@@ -55,7 +56,7 @@ fn cases(count: u64) -> Vec<(Slot, Vec<(SeriesKey, Case)>)> {
     slots.into_iter().collect()
 }
 
-/// Four weeks of the series of one slot.
+/// What is told of the series of one slot.
 fn weeks(rules: &Arc<RuleSet>, series: &[(SeriesKey, Case)]) -> Alerts {
     let mut pipeline = Pipeline::new(PipelineConfig::default());
     let mut out = Emitted::default();
@@ -94,7 +95,7 @@ fn weeks(rules: &Arc<RuleSet>, series: &[(SeriesKey, Case)]) -> Alerts {
     alerts
 }
 
-/// Prints what each rule tells of a healthy fleet in each of four weeks, on all cores.
+/// Prints what each rule tells of a healthy fleet in each week, on all cores.
 pub(crate) fn print(model: Model, count: u64) {
     let (rules, slots) = (rules(model), cases(count));
     let next = AtomicUsize::new(0);
@@ -115,10 +116,11 @@ pub(crate) fn print(model: Model, count: u64) {
     });
     let all = all.into_inner().expect("nobody panics");
     let series = slots.iter().map(|(_, series)| series.len()).sum::<usize>();
-    println!("{model}, {series} series, severity > 6: alerts in each of four weeks");
+    println!("{model}, {series} series, severity > 6: alerts in each of {WEEKS} weeks");
     for rule in BUDGETS.map(name) {
         let of_rule = || all.iter().filter(|((of, _), _)| *of == rule);
-        let sums = [0, 1, 2, 3].map(|week| of_rule().map(|(_, alerts)| alerts[week]).sum::<u64>());
+        let sums: [u64; WEEKS] =
+            std::array::from_fn(|week| of_rule().map(|(_, alerts)| alerts[week]).sum::<u64>());
         println!("{rule:<10} {sums:?}");
         of_rule().for_each(|((_, life), alerts)| println!("    {life:<13} {alerts:?}"));
     }

@@ -4,7 +4,7 @@
 //! the sick ones (`healthy` leaves out the others); without these words 4 series, all models, healthy and sick ones.
 //! `-- offices 4 light` runs series that follow Berlin's clocks instead, by the hours of UTC and by Berlin's.
 //! `-- fleet 6250 auto` runs a fleet instead: so many healthy series of each kind at five minutes, for a week;
-//! with the word `budget` the alerts of rules with budgets over all of them, for four weeks.
+//! with the word `budget` the alerts of rules with budgets over all of them, for sixteen weeks.
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 

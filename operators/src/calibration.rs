@@ -13,16 +13,20 @@ const BELIEVED: f32 = 5.9;
 /// minutes are 5 in a million, of which this leaves more than half to tails that are not exponential.
 /// Without it one of 20 outages in a weekly season does not pass 6, with .5 heavy noise does half as often again.
 const LEAD: f32 = 0.3;
-/// The mean excess is at least this share of the least extreme one, in per cent.
-const EXCESS_PERCENT: u8 = 5;
+/// The mean excess is at least this, in units of severity.
+///
+/// What a series has brought in its best weeks is small and alike, and says that nothing lies beyond; what is rare comes
+/// from elsewhere. Healthy series at five minutes, alerts per 1,000 series and week, in their first four weeks and in weeks 9 to 16: with
+/// a twentieth of the least extreme one 6 and 26, with .8 3 and 12, with .9 3 and 10, with 1 3 and 8; then the outages of a steep season's
+/// fifth week do not all pass 6.
+const EXCESS_MIN: f32 = 0.9;
 /// What is learnt of a sum, at most: an anomaly is no sample of what is healthy.
 const LEARNT_MAX: f32 = 10.0;
-/// How many powers of ten a promise may be beyond the stretches that were seen, and until when that is asked:
-/// then 1,000 are, after three and a half days.
+/// How many powers of ten a promise may be beyond the stretches that were seen: then 1,000 are for 6, after three and a half days.
 const BEYOND: f32 = 3.0;
-/// What of the light detector's severity counts beyond that. With all of it NAB falls by .3 and heavy tails fire half as
-/// often again in the first days; without any, nothing passes 6 there.
-const LIGHT_SHARE: f32 = 0.5;
+/// What counts of a promise beyond that, of its natural logarithm: the farther, the less. With half of what is beyond in its place a budget of
+/// 2 over 100,000 healthy series lets through 72 alerts in their first week and 19 in the third, with this 2 and 3.
+const FURTHER_SHARE: f32 = 0.4;
 const SEEN_SECONDS: f32 = 1_000.0 * STRETCH_SECONDS;
 
 /// What remains of a model's severity once the series' own are known.
@@ -31,27 +35,31 @@ const SEEN_SECONDS: f32 = 1_000.0 * STRETCH_SECONDS;
 /// which `s` is held to 10, and `t` seconds seen:
 ///
 /// ```text
-/// severity = s                                where s <= 5.9
-///            max(5.9, min(s, c + .3))         else
-/// severity = max(min(severity, l), min(light, (l + light) / 2))    while t < 3.5 days, with l = 3 + log10(t / 300 s)
-///            max(severity, light)                                  from then on, with its runs of still samples
+/// v = s                                where s <= 5.9
+///     max(5.9, min(s, c + .3))         else
+/// l = 3 + log10(t / 300 s)
+/// b(x) = x where x <= l, else l (1 + .4 ln(x / l))
+/// severity = max(min(v, l), b(light))  while t < 3.5 days
+///            max(b(v), light)          from then on, with its runs of still samples
 /// ```
 ///
 /// The sum of a model's parts orders well and promises too much: parts are not independent, a record is
 /// further from all before it than they were from each other, and each kind of noise has its own excess. How often a
 /// series passes a high level only the series can tell. Below 5.9 nothing changes, because there a level is
 /// chosen for all series, and the model's own order is the better one (NAB and KPI are the same with and without).
-/// The last line is the rule of succession with three decades of credit: nobody knows after an hour what
-/// happens once in a million samples, and the first days of a season are all news. The light detector looks at the
-/// last minutes only, is soon sure of them, and is heard meanwhile: what it says beyond that limit counts half.
+/// `l` is the rule of succession with three decades of credit: nobody knows after an hour what happens once in a million samples,
+/// nor after a week what happens once in a hundred million, as tails are heavier than they seem. And the first days of a season are all news.
+/// The light detector looks at the last minutes only, is soon sure of them, and is heard meanwhile.
+///
+/// The tail [renews](Extremes::renew) itself: once a series and its weeks are known, their first days hide nothing any more.
 ///
 /// Severity: from 6 on about -log10 of a chance per five minutes. Weak where a series has had several
 /// anomalies that were not alike: then 6 is harder to pass.
 /// State: 148 bytes. Time: O(1).
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Calibration {
-    tail: Extremes<EXCESS_PERCENT>,
-    /// Up to what matters.
+    tail: Extremes<0>,
+    /// Seen so far.
     seconds: f32,
 }
 
@@ -65,29 +73,30 @@ impl Calibration {
 
     /// What remains of a model's severity, and whether that is the light detector's; `light` is 0 where it is not heard.
     pub(crate) fn severity(&self, of_model: f32, light: f32) -> (f32, bool) {
-        let own = self.tail.severity(of_model) + LEAD;
+        let own = self.tail.severity_with(of_model, EXCESS_MIN) + LEAD;
         let severity =
             if of_model <= BELIEVED { of_model } else { larger(BELIEVED, smaller(of_model, own)) };
-        if !self.is_young() {
-            return (larger(severity, light), light > severity);
-        }
         let stretches = larger(self.seconds / STRETCH_SECONDS, 1.0);
         let limit = BEYOND + libm::log10f(stretches);
-        let limited = smaller(severity, limit);
-        let light = smaller(light, limit + LIGHT_SHARE * (light - limit));
-        (larger(limited, light), light > limited)
+        let (severity, light) = if self.is_young() {
+            (smaller(severity, limit), borne_out(light, limit))
+        } else {
+            (borne_out(severity, limit), light)
+        };
+        (larger(severity, light), light > severity)
     }
 
     /// So many seconds more were seen.
     pub(crate) fn pass(&mut self, seconds: f32) {
-        if self.is_young() {
-            self.seconds += seconds;
-        }
+        self.seconds += seconds;
     }
 
     /// Learns a model's severity: the greatest of each stretch.
     pub(crate) fn learn(&mut self, of_model: f32, ends_stretch: bool) {
         self.tail.learn(smaller(of_model, LEARNT_MAX), ends_stretch);
+        if ends_stretch {
+            self.tail.renew();
+        }
     }
 
     /// Takes nothing of the stretch so far.
@@ -106,6 +115,15 @@ impl Calibration {
         let seconds = bounded(fields.f32()?).filter(|seconds| *seconds >= 0.0)?;
         Some(Self { tail, seconds })
     }
+}
+
+/// `b` of the formula.
+#[inline]
+fn borne_out(severity: f32, limit: f32) -> f32 {
+    if severity <= limit {
+        return severity;
+    }
+    limit * (1.0 + FURTHER_SHARE * libm::logf(severity / limit))
 }
 
 #[cfg(test)]

@@ -15,6 +15,13 @@ const KEPT: usize = 32;
 /// With 4,000 an anomaly of last week is news again, with 16,000 what is normal is known for too long: KPI
 /// event-F1 of novelty falls from .51 to .46 and to .45.
 pub(crate) const GENERATION: u16 = 8_000;
+/// The same where nothing is known of an earlier one, for a tail that [renews](Extremes::renew) itself: at five minutes the two
+/// weeks in which a series' weeks are learnt.
+const GENERATION_FIRST: u16 = 4_000;
+/// From so many distances on the current generation may say that the earlier one is outlived, and it does where it has less than a
+/// quarter of the extremes that are its due: of a series that stays as it is one or two in a hundred.
+const OUTLIVING_MIN: u16 = 2_000;
+const OUTLIVING_SHARE: u32 = 4;
 /// Distances before any is scored, as in the reference.
 const COUNT_MIN: u32 = 50;
 /// At most one in this many distances is called extreme, while there are few.
@@ -72,9 +79,16 @@ impl<const PERCENT: u8> Extremes<PERCENT> {
     };
 
     /// The severity of a distance, at least 0 and at most 1e32.
+    #[inline]
     pub(crate) fn severity(&self, distance: f32) -> f32 {
+        self.severity_with(distance, 0.0)
+    }
+
+    /// The same, with a mean excess of at least so much.
+    #[inline]
+    pub(crate) fn severity_with(&self, distance: f32, excess_min: f32) -> f32 {
         let distance = coarse(distance);
-        if distance > self.threshold { self.severity_above(distance) } else { 0.0 }
+        if distance > self.threshold { self.severity_above(distance, excess_min) } else { 0.0 }
     }
 
     /// Learns a distance: the greatest of each step.
@@ -93,6 +107,32 @@ impl<const PERCENT: u8> Extremes<PERCENT> {
         severity
     }
 
+    /// Behind a step: the first generation is a short one, and an earlier one is forgotten once the current one
+    /// has hardly any distance among the greatest of both.
+    ///
+    /// For distances that shrink while a series is learnt: what its first days brought would hide for two months what is rare later.
+    pub(crate) fn renew(&mut self) {
+        if self.earlier_count == 0 {
+            if self.current_count == GENERATION_FIRST {
+                self.turn();
+                self.fit();
+            }
+        } else if self.current_count >= OUTLIVING_MIN && self.is_outlived() {
+            (self.earlier, self.earlier_kept, self.earlier_count) = ([0; KEPT], 0, 0);
+            self.fit();
+        }
+    }
+
+    /// Whether fewer of the greatest distances are of the current generation than a quarter of its share in all.
+    fn is_outlived(&self) -> bool {
+        if usize::from(self.extreme) < KEPT {
+            return false;
+        }
+        let current = &self.current[..usize::from(self.current_kept)];
+        let here = current.iter().map(|d| u32::from(*d >= self.threshold)).sum::<u32>();
+        here * OUTLIVING_SHARE * self.count() < KEPT as u32 * u32::from(self.current_count)
+    }
+
     /// Takes nothing of the step so far.
     pub(crate) fn forget(&mut self) {
         self.waiting = 0;
@@ -103,7 +143,7 @@ impl<const PERCENT: u8> Extremes<PERCENT> {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^24")]
-    fn severity_above(&self, distance: u16) -> f32 {
+    fn severity_above(&self, distance: u16, excess_min: f32) -> f32 {
         let count = self.count();
         if count < COUNT_MIN {
             return 0.0;
@@ -113,7 +153,8 @@ impl<const PERCENT: u8> Extremes<PERCENT> {
             return libm::log10f((count + 1.0) / (extreme + 1.0));
         }
         let above = from_coarse(distance) - from_coarse(self.threshold);
-        let tail = (above / self.excess + libm::logf(count / extreme)) * std::f32::consts::LOG10_E;
+        let tail = (above / larger(self.excess, excess_min) + libm::logf(count / extreme))
+            * std::f32::consts::LOG10_E;
         smaller(tail, SEVERITY_MAX)
     }
 
@@ -124,14 +165,19 @@ impl<const PERCENT: u8> Extremes<PERCENT> {
         }
         self.current_count += 1;
         if self.current_count == GENERATION {
-            self.earlier = std::mem::replace(&mut self.current, [0; KEPT]);
-            self.earlier_kept = std::mem::take(&mut self.current_kept);
-            self.earlier_count = std::mem::take(&mut self.current_count);
+            self.turn();
         }
         let moved = distance > self.threshold || self.current_count == 0;
         if moved || self.extreme_now() != self.extreme {
             self.fit();
         }
+    }
+
+    /// Begins a generation, and forgets the earlier one.
+    fn turn(&mut self) {
+        self.earlier = std::mem::replace(&mut self.current, [0; KEPT]);
+        self.earlier_kept = std::mem::take(&mut self.current_kept);
+        self.earlier_count = std::mem::take(&mut self.current_count);
     }
 
     fn insert(&mut self, distance: u16) {

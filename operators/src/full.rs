@@ -44,7 +44,7 @@ use crate::pace::{Beat, Pace};
 use crate::published::Published;
 use crate::series_detector::Judgement;
 use crate::series_kind::SeriesKind;
-use crate::shape::{Shape, Sight};
+use crate::shape::{KIND_MIN, Shape, Sight};
 use crate::tail::SEVERITY_MAX;
 use crate::time_zone::LocalTime;
 
@@ -141,6 +141,8 @@ struct Scored {
     severity: Severity,
     channel: Channel,
     expectation: Expectation,
+    /// An anomaly that the light detector tells: what it expected is told too.
+    of_light: bool,
     /// It is one of those for which an onset holds back lesser ones: the end of a step, and no part of an episode.
     ages: bool,
 }
@@ -149,7 +151,7 @@ impl Scored {
     /// Of a sample without a rate.
     fn nothing(ages: bool) -> Self {
         let (severity, expectation) = (Severity::ZERO, Expectation::NONE);
-        Self { severity, channel: Channel::None, expectation, ages }
+        Self { severity, channel: Channel::None, expectation, of_light: false, ages }
     }
 }
 
@@ -210,8 +212,8 @@ impl FullDetector {
     }
 
     /// Scores what was measured at `time` by the clocks of the series, with the light detector where it is heard, and with what
-    /// `temper` makes of severity and expectation in place of the severity. While there is no expectation, the light
-    /// detector's counts.
+    /// `temper` makes of severity and expectation in place of the severity. While there is no expectation, and of an anomaly that
+    /// it tells, the light detector's counts.
     #[inline]
     pub(crate) fn judge_with(
         &mut self,
@@ -220,10 +222,11 @@ impl FullDetector {
         heard: &Heard,
         temper: impl FnOnce(Severity, &Expectation) -> Severity,
     ) -> Verdict {
-        let Scored { severity, channel, expectation, ages } =
+        let Scored { severity, channel, expectation, of_light, ages } =
             self.score(time, measure, heard.severity);
+        let of_light = of_light && !heard.expectation.expected.is_nan();
         let expectation =
-            if expectation.expected.is_nan() { heard.expectation } else { expectation };
+            if of_light || expectation.expected.is_nan() { heard.expectation } else { expectation };
         let growth = measure.seen.growth;
         let told = growth.map_or(expectation, |growth| growth.expectation(&expectation));
         let severity = temper(severity, &told);
@@ -286,7 +289,7 @@ impl FullDetector {
             (Begun::Published(published), Some(value)) => {
                 let (severity, channel, expectation) = published.score(time, value);
                 let severity = Severity::from_f32(smaller(severity, SEVERITY_MAX));
-                Scored { severity, channel, expectation, ages: true }
+                Scored { severity, channel, expectation, of_light: false, ages: true }
             }
         }
     }
@@ -487,7 +490,9 @@ impl Views {
             (false, _) => {}
         }
         let ages = beat.ends_step && !self.episode.is_on();
-        Scored { severity: Severity::from_f32(severity), channel, expectation, ages }
+        let of_light = is_light && severity >= KIND_MIN;
+        let severity = Severity::from_f32(severity);
+        Scored { severity, channel, expectation, of_light, ages }
     }
 
     /// Takes what an episode left for the new normal.

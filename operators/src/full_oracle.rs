@@ -20,8 +20,11 @@ const HOUR: i64 = 3_600_000_000_000;
 struct Tail {
     generations: Vec<Vec<f32>>,
     waiting: f32,
-    /// The mean excess is at least this share of the least of the greatest.
+    /// The mean excess is at least this share of the least of the greatest, and at least so much.
     share: f32,
+    least: f32,
+    /// The first days are forgotten once they are outlived.
+    renews: bool,
 }
 
 /// What a sample's time says.
@@ -160,7 +163,7 @@ fn spread(sizes: &[(f32, f32)]) -> f32 {
 }
 
 /// The severity of `d` among `n` distances, of which the greatest are given, the greatest first.
-fn beyond(d: f32, greatest: &[f32], n: usize, share: f32) -> f32 {
+fn beyond(d: f32, greatest: &[f32], n: usize, (share, least): (f32, f32)) -> f32 {
     let positive = greatest.iter().filter(|d| **d > 0.0).count();
     let k = 32.min(n / 4).min(positive);
     if n < 50 || d <= 0.0 {
@@ -171,7 +174,7 @@ fn beyond(d: f32, greatest: &[f32], n: usize, share: f32) -> f32 {
     }
     let u = greatest[k - 1];
     let mean = greatest[..k].iter().fold(0.0, |sum, d| sum + d) / k as f32;
-    let m = greater(mean - u, share * u);
+    let m = greater(greater(mean - u, share * u), least);
     if d <= u {
         return 0.0;
     }
@@ -186,22 +189,45 @@ pub(crate) fn severity(distances: &[f32]) -> f32 {
     let mut known: Vec<f32> =
         before[8_000 * generation.saturating_sub(1)..].iter().map(|d| round(*d)).collect();
     known.sort_by(|a, b| b.total_cmp(a));
-    beyond(round(*last), &known, known.len(), 0.05)
+    beyond(round(*last), &known, known.len(), (0.05, 0.0))
 }
 
 impl Tail {
     fn new(share: f32) -> Self {
-        Self { generations: Vec::new(), waiting: 0.0, share }
+        Self { generations: Vec::new(), waiting: 0.0, share, least: 0.0, renews: false }
+    }
+
+    fn of_sums() -> Self {
+        Self { least: 0.9, renews: true, ..Self::new(0.0) }
     }
 
     fn severity(&self, distance: f32) -> f32 {
         let d = round(distance);
+        let (greatest, n) = self.greatest();
+        beyond(d, &greatest, n, (self.share, self.least))
+    }
+
+    /// The greatest distances that are known, the greatest first, of how many.
+    fn greatest(&self) -> (Vec<f32>, usize) {
         let known = &self.generations[self.generations.len().saturating_sub(2)..];
-        let n: usize = known.iter().map(Vec::len).sum();
         let mut greatest: Vec<f32> =
             known.iter().flat_map(|each| each.iter().take(32)).copied().collect();
         greatest.sort_by(|a, b| b.total_cmp(a));
-        beyond(d, &greatest, n, self.share)
+        (greatest, known.iter().map(Vec::len).sum())
+    }
+
+    /// Forgets all but the current generation where that has hardly any of the 32 greatest.
+    fn renew(&mut self) {
+        let (greatest, n) = self.greatest();
+        let current = self.generations.last().map_or(0, Vec::len);
+        if current < 2_000 || n == current || greatest.get(31).is_none_or(|least| *least <= 0.0) {
+            return;
+        }
+        let here = self.generations[self.generations.len() - 1].iter().take(32);
+        let here = here.filter(|d| **d >= greatest[31]).count();
+        if (here as f64) < 32.0 * current as f64 / n as f64 / 4.0 {
+            self.generations.drain(..self.generations.len() - 1);
+        }
     }
 
     fn learn(&mut self, distance: f32, ends: bool) {
@@ -209,13 +235,18 @@ impl Tail {
         if !ends {
             return;
         }
-        if self.generations.last().is_none_or(|last| last.len() == 8_000) {
+        let is_first = self.renews && self.generations.len() < 2;
+        let full = if is_first { 4_000 } else { 8_000 };
+        if self.generations.last().is_none_or(|last| last.len() == full) {
             self.generations.push(Vec::new());
         }
         let d = std::mem::take(&mut self.waiting);
         let last = self.generations.last_mut().expect("just made sure of it");
         let place = last.partition_point(|other| *other >= d);
         last.insert(place, d);
+        if self.renews {
+            self.renew();
+        }
     }
 }
 
@@ -278,7 +309,7 @@ impl Oracle {
             error_mean: 0.0,
             error_variance: 0.0,
             misses: Tail::new(0.05),
-            sums: Tail::new(0.05),
+            sums: Tail::of_sums(),
             age: 0.0,
             episode: Vec::new(),
             met: Vec::new(),
@@ -310,9 +341,7 @@ impl Oracle {
         let e = (moment.x - forecast) * f64::from(moment.scale);
 
         let sum = self.sum(distances, e);
-        if self.age < 300_000.0 {
-            self.age += beat.seconds;
-        }
+        self.age += beat.seconds;
         let is_scored = !beat.quiet && self.settled >= 40;
         let severity = if is_scored { self.promise(sum) } else { 0.0 };
         let fate = self.fate(severity, moment.residual, &beat);
@@ -397,9 +426,10 @@ impl Oracle {
         if sum > 5.9 {
             promise = greater(5.9, -greater(-sum, -own));
         }
-        if self.age < 300_000.0 {
-            let most = 3.0 + libm::log10f(greater(self.age / 300.0, 1.0));
-            promise = -greater(-promise, -most);
+        let most = 3.0 + libm::log10f(greater(self.age / 300.0, 1.0));
+        if promise > most {
+            let further = most * (1.0 + 0.4 * libm::logf(promise / most));
+            promise = if self.age < 300_000.0 { most } else { further };
         }
         if promise < 100.0 { promise } else { 100.0 }
     }

@@ -13,7 +13,7 @@ const EXPONENT: f32 = 4.0;
 const LONG_RUN: f32 = 8.0;
 /// A run of this many samples and seconds is the new normal.
 const ACCEPT_SAMPLES: u16 = 48;
-const ACCEPT_SECONDS: f32 = 4.0 * 3_600.0;
+const ACCEPT_SECONDS: f32 = 8.0 * 3_600.0;
 /// Runs this short happen to every series.
 pub(crate) const LONGEST_START: u16 = 2;
 /// Movements before still runs mean anything.
