@@ -16,9 +16,9 @@ const LEAD: f32 = 0.3;
 /// The mean excess is at least this, in units of severity.
 ///
 /// What a series has brought in its best weeks is small and alike, and says that nothing lies beyond; what is rare comes
-/// from elsewhere. Healthy series at five minutes, alerts per 1,000 series and week, in their first four weeks and in weeks 9 to 16: with
-/// a twentieth of the least extreme one 6 and 26, with .8 3 and 12, with .9 3 and 10, with 1 3 and 8; then the outages of a steep season's
-/// fifth week do not all pass 6.
+/// from elsewhere. With a twentieth of the least extreme one in its place a healthy series at five minutes has .08 alerts a week in its third and
+/// fourth month, with this .02, and with novelty's floor of now .013. With .8 it is a third more, with 1 a quarter less; but then the
+/// outages of a steep season's fourth week do not all pass 6.
 const EXCESS_MIN: f32 = 0.9;
 /// What is learnt of a sum, at most: an anomaly is no sample of what is healthy.
 const LEARNT_MAX: f32 = 10.0;

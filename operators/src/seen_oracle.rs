@@ -16,7 +16,7 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn new(coarse: bool) -> Self {
         let (current, earlier) = (Vec::new(), Vec::new());
-        Self { current, earlier, eps: 0.0, count: 0, tail: Tail::new(0.7), coarse }
+        Self { current, earlier, eps: 0.0, count: 0, tail: Tail::new(0.5), coarse }
     }
 
     fn nearest(values: &[f32], y: f32) -> f32 {

@@ -25,9 +25,10 @@ const ABOVE_KNEE: f32 = 1.0 / 3.0;
 ///
 /// Greatest distances that resemble each other are those of few states or of one bad hour, or the gaps of a full set, which are no
 /// larger than its resolution: they do not say that nothing lies beyond, and the next record does. From 5 to 30 the false alarms of
-/// two-valued series at a minute fall to a hundredth and of normal noise to a quarter, from 30 to 70 those of all healthy
-/// series in their third and fourth month by half; at 100 a shift in a weekly season at a minute is found half as often.
-const EXCESS_PERCENT: u8 = 70;
+/// two-valued series at a minute fall to a hundredth and of normal noise to a quarter, from 30 to 50 those of all healthy
+/// series at five minutes in their third and fourth month by a third. At 70 they fall by as much again, and outages that come back in
+/// a weekly season at a minute are told of more than twice as often as they come.
+const EXCESS_PERCENT: u8 = 50;
 /// Half the width of the band, in mean absolute residuals: 98 % of what is normal (2.9) or Laplace (3.9)
 /// about the baseline lie within, roughly; the light detector begins with the same.
 const BAND: f32 = 3.0;

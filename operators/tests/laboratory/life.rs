@@ -153,7 +153,7 @@ impl Event {
 
 /// splitmix64.
 #[derive(Clone, Copy, Debug)]
-struct Rng(u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
     fn next(&mut self) -> u64 {
@@ -170,7 +170,7 @@ impl Rng {
     }
 
     /// Mean 0, variance 1 (Box and Muller).
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * libm::log(self.uniform())).sqrt();
         radius * libm::cos(std::f64::consts::TAU * self.uniform())
     }
