@@ -130,7 +130,8 @@ impl<const PERCENT: u8> Extremes<PERCENT> {
         }
         let current = &self.current[..usize::from(self.current_kept)];
         let here = current.iter().map(|d| u32::from(*d >= self.threshold)).sum::<u32>();
-        here * OUTLIVING_SHARE * self.count() < KEPT as u32 * u32::from(self.current_count)
+        here * OUTLIVING_SHARE * self.count()
+            < u32::from(self.extreme) * u32::from(self.current_count)
     }
 
     /// Takes nothing of the step so far.

@@ -227,10 +227,10 @@ fn number(value: f64) -> String {
     if size >= 1e12 { format!("{value:.3e}") } else { format!("{value:.decimals$}") }
 }
 
-/// `1h30m`, `5m`, `90s` as `1m30s`; whole seconds from ten on, tenths below.
+/// `1h30m`, `5m`, `90s` as `1m30s`; whole seconds from a minute on, tenths below.
 fn duration(nanos: i64) -> String {
     let seconds = nanos / NANOS_PER_SECOND;
-    if seconds < 10 {
+    if seconds < 60 {
         let tenths = (nanos as f64 / 1e8).round();
         return if tenths < 1.0 { format!("{nanos}ns") } else { format!("{}s", tenths / 10.0) };
     }

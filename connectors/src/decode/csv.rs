@@ -65,6 +65,12 @@ pub enum CsvError {
         /// The columns that are there, quoted.
         found: String,
     },
+    /// Two columns have the name of one that is read.
+    #[error("CSV has more than one column \"{column}\": rename all but one of them")]
+    ColumnTwice {
+        /// The wanted column.
+        column: String,
+    },
 }
 
 /// Why a row is refused.
@@ -74,6 +80,8 @@ pub enum RowReason {
     RowTooLong,
     /// The row ends before the column of the time or the value.
     MissingColumn,
+    /// More columns than the header has, and not all of them are empty: which one is meant nobody knows.
+    ExtraColumn,
     /// The time is neither a number nor a date with a time.
     InvalidTime,
     /// The time does not fit into 64 bits of nanoseconds.
@@ -91,6 +99,7 @@ impl fmt::Display for RowReason {
         f.write_str(match self {
             Self::RowTooLong => "row is too long",
             Self::MissingColumn => "row has too few columns",
+            Self::ExtraColumn => "row has more columns than the header; quote fields with a comma",
             Self::InvalidTime => "invalid time",
             Self::TimeOutOfRange => "time beyond the range of nanoseconds",
             Self::EmptyValue => "empty value",
@@ -163,6 +172,8 @@ pub struct CsvReader<R> {
     row_bytes: usize,
     ends: Box<[usize]>,
     row_fields: usize,
+    /// Of the header.
+    columns: usize,
     time_index: usize,
     value_index: usize,
     precision: Precision,
@@ -195,6 +206,7 @@ impl<R: BufRead> CsvReader<R> {
             row_bytes: 0,
             ends: vec![0; COLUMNS_MAX].into_boxed_slice(),
             row_fields: 0,
+            columns: 0,
             time_index: 0,
             value_index: 0,
             precision: options.precision,
@@ -203,6 +215,7 @@ impl<R: BufRead> CsvReader<R> {
             Row::Read { .. } => {}
             Row::TooLong { .. } | Row::End => return Err(CsvError::NoHeader),
         }
+        reader.columns = reader.row_fields;
         reader.time_index = reader.column(&options.time_column)?;
         reader.value_index = reader.column(&options.value_column)?;
         Ok(reader)
@@ -259,6 +272,10 @@ impl<R: BufRead> CsvReader<R> {
     fn row(&self, line_number: u64) -> Result<CsvRow<'_>, RowReason> {
         let time_text = self.field(self.time_index).ok_or(RowReason::MissingColumn)?.trim_ascii();
         let value = self.field(self.value_index).ok_or(RowReason::MissingColumn)?;
+        let mut extra = (self.columns..self.row_fields).filter_map(|index| self.field(index));
+        if extra.any(|field| !field.trim_ascii().is_empty()) {
+            return Err(RowReason::ExtraColumn);
+        }
         let time = parse_time(time_text, self.precision)?;
         Ok(CsvRow { line_number, time_text, time, value: parse_value(value.trim_ascii()) })
     }
@@ -271,6 +288,9 @@ impl<R: BufRead> CsvReader<R> {
     fn column(&self, column: &str) -> Result<usize, CsvError> {
         let fields = (0..self.row_fields).map(|index| self.field(index).unwrap_or_default());
         let mut names = fields.map(|field| String::from_utf8_lossy(field.trim_ascii()));
+        if names.clone().filter(|name| name == column).count() > 1 {
+            return Err(CsvError::ColumnTwice { column: column.to_owned() });
+        }
         names.clone().position(|name| name == column).ok_or_else(|| {
             let quoted = names.by_ref().take(16).map(|name| format!("{name:?}"));
             let found = quoted.collect::<Vec<_>>().join(", ");

@@ -147,3 +147,23 @@ proptest::proptest! {
         proptest::prop_assert_eq!(whole.rows, pieces.rows);
     }
 }
+
+#[test]
+fn what_could_be_meant_in_two_ways_is_refused() {
+    let decoded = read(b"timestamp,value,host\n1,2,a\n2,1,5,a\n3,4,b,, \n4,5\n", 64, 10).unwrap();
+    assert_eq!(
+        decoded.samples.iter().map(|(_, value)| *value).collect::<Vec<_>>(),
+        [2.0, 4.0, 5.0]
+    );
+    assert_eq!(
+        decoded.errors,
+        [(3, RowReason::ExtraColumn)],
+        "a comma in a number is one too many"
+    );
+    let twice = read(b"timestamp,value, value\n1,2,3\n", 64, 10).err().unwrap();
+    assert_eq!(
+        twice.to_string(),
+        "CSV has more than one column \"value\": rename all but one of them"
+    );
+    assert!(read(b"timestamp,host,value,host\n1,a,2,b\n", 64, 10).is_ok(), "nobody reads these");
+}

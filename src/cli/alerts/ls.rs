@@ -46,11 +46,14 @@ pub(crate) struct LsArgs {
 /// If the server is not reached.
 pub(crate) fn run(args: &LsArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let alerts = Asker::new(&args.server)?.rows(statement(args))?;
-    let text = match args.json {
+    let mut text = match args.json {
         true => format!("{}\n", json!({ "alerts": alerts })),
         false if alerts.is_empty() => "no alerts\n".to_owned(),
         false => table(&COLUMNS, &alerts.iter().map(line).collect::<Vec<_>>()),
     };
+    if !args.json && u32::try_from(alerts.len()).is_ok_and(|count| count == args.limit) {
+        text += &format!("the latest {}; --limit shows more\n", args.limit);
+    }
     out.write_all(text.as_bytes()).map_err(CliError::output)
 }
 
@@ -107,6 +110,20 @@ mod tests {
     struct Command {
         #[command(flatten)]
         args: LsArgs,
+    }
+
+    #[test]
+    fn who_sees_as_many_as_asked_for_is_told_that_there_may_be_more() {
+        let row = r#"[{"key":"00","rule":"slow","metric":"latency","labels":"{}"}]"#;
+        let server = FakeServer::start(vec![Answer::new(200, row), Answer::new(200, row)]);
+        let told = |limit: &str| {
+            let words = ["ls", "--url", server.url(), "--limit", limit];
+            let mut out = Vec::new();
+            run(&Command::try_parse_from(words).unwrap().args, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(told("1").ends_with("\nthe latest 1; --limit shows more\n"));
+        assert!(!told("2").contains("--limit"));
     }
 
     #[test]

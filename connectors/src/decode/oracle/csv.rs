@@ -59,7 +59,8 @@ fn by_lines(rows: &[u8]) -> Told {
         }
         told.rows += 1;
         let mut fields = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        let sample = fields.next().zip(fields.next()).and_then(|(time, value)| {
+        let first = fields.next().zip(fields.next());
+        let sample = first.filter(|_| fields.all(<[u8]>::is_empty)).and_then(|(time, value)| {
             let value: f64 = std::str::from_utf8(value).ok()?.parse().ok()?;
             Some((time_of(time)?, Some(value).filter(|value| value.is_finite())?.to_bits()))
         });
