@@ -262,8 +262,7 @@ fn a_kpi_corpus_is_judged_packed_or_not() {
     assert!(figure("auc_pr") > 0.05 && figure("auc_pr") < 0.9, "{report}");
     assert!(report["standard"].is_null() && report["fixed_level_4"].is_null(), "{report}");
     // At a level that only the spikes reach every window is hit, and half of them in time: 20 of 41 labelled rows.
-    let fixed =
-        json_of(&run(&["eval", "kpi", dir, "--json", "--level", "8"]))["models"][0].clone();
+    let fixed = json_of(&run(&["eval", "kpi", dir, "--json", "--level", "8"]))["models"][0].clone();
     for (name, expected) in
         [("event_f1", 1.0), ("delay7_event_f1", 2.0 / 3.0), ("delay7_f1", 40.0 / 61.0)]
     {
