@@ -16,8 +16,8 @@ const LEAD: f32 = 0.3;
 /// The mean excess is at least this, in units of severity.
 ///
 /// What a series has brought in its best weeks is small and alike, and says that nothing lies beyond; what is rare comes
-/// from elsewhere. With a twentieth of the least extreme one in its place a healthy series at five minutes has .08 alerts a week in its third and
-/// fourth month, with this .02, and with novelty's floor of now .013. With .8 it is a third more, with 1 a quarter less; but then the
+/// from elsewhere. With a twentieth of the least extreme one in its place a healthy series at five minutes has .04 to .1 alerts a week in its third and
+/// fourth month, with this .02, and with novelty's floor of now .014. With .8 it is a third more, with 1 a quarter less; but then the
 /// outages of a steep season's fourth week do not all pass 6.
 const EXCESS_MIN: f32 = 0.9;
 /// What is learnt of a sum, at most: an anomaly is no sample of what is healthy.
